@@ -1,0 +1,42 @@
+"""wsroom: a decorator-based microframework for real-time WebSocket apps with rooms."""
+
+from wsroom.adapters import Adapter as Adapter
+from wsroom.adapters import MemoryAdapter as MemoryAdapter
+from wsroom.app import WSRoom as WSRoom
+from wsroom.blocking import BlockingEmitter as BlockingEmitter
+from wsroom.blocking import BlockingSocket as BlockingSocket
+from wsroom.controllers import Controller as Controller
+from wsroom.controllers import on as on
+from wsroom.emitter import Emitter as Emitter
+from wsroom.emitter import Target as Target
+from wsroom.errors import AdapterError as AdapterError
+from wsroom.errors import Disconnect as Disconnect
+from wsroom.errors import Reject as Reject
+from wsroom.errors import SetupError as SetupError
+from wsroom.errors import WSRoomError as WSRoomError
+from wsroom.limits import Limits as Limits
+from wsroom.routing import Router as Router
+from wsroom.sockets import Socket as Socket
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Adapter",
+    "AdapterError",
+    "BlockingEmitter",
+    "BlockingSocket",
+    "Controller",
+    "Disconnect",
+    "Emitter",
+    "Limits",
+    "MemoryAdapter",
+    "Reject",
+    "Router",
+    "SetupError",
+    "Socket",
+    "Target",
+    "WSRoom",
+    "WSRoomError",
+    "__version__",
+    "on",
+]

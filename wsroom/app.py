@@ -1,0 +1,224 @@
+"""WSRoom: the ASGI app, where requests, sockets and the server's lifespan come in."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from wsroom.adapters import Adapter, MemoryAdapter
+from wsroom.connection import Connection
+from wsroom.emitter import Target
+from wsroom.errors import AdapterError, SetupError
+from wsroom.handshake import Headers, Origins, Scope, app_path
+from wsroom.http import HTML, JSON, Receive, Send, deny, respond
+from wsroom.lifespan import ASGIApp, State, forward, serve
+from wsroom.limits import Limits
+from wsroom.routing import Router
+from wsroom.servers import TOO_MANY, count_workers
+from wsroom.worker import Worker
+
+logger = logging.getLogger("wsroom")
+
+Lifespan = Callable[["WSRoom"], AbstractAsyncContextManager[Any]]
+
+
+class WSRoom(Router):
+    """A real-time app: events on paths, rooms, and an emitter handed to each handler.
+
+    It is an ASGI 3 app: `uvicorn app:app`, hypercorn, or mounted in Starlette and FastAPI.
+
+    Args:
+        adapter: what carries messages between workers; memory where it is None.
+        lifespan: an async context manager function that takes this app; entered once it can
+            emit, left before it cannot any more. A mapping that it yields goes into ASGI's state.
+        origins: pages of other origins ("https://example.com") that may connect; "*" for all.
+            Pages of the server's own host always may, and so may clients that are no browser.
+        limits: what one socket may ask for.
+        http: the ASGI app behind every HTTP request that is none of the app's own.
+        debug: whether clients are told the text of exceptions.
+
+    Raises:
+        SetupError: an origin that is none; a broker that this release has no adapter for.
+
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter | None = None,
+        *,
+        lifespan: Lifespan | None = None,
+        origins: Iterable[str] | None = None,
+        limits: Limits | None = None,
+        http: ASGIApp | None = None,
+        debug: bool = False,
+    ) -> None:
+        super().__init__()
+        self.limits = limits or Limits()
+        self._adapter = adapter or _default_adapter()
+        self._worker = Worker(self._adapter, self.limits, debug)
+        self._origins = Origins(origins)
+        self._http_app = http
+        self._user_lifespan = lifespan
+        self._workers_checked = False
+
+    def to(self, *rooms: str, path: str | None = None) -> Target:
+        """Choose who gets a message that the app itself emits, from anywhere in this process.
+
+        Args:
+            rooms: names of rooms, or ids of sockets; none means everybody on the path.
+            path: a concrete path ("/t/acme"), without what the app is mounted under.
+
+        Raises:
+            SetupError: no route serves the path.
+            ValueError: a name is no room's name.
+
+        """
+        path = self.path if path is None else path
+        if "{" in path:
+            raise SetupError(f"path {path!r} is a pattern; give a concrete path")
+        if self.find(path) is None:
+            raise SetupError(f"no route serves {path!r}; register an event or a hook on it first")
+        return Target(self._worker.hub, path).to(*rooms)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None, state: State | None = None) -> AsyncIterator[None]:
+        """Start the app around the body: for an outer app, whose mounts get no lifespan.
+
+        `FastAPI(lifespan=rt.lifespan)`, or `async with rt.lifespan():` inside a lifespan. Without
+        it a mounted app starts with its first connection or emit.
+
+        Raises:
+            AdapterError: the broker cannot be reached.
+
+        """
+        self._start()
+        await self._worker.start()
+        state = {} if state is None else state
+        try:
+            async with AsyncExitStack() as stack:
+                if self._http_app is not None:
+                    await stack.enter_async_context(forward(self._http_app, state))
+                if self._user_lifespan is not None:
+                    given = await stack.enter_async_context(self._user_lifespan(self))
+                    state.update(given or {})
+                yield
+        finally:
+            await self._worker.stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3: serve a WebSocket, an HTTP request or the server's lifespan."""
+        kind = scope["type"]
+        if kind == "websocket":
+            await self._websocket(scope, receive, send)
+        elif kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "lifespan":
+            await serve(self._served(scope, receive), receive, send)
+        else:
+            raise SetupError(f"no ASGI scope {kind!r} is known here")
+
+    @asynccontextmanager
+    async def _served(self, scope: Scope, receive: Receive) -> AsyncIterator[None]:
+        self._check_workers(receive)
+        async with self.lifespan(state=scope.get("state")):
+            yield
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._start()
+        await receive()  # websocket.connect
+        path = app_path(scope)
+        found = self.find(path)
+        refusal = await self._refusal(scope, path, found is not None, receive)
+        if found is None or refusal is not None:
+            status, detail = refusal or (404, "")
+            await deny(scope, receive, send, status, detail)
+            return
+        route, values = found
+        await Connection(self._worker, route, path, values, scope, receive, send).run()
+
+    async def _refusal(
+        self, scope: Scope, path: str, known: bool, receive: Receive
+    ) -> tuple[int, str] | None:
+        if not known:
+            return 404, f"no WebSocket is at {path}"
+        headers = Headers(scope["headers"])
+        if not self._origins.allow(headers):
+            origin = headers["origin"]
+            logger.warning(
+                "a page of %s may not connect to %s; if it should: WSRoom(origins=[%r])",
+                *(origin, path, origin),
+            )
+            return 403, "pages of this origin may not connect"
+        try:
+            self._check_workers(receive)
+            await self._worker.start()
+        except (SetupError, AdapterError) as exc:
+            logger.error("a socket on %s is refused: %s", path, exc)
+            return 503, "the server cannot serve sockets now; try again"
+        return None
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._start()
+        path = app_path(scope)
+        get = scope["method"] in ("GET", "HEAD")
+        if get and path in self._pages:
+            await self._page(scope, send, path)
+        elif get and path == "/healthz":
+            await respond(scope, send, 200, '{"status":"ok"}', JSON)
+        elif get and self.find(path) is not None:
+            await self._no_websocket(scope, send, path)
+        elif self._http_app is not None:
+            await self._http_app(scope, receive, send)
+        elif path in self._pages:
+            await respond(scope, send, 405, "only GET", headers=((b"allow", b"GET, HEAD"),))
+        else:
+            await respond(scope, send, 404, f"nothing is at {path}")
+
+    async def _page(self, scope: Scope, send: Send, path: str) -> None:
+        try:
+            page = await self._worker.call(self._pages[path])
+            if not isinstance(page, str):
+                raise TypeError(f"a page is a string of HTML, not {type(page).__name__}")
+        except Exception as exc:
+            logger.exception("the page at %s failed", path)
+            await respond(scope, send, 500, self._worker.tell(exc))
+        else:
+            await respond(scope, send, 200, page, HTML)
+
+    async def _no_websocket(self, scope: Scope, send: Send, path: str) -> None:
+        if Headers(scope["headers"]).get("upgrade", "").lower() == "websocket":
+            logger.error("the server has no WebSocket library: pip install 'uvicorn[standard]'")
+            detail = "the server has no WebSocket library; install it: 'uvicorn[standard]'"
+            await respond(scope, send, 501, detail)
+            return
+        headers = ((b"upgrade", b"websocket"), (b"connection", b"upgrade"))
+        await respond(
+            scope,
+            send,
+            426,
+            f"{path} is a WebSocket; open it with new WebSocket(url) or a WebSocket client",
+            headers=headers if scope.get("http_version", "1.1") == "1.1" else (),
+        )
+
+    def _start(self) -> None:
+        self._frozen = "the app has started"
+
+    def _check_workers(self, receive: Receive) -> None:
+        if self._workers_checked or self._adapter.shared:
+            return
+        count = count_workers(receive)
+        if count > 1:
+            raise SetupError(TOO_MANY.format(count=count))
+        self._workers_checked = True
+
+
+def _default_adapter() -> Adapter:
+    if os.environ.get("WSROOM_REDIS_URL"):
+        raise SetupError(
+            "WSROOM_REDIS_URL is set, but this release has no Redis adapter yet; "
+            "unset it and run one worker"
+        )
+    return MemoryAdapter()

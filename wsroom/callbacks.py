@@ -1,0 +1,87 @@
+"""The user's functions, and the arguments they may take. No I/O and no asyncio here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from wsroom.errors import SetupError
+from wsroom.patterns import Pattern
+
+HOOKS = {
+    "on_connect": ("socket",),
+    "on_open": ("emitter",),
+    "on_joined": ("emitter", "room"),
+    "on_left": ("emitter", "room"),
+    "on_disconnect": ("socket", "code"),
+    "on_error": ("emitter", "exc"),
+}
+"""The hooks of a path, with the arguments that each is called with."""
+
+
+class Callback(NamedTuple):
+    """A user's function, and whether it runs on the event loop or in a thread."""
+
+    function: Callable[..., Any]
+    is_async: bool
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Callback:
+        """Tell `async def` from `def`, through partials and objects with `__call__` as well."""
+        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 (which kind of call, not whether)
+        )
+        return cls(function, is_async)
+
+
+class Handler(NamedTuple):
+    """The function behind an event."""
+
+    callback: Callback
+    wants_message: bool
+    concurrent: bool
+
+
+class Guard(NamedTuple):
+    """The function that decides about `joinRoom` for the rooms of a pattern."""
+
+    pattern: Pattern
+    callback: Callback
+    wanted: tuple[str, ...]
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        raise SetupError(f"{function!r} is no function whose arguments can be told") from None
+
+
+def takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def guard_parameters(function: Callable[..., Any], pattern: Pattern) -> tuple[str, ...]:
+    signature = signature_of(function)
+    rest = list(signature.parameters.values())[2:]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in rest):
+        wanted = pattern.names
+    else:
+        wanted = tuple(name for name in pattern.names if name in signature.parameters)
+    try:
+        signature.bind(None, None, **dict.fromkeys(wanted))
+    except TypeError:
+        asks = ", ".join(("socket", "room", *pattern.names))
+        raise SetupError(
+            f"{name_of(function)}{signature} cannot guard {pattern.text!r}; it may take ({asks})"
+        ) from None
+    return wanted

@@ -1,0 +1,340 @@
+"""One WebSocket connection: its handshake, its frames in order, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections.abc import Awaitable
+from typing import Any
+
+from wsroom import protocol
+from wsroom.dispatch import handle
+from wsroom.emitter import Emitter
+from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject, check_close
+from wsroom.frames import PreparedFrame
+from wsroom.handshake import Scope
+from wsroom.http import deny, settle
+from wsroom.inbox import Inbox, Message, Receive, close_code
+from wsroom.limits import TokenBucket
+from wsroom.protocol import Inbound
+from wsroom.routing import Route
+from wsroom.sockets import Socket
+from wsroom.supervisor import GRACE, LATE, Interrupted, Supervisor
+from wsroom.worker import Worker
+from wsroom.writers import Send, SendWriter
+
+logger = logging.getLogger("wsroom")
+
+# `receive` of uvicorn and others does not yield while frames are queued: without this one
+# flooder would hold up everybody else.
+YIELD_EVERY = 32
+
+
+class Connection:
+    """The link between a peer, the hub and the app's code; a `Socket` is its public face."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        route: Route,
+        path: str,
+        path_params: dict[str, str],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self.id = worker.hub.new_id()
+        self.path = path
+        self.path_params = path_params
+        self.scope = scope
+        self.worker = worker
+        self.route = route
+        self.socket = Socket(self, {})
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Handlers that run beside the next frames."""
+        self._hub = worker.hub
+        self._inbox = Inbox(receive)
+        self._send = send
+        self._writer = SendWriter(send, worker.limits.write_buffer, self._slow)
+        self.write = self._writer.write
+        budget = worker.limits.handler_timeout
+        self._supervisor = Supervisor(worker.watch, self._inbox, budget, self._gone)
+        self._session = secrets.token_urlsafe(16)
+        self._bad_frames: TokenBucket | None = None
+        self._accepted = False
+        self._last_rooms: frozenset[str] | None = None
+        self._our_code: int | None = None
+        self._their_code = 1006
+
+    # -- what the Socket asks for ----------------------------------------------------------
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        return self._hub.names(self) if self._last_rooms is None else self._last_rooms
+
+    async def join(self, *rooms: str) -> None:
+        for room in rooms:
+            problem = protocol.room_problem(room, self.worker.limits)
+            if problem is None and room.startswith(protocol.SOCKET_ID_PREFIX):
+                problem = "is a socket's id, which cannot be joined"
+            if problem:
+                raise ValueError(f"room {room!r} {problem}; use another name")
+        for room in rooms:
+            try:
+                joined, _ = await self.join_room(room)
+            except ProtocolError as exc:
+                raise ValueError(exc.detail) from None
+            if joined and self._accepted:
+                await self.hook("on_joined", room)
+
+    async def leave(self, *rooms: str) -> None:
+        for room in rooms:
+            if self._last_rooms is None and room in self.rooms:
+                self._hub.leave(self, room)
+                if self._accepted:
+                    await self.hook("on_left", room)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        check_close(code, reason)
+        if self._our_code is None and not self._supervisor.ended:
+            self._our_code = code
+            self._leave_everything()
+            if self._accepted:
+                self._writer.close(code, reason)
+                self._supervisor.start_grace()
+
+    def session_hash(self) -> str:
+        return hashlib.blake2b(self._session.encode(), digest_size=12).hexdigest()
+
+    # -- the course of a connection --------------------------------------------------------
+
+    async def run(self) -> None:
+        """Live it, from the handshake to the last hook; `websocket.connect` has been received."""
+        self._hub.add(self)
+        try:
+            if await self._connect():
+                await self._live()
+        except asyncio.CancelledError:
+            if self._supervisor.reason() is None:
+                raise
+        finally:
+            self._supervisor.stop()
+            self._supervisor.ended = True
+            self._leave_everything()
+            self._inbox.stop()
+            if self._accepted:
+                await self._finish()
+            await self._writer.stop()
+
+    async def _connect(self) -> bool:
+        try:
+            refusal = await self._ask_to_connect()
+            offset = None
+            if refusal is None:
+                _, offset = await self._hub.join(self, "")
+        except AdapterError:
+            logger.warning("a socket on %s is refused: the adapter is away", self.path)
+            refusal = Reject("the server cannot reach its broker; try again", status=503)
+        if refusal is not None:
+            await self._refuse(refusal)
+            return False
+        try:
+            await self._accept()
+        except OSError:  # the peer did not wait; ASGI's word for that
+            return False
+        self._accepted = True
+        self._writer.open(PreparedFrame(self._connected(offset)))
+        return True
+
+    async def _ask_to_connect(self) -> Reject | None:
+        hook = self.route.hooks.get("on_connect")
+        if hook is None:
+            return None
+        try:
+            await self._supervisor.run(self.worker.call(hook, self.socket))
+        except Reject as exc:
+            return exc
+        except Disconnect:
+            return Reject()
+        except Interrupted as exc:
+            logger.error("on_connect on %s was cancelled: %s", self.path, exc)
+            return Reject(status=500)
+        except Exception:
+            logger.exception("on_connect on %s raised", self.path)
+            return Reject(status=500)
+        return None if self._our_code is None else Reject()
+
+    async def _refuse(self, refusal: Reject) -> None:
+        if self._subprotocol() is None:
+            await deny(self.scope, self._inbox.next, self._send, refusal.status, refusal.detail)
+            return
+        # Browsers hide the status of a refused handshake from the page; a close code they show.
+        code = 4000 + refusal.status
+        reason = refusal.detail.encode()[:123].decode(errors="ignore")
+        try:
+            await self._accept()
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except OSError:
+            return
+        await settle(self._inbox.next)
+
+    async def _accept(self) -> None:
+        await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol()})
+
+    def _subprotocol(self) -> str | None:
+        offered = self.scope.get("subprotocols", ())
+        return protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None
+
+    def _connected(self, offset: str | None) -> bytes:
+        message: dict[str, Any] = {"id": self.id, "session": self._session}
+        if offset is not None:
+            message["rooms"] = {"": offset}
+        return protocol.encode(protocol.CONNECTED, message, self.id)
+
+    async def _live(self) -> None:
+        await self._work(self._opened())
+        received = 0
+        while not self._supervisor.ended:
+            message = await self._inbox.next()
+            if message["type"] == "websocket.disconnect":
+                self._their_code = close_code(message)
+                return
+            if self._our_code is None:
+                await self._frame(message)
+            received += 1
+            if received % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+
+    async def _opened(self) -> None:
+        for room in sorted(self.rooms):
+            await self.hook("on_joined", room)
+        await self.hook("on_open")
+
+    async def _frame(self, message: Message) -> None:
+        text = message.get("text")
+        try:
+            if text is None:
+                raise ProtocolError("bad_frame", "a binary frame; send JSON as text")
+            inbound = protocol.decode(text, self.worker.limits)
+        except ProtocolError as exc:
+            self._error(exc.code, exc.detail, None, exc.id)
+            self._count_bad_frame()
+        else:
+            await self._work(handle(self, inbound), inbound.event, inbound.id)
+
+    def _count_bad_frame(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._bad_frames is None:
+            tolerated = self.worker.limits.bad_frames
+            self._bad_frames = TokenBucket(tolerated / 60, tolerated, now)
+        if not self._bad_frames.take(now):
+            self.close(1008, "too many bad frames")
+
+    async def _finish(self) -> None:
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=GRACE)
+            for task in self.tasks:
+                task.cancel()
+        for room in sorted(self.rooms):
+            await self._last_hook("on_left", Emitter(self._hub, self.socket), room)
+        code = self._their_code if self._our_code is None else self._our_code
+        await self._last_hook("on_disconnect", self.socket, code)
+
+    # -- rooms -----------------------------------------------------------------------------
+
+    async def join_room(self, room: str) -> tuple[bool, str | None]:
+        """Join without a guard or a hook; raises ProtocolError where that is one room too many."""
+        rooms = self.rooms
+        most = self.worker.limits.rooms_per_socket
+        if room not in rooms and len(rooms) >= most:
+            raise ProtocolError("too_many_rooms", f"a socket is in {most} rooms at most")
+        return await self._hub.join(self, room)
+
+    def _leave_everything(self) -> None:
+        if self._last_rooms is None:
+            self._last_rooms = self._hub.names(self)
+            self._hub.remove(self)
+
+    def _gone(self, code: int) -> None:
+        self._their_code = code
+        self._leave_everything()
+        self._supervisor.start_grace()
+
+    def _slow(self) -> None:
+        logger.warning("socket %s on %s does not keep up and is closed", self.id, self.path)
+        self._writer.drop()
+        self.close(1013, "too slow")
+
+    # -- the app's code, and the answers ---------------------------------------------------
+
+    async def _work(
+        self, work: Awaitable[None], event: str | None = None, id: str | int | None = None
+    ) -> None:
+        try:
+            await self._supervisor.run(self.attempt(work, event, id))
+        except Interrupted as exc:
+            if exc.args[0] == LATE:
+                self.timed_out(event, id)
+
+    async def attempt(
+        self, work: Awaitable[None], event: str | None = None, id: str | int | None = None
+    ) -> None:
+        """Run the app's code and answer what it raises; docs/api.md has the table."""
+        try:
+            await work
+        except (ProtocolError, Reject) as exc:
+            self._error(exc.code, exc.detail, event, id)
+        except Disconnect as exc:
+            self.close(exc.code, exc.reason)
+        except asyncio.CancelledError as exc:
+            # A handler that waits for a task which somebody cancelled raises this too.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            await self._failed(exc, event, id)
+        except Exception as exc:
+            await self._failed(exc, event, id)
+
+    async def _failed(self, exc: BaseException, event: str | None, id: str | int | None) -> None:
+        hook = self.route.hooks.get("on_error")
+        if hook is None:
+            logger.error("handling %r on %s failed", event, self.path, exc_info=exc)
+        else:
+            try:
+                await self.worker.call(hook, Emitter(self._hub, self.socket, event), exc)
+            except Exception:
+                logger.exception("on_error on %s raised", self.path)
+        self._error("internal", self.worker.tell(exc), event, id)
+
+    async def hook(self, name: str, *args: Any) -> None:
+        """Run a hook `(emitter, ...)` of the path, where there is one."""
+        hook = self.route.hooks.get(name)
+        if hook is not None:
+            emitter = Emitter(self._hub, self.socket)
+            await self.attempt(self.worker.call(hook, emitter, *args))
+
+    async def _last_hook(self, name: str, *args: Any) -> None:
+        hook = self.route.hooks.get(name)
+        if hook is None:
+            return
+        try:
+            async with asyncio.timeout(self.worker.limits.handler_timeout):
+                await self.worker.call(hook, *args)
+        except Exception:
+            logger.exception("%s on %s raised", name, self.path)
+
+    def reply(self, inbound: Inbound, message: Any) -> None:
+        """Answer a frame that asked for an answer; raises what `protocol.encode` raises."""
+        if inbound.id is not None:
+            self.write(PreparedFrame(protocol.encode_reply(message, inbound.id)))
+
+    def timed_out(self, event: str | None, id: str | int | None) -> None:
+        """Answer a frame whose handling was cancelled because its time was over."""
+        logger.warning("handling %r on %s took too long and was cancelled", event, self.path)
+        budget = self.worker.limits.handler_timeout
+        self._error("timeout", f"it took longer than {budget:g} s", event, id)
+
+    def _error(self, code: str, detail: str, event: str | None, id: str | int | None) -> None:
+        self.write(PreparedFrame(protocol.encode_error(code, detail, event, id)))

@@ -1,0 +1,107 @@
+"""What a client's frame asks for: joining, leaving, or a handler of the app."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from wsroom import protocol
+from wsroom.callbacks import Handler
+from wsroom.emitter import Emitter
+from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
+from wsroom.protocol import Inbound
+
+if TYPE_CHECKING:
+    from wsroom.connection import Connection
+
+logger = logging.getLogger("wsroom")
+
+
+async def handle(connection: Connection, inbound: Inbound) -> None:
+    """Do what the frame asks for, and answer it; raises what the app's code raises.
+
+    Raises:
+        ProtocolError: with the code of the `error` frame that is due.
+
+    """
+    if inbound.event == protocol.JOIN:
+        await _join(connection, inbound)
+    elif inbound.event == protocol.LEAVE:
+        await _leave(connection, inbound)
+    else:
+        handler = connection.route.handler(inbound.event)
+        if handler is None or inbound.event in protocol.RESERVED:
+            detail = f"nobody handles {inbound.event!r} on this path"
+            raise ProtocolError("unknown_event", detail)
+        if handler.concurrent:
+            await _start(connection, handler, inbound)
+        else:
+            await _call(connection, handler, inbound)
+
+
+async def _call(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+    worker = connection.worker
+    emitter = Emitter(worker.hub, connection.socket, inbound.event)
+    args = (inbound.message,) if handler.wants_message else ()
+    result = await worker.call(handler.callback, emitter, *args)
+    connection.reply(inbound, result)
+
+
+async def _start(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+    tasks = connection.tasks
+    while len(tasks) >= connection.worker.limits.concurrent:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    task = asyncio.get_running_loop().create_task(_run_beside(connection, handler, inbound))
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+async def _run_beside(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+    work = _call(connection, handler, inbound)
+    try:
+        async with asyncio.timeout(connection.worker.limits.handler_timeout):
+            await connection.attempt(work, inbound.event, inbound.id)
+    except TimeoutError:
+        connection.timed_out(inbound.event, inbound.id)
+
+
+async def _join(connection: Connection, inbound: Inbound) -> None:
+    room = protocol.read_room(inbound.message, connection.worker.limits)
+    if room not in connection.rooms:
+        await _ask_guard(connection, room)
+    try:
+        joined, offset = await connection.join_room(room)
+    except AdapterError:
+        logger.warning("a join on %s failed: the adapter is away", connection.path)
+        raise ProtocolError("unavailable", "the server cannot reach its broker") from None
+    answer: dict[str, Any] = {"room": room}
+    if offset is not None:
+        answer["offset"] = offset
+    connection.reply(inbound, answer)
+    if joined:
+        await connection.hook("on_joined", room)
+
+
+async def _leave(connection: Connection, inbound: Inbound) -> None:
+    room = protocol.read_room(inbound.message, connection.worker.limits)
+    await connection.leave(room)
+    connection.reply(inbound, {"room": room})
+
+
+async def _ask_guard(connection: Connection, room: str) -> None:
+    route, worker = connection.route, connection.worker
+    if not route.guards:
+        worker.say_open(route.pattern.text)
+        return
+    found = route.guard(room)
+    if found is None:
+        raise ProtocolError("forbidden", "nobody may join this room")
+    guard, values = found
+    try:
+        await worker.call(guard.callback, connection.socket, room, **values)
+    except (Reject, Disconnect):
+        raise
+    except Exception as exc:
+        logger.exception("the guard of room %r on %s raised", room, connection.path)
+        raise ProtocolError("internal", worker.tell(exc)) from None

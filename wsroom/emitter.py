@@ -1,0 +1,151 @@
+"""Emitting: who gets a message, chosen step by step, each step a new value."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from wsroom.adapters.base import Emission
+from wsroom.frames import PreparedFrame
+from wsroom.hub import Hub
+from wsroom.protocol import RESERVED, encode, event_problem, room_problem
+from wsroom.rooms import Room
+from wsroom.sockets import Socket
+
+
+class Target:
+    """Who a message is for: `app.to("chat")`. Immutable, so it can be kept and shared.
+
+    Messages of one caller to one room reach all members in the order of the calls, once each.
+    """
+
+    def __init__(
+        self, hub: Hub, path: str, rooms: tuple[str, ...] = (), left_out: tuple[str, ...] = ()
+    ) -> None:
+        self._hub = hub
+        self._path = path
+        self._rooms = rooms
+        self._left_out = left_out
+
+    def _with(self, rooms: tuple[str, ...], left_out: tuple[str, ...]) -> Self:
+        return type(self)(self._hub, self._path, rooms, left_out)
+
+    def to(self, *rooms: str) -> Self:
+        """Return a new one for the members of these rooms as well; a socket's id is a room of one.
+
+        Without any room it is everybody on the path. A socket in several rooms gets one copy.
+
+        Raises:
+            ValueError: a name is no room's name.
+
+        """
+        return self._with(self._add(self._rooms, rooms), self._left_out)
+
+    def except_(self, *rooms: str) -> Self:
+        """Return a new one that leaves out whoever is in these rooms at delivery.
+
+        Raises:
+            ValueError: a name is no room's name.
+
+        """
+        return self._with(self._rooms, self._add(self._left_out, rooms))
+
+    def _add(self, names: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+        for name in more:
+            problem = room_problem(name, self._hub.limits)
+            if problem:
+                raise ValueError(f"room {name!r} {problem}; use another name")
+        return tuple(dict.fromkeys(names + more))
+
+    async def emit(self, event: str, message: Any = None) -> None:
+        """Emit `event` to everybody chosen; returns once the adapter has it, waits for no socket.
+
+        Args:
+            event: its name, none of the protocol's own.
+            message: anything that JSON has a form for, datetimes, UUIDs and dataclasses included.
+
+        Raises:
+            ValueError: the event's name, NaN or an infinity, or a payload over 1 MiB.
+            TypeError: the message holds something that JSON has no form for.
+            AdapterError: it cannot be said to have been carried to all workers.
+
+        """
+        await self._hub.publish(self._emission(event, message))
+
+    def _emission(
+        self,
+        event: str,
+        message: Any,
+        sender: str | None = None,
+        except_socket: str = "",
+        except_session: str = "",
+    ) -> Emission:
+        self._check_event(event)
+        rooms = self._rooms
+        name = rooms[0] if len(rooms) == 1 else None
+        return Emission(
+            room=Room(self._path, name or ""),
+            payload=encode(event, message, sender, name),
+            rooms=rooms if len(rooms) > 1 else (),
+            except_socket=except_socket,
+            except_session=except_session,
+            except_rooms=self._left_out,
+        )
+
+    def _check_event(self, event: str) -> None:
+        if event in RESERVED:
+            raise ValueError(f"event {event!r} is part of the protocol; use another name")
+        problem = event_problem(event, self._hub.limits)
+        if problem:
+            raise ValueError(f"event {event!r} {problem}; use another name")
+
+
+class Emitter(Target):
+    """What a handler gets: a target on its socket's path, with that socket as the sender.
+
+    `to` and `except_` return new emitters, so one step never changes another's target.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        socket: Socket,
+        event: str | None = None,
+        rooms: tuple[str, ...] = (),
+        left_out: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(hub, socket.path, rooms, left_out)
+        self.socket = socket
+        """The socket whose frame is handled."""
+        self.event = event
+        """The event that is handled; None in a hook."""
+
+    def _with(self, rooms: tuple[str, ...], left_out: tuple[str, ...]) -> Self:
+        return type(self)(self._hub, self.socket, self.event, rooms, left_out)
+
+    async def emit(self, event: str, message: Any = None) -> None:
+        """Emit `event` to everybody chosen, the sender too where it is one of them.
+
+        Raises what `Target.emit` raises.
+        """
+        await self._hub.publish(self._emission(event, message, self.socket.id))
+
+    async def emit_except_sender(self, event: str, message: Any = None) -> None:
+        """Emit `event` to everybody chosen but the sender; raises what `Target.emit` raises."""
+        sender = self.socket.id
+        session = self.socket._link.session_hash()
+        await self._hub.publish(self._emission(event, message, sender, sender, session))
+
+    async def emit_to_sender(self, event: str, message: Any = None) -> None:
+        """Emit `event` to the sender alone, whatever rooms were chosen.
+
+        It goes straight to the socket: its order among room messages is not promised.
+
+        Raises:
+            ValueError: the event's name, NaN or an infinity, or a payload over 1 MiB.
+            TypeError: the message holds something that JSON has no form for.
+
+        """
+        self._check_event(event)
+        payload = encode(event, message, self.socket.id)
+        self.socket._link.write(PreparedFrame(payload))
+        await self._hub.breathe()

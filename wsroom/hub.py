@@ -1,0 +1,167 @@
+"""This worker's rooms and the adapter: where joining, publishing and delivering meet."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Set
+from typing import Protocol
+
+from wsroom.adapters.base import Adapter, Emission
+from wsroom.frames import PreparedFrame
+from wsroom.limits import Limits
+from wsroom.protocol import SOCKET_ID_PREFIX, with_offset
+from wsroom.rooms import Room, Rooms
+
+# A handler that emits in a loop never waits for anything; without this the worker would stand.
+YIELD_EVERY = 32
+
+
+class Member(Protocol):
+    """What the hub knows of a socket."""
+
+    id: str
+    path: str
+
+    @property
+    def write(self) -> Callable[[PreparedFrame], None]: ...
+
+
+class Hub:
+    """The rooms of this worker, joined to those of the other workers by the adapter."""
+
+    def __init__(self, adapter: Adapter, limits: Limits) -> None:
+        self.adapter = adapter
+        self.limits = limits
+        self.rooms: Rooms[Member] = Rooms()
+        self.members: dict[str, Member] = {}
+        self._id_prefix = ""
+        self._published = 0
+        self._running = False
+        self._starting = asyncio.Lock()
+
+    def new_id(self) -> str:
+        """Make a socket's id: it names this worker, so that others know where to send."""
+        return self._id_prefix + secrets.token_hex(8)
+
+    async def start(self) -> None:
+        """Begin to deliver what the adapter carries; does nothing where it has begun.
+
+        Raises:
+            AdapterError: the broker cannot be reached.
+
+        """
+        async with self._starting:
+            if not self._running:
+                # Made here, not with the hub: processes are forked from one that has a hub.
+                self._id_prefix = f"{SOCKET_ID_PREFIX}{secrets.token_hex(4)}."
+                await self.adapter.start(self.deliver)
+                self._running = True
+
+    async def stop(self) -> None:
+        """End it."""
+        if self._running:
+            self._running = False
+            await self.adapter.stop(self.deliver)
+        self._starting = asyncio.Lock()  # the next start may be on another event loop
+
+    def add(self, member: Member) -> None:
+        """Make `member` reachable by its id."""
+        self.members[member.id] = member
+
+    async def join(self, member: Member, name: str) -> tuple[bool, str | None]:
+        """Return once nothing emitted to the room from now on can pass `member` by.
+
+        Returns:
+            whether this put it into the room, and the offset at which the room stands. A member
+            that was removed, before or meanwhile, is put into nothing.
+
+        Raises:
+            AdapterError: the broker did not confirm; the member is not in the room.
+
+        """
+        if member.id not in self.members:
+            return False, None
+        room = Room(member.path, name)
+        # The member comes first, so that what the broker sends right after its confirmation
+        # finds it there.
+        joined = self.rooms.join(member, room)
+        try:
+            offset = await self.adapter.subscribe(room)
+        except BaseException:
+            if joined:
+                self.leave(member, name)
+            raise
+        return joined and member.id in self.members, offset
+
+    def leave(self, member: Member, name: str) -> None:
+        """Take `member` out of a room, at once."""
+        room = Room(member.path, name)
+        if self.rooms.leave(member, room):
+            self.adapter.unsubscribe(room)
+
+    def remove(self, member: Member) -> None:
+        """Take `member` out of everything, at once."""
+        self.members.pop(member.id, None)
+        for room in self.rooms.remove(member):
+            self.adapter.unsubscribe(room)
+
+    def names(self, member: Member) -> frozenset[str]:
+        """The names of the rooms of `member`, without the path itself."""
+        return frozenset(room.name for room in self.rooms.of(member) if room.name)
+
+    async def publish(self, emission: Emission) -> None:
+        """Hand an emission to the adapter; every now and then let others run.
+
+        It starts the hub where nothing has: an app may emit before its first connection.
+
+        Raises:
+            AdapterError: it cannot be said to have been carried to all workers.
+
+        """
+        if not self._running:
+            await self.start()
+        await self.adapter.publish(emission)
+        await self.breathe()
+
+    async def breathe(self) -> None:
+        """Let the event loop run once in a while between emits that never wait."""
+        self._published += 1
+        if self._published % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+
+    def deliver(self, emission: Emission, offset: str | None) -> None:
+        """Write an emission to this worker's members, one copy each; never waits for one."""
+        members = self._audience(emission)
+        if not members:
+            return
+        payload = emission.payload
+        frame = PreparedFrame(payload if offset is None else with_offset(payload, offset))
+        if emission.except_rooms:
+            path = emission.room.path
+            members = members - self._union(path, emission.except_rooms)
+        except_socket = emission.except_socket
+        if except_socket:
+            for member in members:
+                if member.id != except_socket:
+                    member.write(frame)
+        else:
+            for member in members:
+                member.write(frame)
+
+    def _audience(self, emission: Emission) -> Set[Member]:
+        path, name = emission.room
+        if emission.rooms:
+            return self._union(path, emission.rooms)
+        if name.startswith(SOCKET_ID_PREFIX):
+            return self._union(path, (name,))
+        return self.rooms.members(emission.room)
+
+    def _union(self, path: str, names: Iterable[str]) -> Set[Member]:
+        union: set[Member] = set()
+        for name in names:
+            if not name.startswith(SOCKET_ID_PREFIX):
+                union |= self.rooms.members(Room(path, name))
+            elif (member := self.members.get(name)) and member.path == path:
+                union.add(member)
+        return union

@@ -1,0 +1,78 @@
+"""What the peer sends, read in order; beside a running handler too, so nobody is blind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+SLOT_FRAMES = 32
+SLOT_SIZE = 256 * 1024
+
+
+class Inbox:
+    """ASGI's `receive` with a small slot for what is read while a handler runs.
+
+    While nobody calls `receive`, uvicorn reads neither pongs nor the peer's close: it would end a
+    healthy client with 1011, and a gone one would keep its rooms. Past the slot's bounds
+    (32 frames, 256 KiB) reading stops, which is the backpressure.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._slot: deque[Message] = deque()
+        self._size = 0
+        self._reader: asyncio.Task[None] | None = None
+        self._beside = False
+
+    async def next(self) -> Message:
+        """Return the next ASGI message."""
+        self._beside = False
+        if not self._slot:
+            if self._reader is None:
+                return await self._receive()
+            # One `receive` is under way there. Cancelling it could lose a message on some
+            # servers, so its result is waited for.
+            await asyncio.wait([self._reader])
+            self._reader.result()
+        message = self._slot.popleft()
+        self._size -= _size(message)
+        if self._reader is not None and self._reader.done():
+            self._reader = None
+        return message
+
+    def read_beside(self, gone: Callable[[int], None]) -> None:
+        """Read into the slot until the next call of `next`; tell `gone` the code of the end."""
+        self._beside = True
+        if self._reader is None:
+            self._reader = asyncio.get_running_loop().create_task(self._fill(gone))
+
+    async def _fill(self, gone: Callable[[int], None]) -> None:
+        while len(self._slot) < SLOT_FRAMES and self._size < SLOT_SIZE:
+            message = await self._receive()
+            self._slot.append(message)
+            self._size += _size(message)
+            if message["type"] == "websocket.disconnect":
+                if self._beside:
+                    gone(close_code(message))
+                return
+            if not self._beside:
+                return
+
+    def stop(self) -> None:
+        """End the reading."""
+        if self._reader is not None:
+            self._reader.cancel()
+
+
+def _size(message: Message) -> int:
+    return len(message.get("text") or message.get("bytes") or "")
+
+
+def close_code(message: Message) -> int:
+    """The code in a `websocket.disconnect`; 1005 where there is none (RFC 6455, section 7.1.5)."""
+    return message.get("code") or 1005

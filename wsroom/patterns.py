@@ -1,0 +1,45 @@
+"""Names with parameters: paths like `/ws/{tenant}`, rooms like `order:{id}`.
+
+No I/O and no asyncio here.
+"""
+
+from __future__ import annotations
+
+import re
+
+from wsroom.errors import SetupError
+
+_PARAMETER = re.compile(r"\{([^{}]*)\}")
+
+
+class Pattern:
+    """A name in which each `{parameter}` stands for one or more characters but the separator.
+
+    Raises:
+        SetupError: a parameter is no identifier, stands twice, or a brace is left alone.
+
+    """
+
+    def __init__(self, text: str, separator: str) -> None:
+        self.text = text
+        self.names = tuple(_PARAMETER.findall(text))
+        """The parameters, from left to right."""
+        self.shape = _PARAMETER.sub("{}", text)
+        """The pattern without the parameters' names: equal shapes match the same."""
+        literals = _PARAMETER.split(text)[::2]
+        for name in self.names:
+            if not name.isidentifier():
+                raise SetupError(f"parameter {{{name}}} in {text!r} is no Python name")
+        if len(set(self.names)) < len(self.names):
+            raise SetupError(f"{text!r} has a parameter twice; give each its own name")
+        if any("{" in literal or "}" in literal for literal in literals):
+            raise SetupError(f"{text!r} has a brace without its other half")
+        anything = f"([^{re.escape(separator)}]+)"
+        self._match = re.compile(anything.join(map(re.escape, literals)), re.DOTALL).fullmatch
+        self.rank = tuple("{}" in part for part in self.shape.split(separator)), -len(self.shape)
+        """Sorts the more particular pattern first: a fixed part before a parameter."""
+
+    def match(self, text: str) -> dict[str, str] | None:
+        """Match the whole of `text`; return the values of the parameters, None for no match."""
+        found = self._match(text)
+        return None if found is None else dict(zip(self.names, found.groups(), strict=True))

@@ -1,0 +1,213 @@
+"""The wire contract of docs/protocol.md: frames to values and back. No I/O and no asyncio here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+import orjson
+
+from wsroom.errors import ProtocolError
+from wsroom.limits import Limits
+
+JOIN = "joinRoom"
+LEAVE = "leaveRoom"
+RESUME = "resume"
+CONNECTED = "connected"
+REPLY = "reply"
+ERROR = "error"
+RESYNC = "resync"
+
+RESERVED = frozenset({JOIN, LEAVE, RESUME, CONNECTED, REPLY, ERROR, RESYNC})
+"""Event names that carry the protocol itself; an app neither handles nor emits them."""
+
+SUBPROTOCOL = "wsroom.1"
+SOCKET_ID_PREFIX = "ws:"
+MAX_PAYLOAD = 1024 * 1024
+MAX_ID = 200
+
+# C0, DEL and C1: they break logs and terminals, and no name needs them.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Inbound(NamedTuple):
+    """A client's frame, checked. `id` is None where the client wants no answer."""
+
+    event: str
+    message: Any
+    id: str | int | None
+
+
+def decode(text: str, limits: Limits) -> Inbound:
+    """Read a client's text frame.
+
+    Raises:
+        ProtocolError: `too_large` or `bad_frame`, with a sentence for the client.
+
+    """
+    if not _fits(text, limits.frame_size):
+        raise ProtocolError("too_large", f"a frame is {limits.frame_size} bytes at most")
+    try:
+        frame = orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise ProtocolError("bad_frame", f"not JSON: {exc}") from None
+    if type(frame) is not dict:
+        raise ProtocolError("bad_frame", 'a frame is an object: {"event": ..., "message": ...}')
+    id = _read_id(frame.get("id"))
+    event: Any = frame.get("event")
+    problem = _frame_problem(text, frame, event, limits)
+    if problem:
+        raise ProtocolError("bad_frame", problem, id)
+    return Inbound(event, frame.get("message"), id)
+
+
+def _frame_problem(text: str, frame: dict[str, Any], event: Any, limits: Limits) -> str | None:
+    # Only as many openers as the cap can nest deeper than it, so most frames are never walked.
+    if text.count("[") + text.count("{") > limits.depth and _deeper(frame, limits.depth):
+        return f"nested deeper than {limits.depth}"
+    if type(event) is not str:
+        return '"event" must be a string'
+    problem = event_problem(event, limits)
+    return f'"event" {problem}' if problem else None
+
+
+def _read_id(value: Any) -> str | int | None:
+    if value is None or type(value) is int:
+        return value
+    if type(value) is str and _fits(value, MAX_ID):
+        return value
+    raise ProtocolError(
+        "bad_frame", f'"id" must be an integer or a string of {MAX_ID} bytes at most'
+    )
+
+
+def _fits(text: str, size: int) -> bool:
+    # At most four bytes a character, so the count of characters usually decides.
+    if len(text) * 4 <= size:
+        return True
+    return len(text) <= size and len(text.encode(errors="surrogatepass")) <= size
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    level = [value]
+    while level and depth:
+        depth -= 1
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if type(parent) is dict else parent)
+            if type(child) is dict or type(child) is list
+        ]
+    return bool(level)
+
+
+def event_problem(event: str, limits: Limits) -> str | None:
+    """What is wrong with an event's name, as the end of a sentence; None where nothing is."""
+    if not event:
+        return "is empty"
+    if len(event) > limits.event_name:
+        return f"is longer than {limits.event_name} characters"
+    if _CONTROL.search(event):
+        return "has a control character"
+    return None
+
+
+def room_problem(room: object, limits: Limits) -> str | None:
+    """What is wrong with a room's name, as the end of a sentence; None where nothing is."""
+    if type(room) is not str:
+        return "must be a string"
+    if not room:
+        return "is empty"
+    try:
+        size = len(room.encode())
+    except UnicodeEncodeError:
+        return "has half a surrogate pair"
+    if size > limits.room_name:
+        return f"is longer than {limits.room_name} bytes"
+    if _CONTROL.search(room):
+        return "has a control character"
+    return None
+
+
+def read_room(message: object, limits: Limits) -> str:
+    """Read the room's name that a client sent with `joinRoom` or `leaveRoom`.
+
+    Raises:
+        ProtocolError: `bad_room`.
+
+    """
+    problem = room_problem(message, limits)
+    if problem:
+        raise ProtocolError("bad_room", f"a room's name {problem}")
+    room = str(message)
+    if room.startswith(SOCKET_ID_PREFIX):
+        raise ProtocolError("bad_room", "a socket's id is no room that can be joined")
+    return room
+
+
+def encode(
+    event: str,
+    message: Any,
+    sender: str | None = None,
+    room: str | None = None,
+    id: str | int | None = None,
+) -> bytes:
+    """Encode a server's frame; `id` is left out where it is None.
+
+    Raises:
+        TypeError: the message holds something that JSON has no form for.
+        ValueError: it holds NaN or an infinity, or the payload is over 1 MiB.
+
+    """
+    frame = {"event": event, "message": message, "sender": sender, "room": room}
+    if id is not None:
+        frame["id"] = id
+    try:
+        payload = orjson.dumps(frame)
+    except TypeError as exc:
+        raise TypeError(f"the message of {event!r} is not JSON: {exc}") from exc.__cause__
+    # orjson writes NaN and the infinities as null, so a payload without a null that nobody asked
+    # for needs no look at its values.
+    nulls = (message is None) + (sender is None) + (room is None)
+    if payload.count(b"null") > nulls and _has_nan(message):
+        raise ValueError(f"the message of {event!r} holds NaN or an infinity; JSON has no such")
+    if len(payload) > MAX_PAYLOAD:
+        raise ValueError(
+            f"the payload of {event!r} is {len(payload)} bytes; {MAX_PAYLOAD} is the most"
+        )
+    return payload
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, Mapping):
+        return any(map(_has_nan, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_nan, value))
+    if isinstance(value, Enum):
+        return _has_nan(value.value)
+    if is_dataclass(value):
+        return any(_has_nan(getattr(value, field.name)) for field in fields(value))
+    return False
+
+
+def encode_reply(message: Any, id: str | int) -> bytes:
+    """Encode the answer to a frame that had an `id`; raises what `encode` raises."""
+    return encode(REPLY, message, id=id)
+
+
+def encode_error(
+    code: str, detail: str, event: str | None = None, id: str | int | None = None
+) -> bytes:
+    """Encode an `error` frame: a `code` for programs, a `detail` for people."""
+    return encode(ERROR, {"code": code, "detail": detail, "event": event}, id=id)
+
+
+def with_offset(payload: bytes, offset: str) -> bytes:
+    """Add the `offset` that the adapter's history gave to a room's frame, without parsing it."""
+    return b'%b,"offset":"%b"}' % (payload[:-1], offset.encode())

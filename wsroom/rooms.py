@@ -1,0 +1,65 @@
+"""Who is in which room. No I/O and no asyncio here: two maps that always agree."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Generic, NamedTuple, TypeVar
+
+M = TypeVar("M")
+
+
+class Room(NamedTuple):
+    """A room's key: the concrete path, and the name on it; the name "" is the path itself."""
+
+    path: str
+    name: str
+
+
+_EMPTY: frozenset[object] = frozenset()
+
+
+class Rooms(Generic[M]):
+    """Room to members and member to rooms. A room exists while it has a member."""
+
+    def __init__(self) -> None:
+        self._members: dict[Room, set[M]] = {}
+        self._rooms: dict[M, set[Room]] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def join(self, member: M, room: Room) -> bool:
+        """Put `member` into `room`; True where it was not in it before."""
+        mine = self._rooms.setdefault(member, set())
+        if room in mine:
+            return False
+        mine.add(room)
+        self._members.setdefault(room, set()).add(member)
+        return True
+
+    def leave(self, member: M, room: Room) -> bool:
+        """Take `member` out of `room`; True where it was the last one in it."""
+        mine = self._rooms.get(member)
+        if mine is None or room not in mine:
+            return False
+        mine.remove(room)
+        if not mine:
+            del self._rooms[member]
+        members = self._members[room]
+        members.remove(member)
+        if members:
+            return False
+        del self._members[room]
+        return True
+
+    def remove(self, member: M) -> list[Room]:
+        """Take `member` out of all its rooms, in O(its rooms); return those it left empty."""
+        return [room for room in tuple(self.of(member)) if self.leave(member, room)]
+
+    def members(self, room: Room) -> Set[M]:
+        """The members of `room`: a live view, empty where the room does not exist."""
+        return self._members.get(room, _EMPTY)  # type: ignore[arg-type]
+
+    def of(self, member: M) -> Set[Room]:
+        """The rooms of `member`: a live view."""
+        return self._rooms.get(member, _EMPTY)  # type: ignore[arg-type]

@@ -1,0 +1,365 @@
+"""A client for tests: in process, no server and no port, a timeout on every wait.
+
+async with TestClient(app) as client:
+    a = await client.connect("/ws")
+    b = await client.connect("/ws")
+    await a.join("chat")
+    await b.join("chat")
+    await a.emit("intro", "hi")
+    assert await b.expect("intro") == "hi"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http.cookies import SimpleCookie
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+
+Frame = dict[str, Any]
+ASGIApp = Callable[..., Awaitable[None]]
+
+QUIET_PASSES = 20
+"""Passes of the event loop without any news after which everything counts as settled."""
+
+
+class Refused(Exception):
+    """The app said no: to a connection (`status`, or `close_code` with a subprotocol) or to a
+    request (`code`).
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        status: int | None = None,
+        close_code: int | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(f"{status or close_code or code}: {detail}")
+        self.detail = detail
+        self.status = status
+        self.close_code = close_code
+        self.code = code
+
+
+class TestClient:
+    """Runs an ASGI app, its lifespan included, and opens connections to it.
+
+    Args:
+        app: a WSRoom, or an app that one is mounted in.
+        timeout: seconds for each wait that names none.
+
+    """
+
+    __test__ = False  # pytest takes classes called Test... for tests
+
+    def __init__(self, app: ASGIApp, *, timeout: float = 1.0) -> None:
+        self.app = app
+        self.timeout = timeout
+        self.connections: list[TestConnection] = []
+        self._state: dict[str, Any] = {}
+        self._lifespan: asyncio.Task[None] | None = None
+        self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": self._state}
+        run = self.app(scope, self._inbox.get, self._answers.put)
+        self._lifespan = asyncio.ensure_future(run)
+        await self._tell("lifespan.startup")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for connection in self.connections:
+            await connection.close()
+        await self._tell("lifespan.shutdown")
+
+    async def _tell(self, event: str) -> None:
+        assert self._lifespan is not None
+        self._inbox.put_nowait({"type": event})
+        answer = asyncio.ensure_future(self._answers.get())
+        waiting: set[asyncio.Future[Any]] = {answer, self._lifespan}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            self._lifespan.result()  # where the app raised, so does this
+        elif answer.result()["type"].endswith(".failed"):
+            raise RuntimeError(answer.result().get("message", ""))
+
+    async def connect(
+        self,
+        path: str = "/ws",
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
+        subprotocols: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> TestConnection:
+        """Open a connection and wait for its `connected`.
+
+        Raises:
+            Refused: the app refused the handshake; `status` says how.
+            TimeoutError: neither came in time.
+
+        """
+        raw = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+        raw.append((b"host", b"testserver"))
+        if cookies:
+            jar: SimpleCookie = SimpleCookie(dict(cookies))
+            raw.append((b"cookie", jar.output([], "", "; ").strip().encode()))
+        scope = {
+            "type": "websocket",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "ws",
+            "server": ("testserver", 80),
+            "client": ("testclient", 50000 + len(self.connections)),
+            "root_path": "",
+            "path": path,
+            "raw_path": quote(path).encode(),
+            "query_string": urlencode(query or {}).encode(),
+            "headers": raw,
+            "subprotocols": list(subprotocols),
+            "state": self._state.copy(),
+            "extensions": {"websocket.http.response": {}},
+        }
+        connection = TestConnection(self, scope)
+        self.connections.append(connection)
+        await connection._open(timeout)
+        return connection
+
+    async def settle(self, *, timeout: float | None = None) -> None:
+        """Wait until the app has nothing more to do: every frame sent so far has been handled and
+        all that came of it has arrived.
+
+        Raises:
+            TimeoutError: a handler was still at work.
+
+        """
+        quiet = 0
+        seen = -1
+        try:
+            async with asyncio.timeout(self.timeout if timeout is None else timeout):
+                while quiet < QUIET_PASSES:
+                    await asyncio.sleep(0)
+                    news = sum(len(connection.frames) for connection in self.connections)
+                    still = all(connection._idle for connection in self.connections)
+                    quiet = quiet + 1 if still and news == seen else 0
+                    seen = news
+        except TimeoutError:
+            busy = [connection for connection in self.connections if not connection._idle]
+            raise TimeoutError(f"still at work: {busy}") from None
+
+
+class TestConnection:
+    """One client's connection."""
+
+    __test__ = False
+
+    def __init__(self, client: TestClient, scope: dict[str, Any]) -> None:
+        self.id = ""
+        """The socket's id, from `connected`."""
+        self.session = ""
+        """The session's secret, from `connected`."""
+        self.frames: list[Frame] = []
+        """Every frame that has arrived so far, `connected` first."""
+        self.subprotocol: str | None = None
+        """The subprotocol that the app chose."""
+        self.close_code: int | None = None
+        """The code with which the app closed the connection; None while it is open."""
+        self.close_reason = ""
+        self._client = client
+        self._scope = scope
+        self._unread: list[Frame] = []
+        self._news = asyncio.Event()
+        self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._status: int | None = None
+        self._body = b""
+        self._ids = itertools.count(1)
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<TestConnection {self.id or 'not open'} on {self._scope['path']}>"
+
+    # -- what a client does ----------------------------------------------------------------
+
+    async def emit(self, event: str, message: Any = None, *, id: str | int | None = None) -> None:
+        """Send a frame; `id` asks for a `reply`."""
+        frame = {"event": event, "message": message}
+        if id is not None:
+            frame["id"] = id
+        await self.send_text(json.dumps(frame))
+
+    async def request(
+        self, event: str, message: Any = None, *, timeout: float | None = None
+    ) -> Any:
+        """Send a frame with an id and wait for the answer; return the reply's message.
+
+        Raises:
+            Refused: the answer is an `error`; `code` and `detail` are its own.
+            TimeoutError: no answer came in time.
+
+        """
+        id = f"test-{next(self._ids)}"
+        await self.emit(event, message, id=id)
+        frame = await self._next(lambda frame: frame.get("id") == id, f"answer to {event}", timeout)
+        if frame["event"] == "error":
+            raise Refused(frame["message"]["detail"], code=frame["message"]["code"])
+        return frame["message"]
+
+    async def join(self, *rooms: str, timeout: float | None = None) -> None:
+        """Join rooms; raises Refused where a guard says no."""
+        for room in rooms:
+            await self.request("joinRoom", room, timeout=timeout)
+
+    async def leave(self, *rooms: str, timeout: float | None = None) -> None:
+        """Leave rooms."""
+        for room in rooms:
+            await self.request("leaveRoom", room, timeout=timeout)
+
+    async def send_text(self, text: str) -> None:
+        """Send a text frame as it stands, well formed or not."""
+        self._inbox.put_nowait({"type": "websocket.receive", "text": text})
+        await asyncio.sleep(0)
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send a binary frame."""
+        self._inbox.put_nowait({"type": "websocket.receive", "bytes": data})
+        await asyncio.sleep(0)
+
+    async def close(self, code: int = 1000, *, timeout: float | None = None) -> None:
+        """Close from this side and wait until the app is done with the connection."""
+        assert self._task is not None
+        if not self._task.done():
+            self._inbox.put_nowait({"type": "websocket.disconnect", "code": code})
+            limit = self._client.timeout if timeout is None else timeout
+            await asyncio.wait([self._task], timeout=limit)
+            if not self._task.done():
+                raise TimeoutError(f"the app was not done with {self!r} {limit:g} s after its end")
+        self._task.result()
+
+    # -- what a client hears ---------------------------------------------------------------
+
+    async def receive(self, *, timeout: float | None = None) -> Frame:
+        """Return the next frame that has not been read, whatever it is.
+
+        Raises:
+            TimeoutError: none came in time; the connection stays usable.
+
+        """
+        return await self._next(lambda frame: True, "frame", timeout)
+
+    async def expect(self, event: str, *, timeout: float | None = None) -> Any:
+        """Return the message of the next unread frame of `event`; others stay unread.
+
+        Raises:
+            TimeoutError: none came in time; it says what did. The connection stays usable.
+
+        """
+        frame = await self._next(lambda frame: frame["event"] == event, repr(event), timeout)
+        return frame["message"]
+
+    async def closed(self, *, timeout: float | None = None) -> int:
+        """Wait until the app has closed the connection; return the close code."""
+        await self._wait(lambda: self.close_code is not None, "a close", timeout)
+        assert self.close_code is not None
+        return self.close_code
+
+    async def _next(
+        self, wanted: Callable[[Frame], bool], name: str, timeout: float | None
+    ) -> Frame:
+        found: list[Frame] = []
+
+        def look() -> bool:
+            for index, frame in enumerate(self._unread):
+                if wanted(frame):
+                    found.append(self._unread.pop(index))
+                    return True
+            return False
+
+        await self._wait(look, name, timeout)
+        return found[0]
+
+    async def _wait(self, done: Callable[[], bool], name: str, timeout: float | None) -> None:
+        limit = self._client.timeout if timeout is None else timeout
+        try:
+            async with asyncio.timeout(limit):
+                while not done():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            arrived = ", ".join(map(json.dumps, self._unread)) or "nothing"
+            if self.close_code is not None:
+                arrived += f", then a close with {self.close_code}"
+            raise TimeoutError(f"no {name} within {limit:g} s; arrived: {arrived}") from None
+
+    # -- the server's side of ASGI ---------------------------------------------------------
+
+    async def _open(self, timeout: float | None) -> None:
+        self._inbox.put_nowait({"type": "websocket.connect"})
+        run = self._client.app(self._scope, self._receive, self._send)
+        self._task = asyncio.ensure_future(run)
+        self._task.add_done_callback(lambda task: self._news.set())
+        await self._wait(self._decided, "answer to the handshake", timeout)
+        if self._status is not None:
+            raise Refused(self._body.decode(), status=self._status)
+        if not self.frames:
+            if self._task.done():
+                self._task.result()
+            raise Refused(self.close_reason, close_code=self.close_code)
+        connected = self._unread.pop(0)["message"]
+        self.id, self.session = connected["id"], connected["session"]
+
+    def _decided(self) -> bool:
+        assert self._task is not None
+        ended = self._task.done() or self.close_code is not None
+        return bool(self.frames) or self._status is not None or ended
+
+    @property
+    def _idle(self) -> bool:
+        if self._task is None or self._task.done():
+            return True
+        # The app's own task waits for a frame: no handler of this connection is at work.
+        return self._waiting is self._task and self._inbox.empty()
+
+    async def _receive(self) -> dict[str, Any]:
+        self._waiting = asyncio.current_task()
+        try:
+            return await self._inbox.get()
+        finally:
+            self._waiting = None
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind == "websocket.accept":
+            self.subprotocol = message.get("subprotocol")
+        elif kind == "websocket.send":
+            frame = json.loads(message["text"])
+            self.frames.append(frame)
+            self._unread.append(frame)
+        elif kind == "websocket.close":
+            self.close_code = message.get("code", 1000)
+            self.close_reason = message.get("reason") or ""
+            self._inbox.put_nowait({"type": "websocket.disconnect", "code": self.close_code})
+        elif kind == "websocket.http.response.start":
+            self._status = 0  # until the body is there
+            self._answer = message["status"]
+        elif kind == "websocket.http.response.body":
+            self._body += message.get("body", b"")
+            if not message.get("more_body"):
+                self._status = self._answer
+                for _ in range(2):  # as uvicorn does
+                    self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self._news.set()
