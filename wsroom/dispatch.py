@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from typing import Any, Protocol
 
 from wsroom import protocol
 from wsroom.callbacks import Handler
 from wsroom.emitter import Emitter
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.protocol import Inbound
-
-if TYPE_CHECKING:
-    from wsroom.connection import Connection
+from wsroom.routing import Route
+from wsroom.sockets import Socket
+from wsroom.worker import Worker
 
 logger = logging.getLogger("wsroom")
+
+
+class Connection(Protocol):
+    """What a frame's handling needs of the connection that it came on."""
+
+    path: str
+    worker: Worker
+    route: Route
+    socket: Socket
+    tasks: set[asyncio.Task[None]]
+
+    @property
+    def rooms(self) -> frozenset[str]: ...
+    async def join_room(self, room: str) -> tuple[bool, str | None]: ...
+    async def leave(self, *rooms: str) -> None: ...
+    async def hook(self, name: str, *args: Any) -> None: ...
+    async def attempt(
+        self, work: Awaitable[None], event: str | None, id: str | int | None
+    ) -> None: ...
+    def reply(self, inbound: Inbound, message: Any) -> None: ...
+    def timed_out(self, event: str | None, id: str | int | None) -> None: ...
 
 
 async def handle(connection: Connection, inbound: Inbound) -> None:

@@ -70,15 +70,15 @@ async def forward(app: ASGIApp, state: State) -> AsyncIterator[None]:
         inbox.put_nowait({"type": "lifespan.startup"})
         answer = await _answer(task, answers)
         if answer is None:
-            logger.info("the app given as http= has no lifespan")
+            logger.info("%r has no lifespan", app)
         elif answer["type"] == "lifespan.startup.failed":
-            raise SetupError(f"the app given as http= did not start: {answer.get('message', '')}")
+            raise SetupError(f"{app!r} did not start: {answer.get('message', '')}")
         yield
         if answer is not None:
             inbox.put_nowait({"type": "lifespan.shutdown"})
             answer = await _answer(task, answers)
             if answer is not None and answer["type"] == "lifespan.shutdown.failed":
-                logger.error("the app given as http= did not stop: %s", answer.get("message", ""))
+                logger.error("%r did not stop: %s", app, answer.get("message", ""))
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -93,5 +93,5 @@ async def _answer(task: asyncio.Future[None], answers: asyncio.Queue[Message]) -
         return getting.result()
     getting.cancel()
     if not task.cancelled() and (exc := task.exception()) is not None:
-        logger.debug("the app given as http= raised in its lifespan", exc_info=exc)
+        logger.debug("an app raised in its lifespan", exc_info=exc)
     return None

@@ -14,14 +14,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.cookies import SimpleCookie
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
+from wsroom.lifespan import ASGIApp, forward
+
 Frame = dict[str, Any]
-ASGIApp = Callable[..., Awaitable[None]]
 
 QUIET_PASSES = 20
 """Passes of the event loop without any news after which everything counts as settled."""
@@ -50,6 +50,8 @@ class Refused(Exception):
 class TestClient:
     """Runs an ASGI app, its lifespan included, and opens connections to it.
 
+    Entering raises SetupError where the app's start failed.
+
     Args:
         app: a WSRoom, or an app that one is mounted in.
         timeout: seconds for each wait that names none.
@@ -63,38 +65,18 @@ class TestClient:
         self.timeout = timeout
         self.connections: list[TestConnection] = []
         self._state: dict[str, Any] = {}
-        self._lifespan: asyncio.Task[None] | None = None
-        self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._lifespan = forward(app, self._state)
 
     async def __aenter__(self) -> Self:
-        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": self._state}
-        run = self.app(scope, self._inbox.get, self._answers.put)
-        self._lifespan = asyncio.ensure_future(run)
-        await self._tell("lifespan.startup")
+        await self._lifespan.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for connection in self.connections:
-            await connection.close()
-        await self._tell("lifespan.shutdown")
-
-    async def _tell(self, event: str) -> None:
-        assert self._lifespan is not None
-        self._inbox.put_nowait({"type": event})
-        answer = asyncio.ensure_future(self._answers.get())
-        waiting: set[asyncio.Future[Any]] = {answer, self._lifespan}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            answer.cancel()
-            self._lifespan.result()  # where the app raised, so does this
-        elif answer.result()["type"].endswith(".failed"):
-            raise RuntimeError(answer.result().get("message", ""))
+    async def __aexit__(self, *exc_info: object) -> None:
+        try:
+            for connection in self.connections:
+                await connection.close()
+        finally:
+            await self._lifespan.__aexit__(None, None, None)
 
     async def connect(
         self,

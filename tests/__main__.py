@@ -1,0 +1,53 @@
+"""Set up what the tests need on a bare machine, then run them all: `python3 -m tests`.
+
+Arguments go to pytest: `python3 -m tests -k rooms`. Needs nothing but Python 3.11.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+def run(*command: str | Path) -> None:
+    print("$", *command, flush=True)
+    subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
+
+
+def install() -> None:
+    if not (BIN / "python").exists():
+        run(sys.executable, "-m", "venv", VENV)
+    run(BIN / "python", "-m", "pip", "install", "-q", "-e", ".[dev]")
+    if not any(map(shutil.which, CHROMIUM)):
+        if shutil.which("apt-get") is None:
+            sys.exit("the browser tests need Chromium: install it, then run this again")
+        sudo = [] if os.geteuid() == 0 else ["sudo"]
+        run(*sudo, "apt-get", "update", "-qq")
+        run(*sudo, "apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium")
+
+
+def check(pytest_arguments: list[str]) -> None:
+    run(BIN / "ruff", "check", ".")
+    run(BIN / "ruff", "format", "--check", ".")
+    run(BIN / "mypy")
+    run(BIN / "coverage", "erase")
+    run(BIN / "coverage", "run", "-m", "pytest", *pytest_arguments)
+    run(BIN / "coverage", "combine", "-q")
+    # A part of the tests covers a part of the code, which says nothing.
+    run(BIN / "coverage", "report", *(["--fail-under=0"] if pytest_arguments else []))
+
+
+if __name__ == "__main__":
+    try:
+        install()
+        check(sys.argv[1:])
+    except subprocess.CalledProcessError as exc:
+        sys.exit(exc.returncode)
