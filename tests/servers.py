@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,16 @@ SECOND = float(os.environ.get("WSROOM_TEST_SECOND", "1"))
 """The unit of every timeout in the tests; a slow machine raises this one number."""
 
 PROTOCOLS = ("websockets-sansio", "wsproto")
+
+
+HOUR = 3600.0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the event loop run until `condition` holds."""
+    async with asyncio.timeout(20 * SECOND):
+        while not condition():  # noqa: ASYNC110 (what is waited for has no event)
+            await asyncio.sleep(0)
 
 
 class Server(uvicorn.Server):

@@ -146,7 +146,21 @@ def test_a_room_may_have_any_name(room: str) -> None:
     assert protocol.read_room(room, LIMITS) == room
 
 
-NO_ROOMS = [None, True, 1, 1.5, [], {}, ["chat"], "", "x" * 129, "é" * 65, "a\0", "\x1b", "\ud800"]
+NO_ROOMS: list[object] = [
+    None,
+    True,
+    1,
+    1.5,
+    [],
+    {},
+    ["chat"],
+    "",
+    "x" * 129,
+    "é" * 65,
+    "a\0",
+    "\x1b",
+    "\ud800",
+]
 
 
 @pytest.mark.parametrize("room", [*NO_ROOMS, "ws:", "ws:1234.abcd"])

@@ -21,7 +21,7 @@ from wsroom.limits import TokenBucket
 from wsroom.protocol import Inbound
 from wsroom.routing import Route
 from wsroom.sockets import Socket
-from wsroom.supervisor import GRACE, LATE, Interrupted, Supervisor
+from wsroom.supervisor import LATE, Interrupted, Supervisor
 from wsroom.worker import Worker
 from wsroom.writers import Send, SendWriter
 
@@ -60,7 +60,7 @@ class Connection:
         self._writer = SendWriter(send, worker.limits.write_buffer, self._slow)
         self.write = self._writer.write
         budget = worker.limits.handler_timeout
-        self._supervisor = Supervisor(worker.watch, self._inbox, budget, self._gone)
+        self._supervisor = Supervisor(worker.watch, self._inbox, budget, worker.grace, self._gone)
         self._session = secrets.token_urlsafe(16)
         self._bad_frames: TokenBucket | None = None
         self._accepted = False
@@ -234,9 +234,11 @@ class Connection:
 
     async def _finish(self) -> None:
         if self.tasks:
-            await asyncio.wait(self.tasks, timeout=GRACE)
+            await asyncio.wait(self.tasks, timeout=self.worker.grace)
+        if self.tasks:
             for task in self.tasks:
                 task.cancel()
+            await asyncio.wait(self.tasks, timeout=self.worker.grace)
         for room in sorted(self.rooms):
             await self._last_hook("on_left", Emitter(self._hub, self.socket), room)
         code = self._their_code if self._our_code is None else self._our_code

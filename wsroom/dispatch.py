@@ -18,6 +18,8 @@ from wsroom.worker import Worker
 
 logger = logging.getLogger("wsroom")
 
+HANDLING = "wsroom: concurrent handler"
+
 
 class Connection(Protocol):
     """What a frame's handling needs of the connection that it came on."""
@@ -74,7 +76,8 @@ async def _start(connection: Connection, handler: Handler, inbound: Inbound) -> 
     tasks = connection.tasks
     while len(tasks) >= connection.worker.limits.concurrent:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    task = asyncio.get_running_loop().create_task(_run_beside(connection, handler, inbound))
+    work = _run_beside(connection, handler, inbound)
+    task = asyncio.get_running_loop().create_task(work, name=HANDLING)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
 

@@ -10,6 +10,10 @@ from typing import Any
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
+# Tasks carry names for whoever debugs an app; the test client tells by them what is idle.
+READING = "wsroom: reads beside a handler"
+WAITING = "wsroom: waits for a frame"
+
 SLOT_FRAMES = 32
 SLOT_SIZE = 256 * 1024
 
@@ -35,6 +39,7 @@ class Inbox:
         if not self._slot:
             if self._reader is None:
                 return await self._receive()
+            self._reader.set_name(WAITING)
             # One `receive` is under way there. Cancelling it could lose a message on some
             # servers, so its result is waited for.
             await asyncio.wait([self._reader])
@@ -49,7 +54,9 @@ class Inbox:
         """Read into the slot until the next call of `next`; tell `gone` the code of the end."""
         self._beside = True
         if self._reader is None:
-            self._reader = asyncio.get_running_loop().create_task(self._fill(gone))
+            loop = asyncio.get_running_loop()
+            self._reader = loop.create_task(self._fill(gone), name=READING)
+        self._reader.set_name(READING)
 
     async def _fill(self, gone: Callable[[int], None]) -> None:
         while len(self._slot) < SLOT_FRAMES and self._size < SLOT_SIZE:

@@ -99,6 +99,7 @@ class Router:
             SetupError: the event is taken or reserved, or the function takes other arguments.
 
         """
+        _check_name("event", event, '@app.on("intro")')
 
         def register(function: Function) -> Function:
             self.add_handler(event, function, path=path, concurrent=concurrent)
@@ -116,8 +117,7 @@ class Router:
     ) -> None:
         """Do what `@on(event)` does, without a decorator."""
         route = self._route(path, "on")
-        if not isinstance(event, str):
-            raise SetupError(f'event {event!r} is no name; write @app.on("intro")')
+        _check_name("event", event, '@app.on("intro")')
         problem = event_problem(event, self.limits)
         if problem:
             raise SetupError(f"event {event!r} {problem}; use another name")
@@ -205,6 +205,7 @@ class Router:
         a path has a guard, a room that none matches is refused. The app's own `socket.join` is
         not guarded.
         """
+        _check_name("room", room, "@app.on_join() with parentheses")
         self._route(path, "on_join")
 
         def register(function: Function) -> Function:
@@ -218,8 +219,7 @@ class Router:
     ) -> None:
         """Do what `@on_join(room)` does, without a decorator."""
         route = self._route(path, "on_join")
-        if not isinstance(room, str):
-            raise SetupError(f"room {room!r} is no pattern; write @app.on_join() with parentheses")
+        _check_name("room", room, "@app.on_join() with parentheses")
         pattern = Pattern(room, ":")
         if pattern.shape in route.guards:
             raise SetupError(
@@ -317,6 +317,11 @@ class Router:
     def _check_open(self) -> None:
         if self._frozen:
             raise SetupError(f"too late to register here: {self._frozen}; do it before")
+
+
+def _check_name(kind: str, name: object, right: str) -> None:
+    if not isinstance(name, str):
+        raise SetupError(f"{kind} {name!r} is no name; write {right}")
 
 
 Ranked = TypeVar("Ranked", Route, Guard)

@@ -8,9 +8,6 @@ from collections.abc import Awaitable, Callable
 from wsroom.inbox import Inbox
 from wsroom.watch import Watch
 
-GRACE = 5.0
-"""Seconds that the app's code may go on once the peer is gone, and that a close may take."""
-
 LATE = "its time is over"
 GONE = "its peer is gone"
 
@@ -24,23 +21,29 @@ class Supervisor:
 
     From the moment the app's code has been at work for a second, `inbox` is read beside it; `gone`
     is told the code where the peer's end turns up there. The code is cancelled when its `budget`
-    of seconds is over, and 5 s after `start_grace`, wherever the task is then.
+    of seconds is over, and `grace` seconds after `start_grace`, wherever the task is then.
     """
 
     def __init__(
-        self, watch: Watch, inbox: Inbox, budget: float, gone: Callable[[int], None]
+        self,
+        watch: Watch,
+        inbox: Inbox,
+        budget: float,
+        grace: float,
+        gone: Callable[[int], None],
     ) -> None:
         self.ended = False
         """Whether the grace is over: there is nothing more to do for this socket."""
         self._watch = watch
         self._inbox = inbox
         self._budget = budget
+        self._grace = grace
         self._gone = gone
         self._task = asyncio.current_task()
         # Why we cancelled our own task, until that has been dealt with.
         self._reason: str | None = None
         self._late: asyncio.TimerHandle | None = None
-        self._grace: asyncio.TimerHandle | None = None
+        self._last: asyncio.TimerHandle | None = None
 
     async def run(self, work: Awaitable[None]) -> None:
         """Run the app's code.
@@ -71,9 +74,10 @@ class Supervisor:
         self._inbox.read_beside(self._gone)
 
     def start_grace(self) -> None:
-        """Give the task 5 s more."""
-        if self._grace is None:
-            self._grace = asyncio.get_running_loop().call_later(GRACE, self._interrupt, GONE)
+        """Give the task its last seconds."""
+        if self._last is None:
+            loop = asyncio.get_running_loop()
+            self._last = loop.call_later(self._grace, self._interrupt, GONE)
 
     def reason(self) -> str | None:
         """Why we cancelled the task, told once; None where we did not or somebody else did too."""
@@ -84,7 +88,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """End the timers."""
-        for timer in (self._late, self._grace):
+        for timer in (self._late, self._last):
             if timer is not None:
                 timer.cancel()
 

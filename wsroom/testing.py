@@ -19,12 +19,15 @@ from http.cookies import SimpleCookie
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
+from wsroom.dispatch import HANDLING
+from wsroom.inbox import WAITING
 from wsroom.lifespan import ASGIApp, forward
+from wsroom.writers import WRITING
 
 Frame = dict[str, Any]
 
 QUIET_PASSES = 20
-"""Passes of the event loop without any news after which everything counts as settled."""
+"""Passes of the event loop without any work after which everything counts as settled."""
 
 
 class Refused(Exception):
@@ -130,18 +133,17 @@ class TestClient:
 
         """
         quiet = 0
-        seen = -1
         try:
             async with asyncio.timeout(self.timeout if timeout is None else timeout):
                 while quiet < QUIET_PASSES:
                     await asyncio.sleep(0)
-                    news = sum(len(connection.frames) for connection in self.connections)
-                    still = all(connection._idle for connection in self.connections)
-                    quiet = quiet + 1 if still and news == seen else 0
-                    seen = news
+                    quiet = 0 if self._busy() else quiet + 1
         except TimeoutError:
-            busy = [connection for connection in self.connections if not connection._idle]
-            raise TimeoutError(f"still at work: {busy}") from None
+            raise TimeoutError(f"still at work: {self._busy()}") from None
+
+    def _busy(self) -> list[Any]:
+        tasks = [task for task in asyncio.all_tasks() if task.get_name() in (HANDLING, WRITING)]
+        return [*(connection for connection in self.connections if not connection._idle), *tasks]
 
 
 class TestConnection:
@@ -306,15 +308,16 @@ class TestConnection:
 
     def _decided(self) -> bool:
         assert self._task is not None
-        ended = self._task.done() or self.close_code is not None
-        return bool(self.frames) or self._status is not None or ended
+        return bool(self.frames) or self._task.done() or self.close_code is not None
 
     @property
     def _idle(self) -> bool:
         if self._task is None or self._task.done():
             return True
-        # The app's own task waits for a frame: no handler of this connection is at work.
-        return self._waiting is self._task and self._inbox.empty()
+        # Whoever waits for a frame does so for the app's own task, not beside its handler.
+        waiting = self._waiting
+        waits = waiting is not None and (waiting is self._task or waiting.get_name() == WAITING)
+        return waits and self._inbox.empty()
 
     async def _receive(self) -> dict[str, Any]:
         self._waiting = asyncio.current_task()
@@ -336,12 +339,9 @@ class TestConnection:
             self.close_reason = message.get("reason") or ""
             self._inbox.put_nowait({"type": "websocket.disconnect", "code": self.close_code})
         elif kind == "websocket.http.response.start":
-            self._status = 0  # until the body is there
-            self._answer = message["status"]
+            self._status = message["status"]
         elif kind == "websocket.http.response.body":
             self._body += message.get("body", b"")
-            if not message.get("more_body"):
-                self._status = self._answer
-                for _ in range(2):  # as uvicorn does
-                    self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
+            for _ in range(2):  # as uvicorn does
+                self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self._news.set()

@@ -18,12 +18,17 @@ PATIENCE = 1.0
 """Seconds that the app's code may be at work before its socket is read beside it."""
 
 
+GRACE = 5.0
+"""Seconds that the app's code may go on once its peer is gone, and that a close may take."""
+
+
 class Worker:
     """What the connections of one process share."""
 
     def __init__(self, adapter: Adapter, limits: Limits, debug: bool) -> None:
         self.limits = limits
         self.debug = debug
+        self.grace = GRACE
         self.hub = Hub(adapter, limits)
         self.threads = Threads()
         self.watch = Watch(min(PATIENCE, limits.handler_timeout))

@@ -14,6 +14,8 @@ logger = logging.getLogger("wsroom")
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+WRITING = "wsroom: writes to a socket"
+
 SLOW_AFTER = 1.0
 # Between two looks at a socket that is over its limit nothing else bounds what a flood adds.
 BURST = 16
@@ -82,7 +84,7 @@ class SendWriter:
 
     def _wake(self) -> None:
         if self._task is None and not self._held:
-            self._task = asyncio.get_running_loop().create_task(self._drain())
+            self._task = asyncio.get_running_loop().create_task(self._drain(), name=WRITING)
 
     async def _drain(self) -> None:
         try:
