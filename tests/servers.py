@@ -21,13 +21,14 @@ PROTOCOLS = ("websockets-sansio", "wsproto")
 
 
 HOUR = 3600.0
+TICK = 0.005
 
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the event loop run until `condition` holds."""
     async with asyncio.timeout(20 * SECOND):
         while not condition():  # noqa: ASYNC110 (what is waited for has no event)
-            await asyncio.sleep(0)
+            await asyncio.sleep(TICK)
 
 
 class Server(uvicorn.Server):

@@ -11,7 +11,8 @@ import wsroom
 
 PACKAGE = Path(wsroom.__file__).parent
 PURE = (
-    "callbacks controllers errors frames handshake limits patterns protocol rooms routing servers"
+    "asgi callbacks controllers errors frames handshake limits patterns protocol rooms routing "
+    "servers"
 ).split()
 """Modules of values and decisions."""
 IMPURE = {"asyncio", "redis", "uvicorn", "socket", "threading", "concurrent"}

@@ -9,12 +9,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any
 
 from wsroom.adapters import Adapter, MemoryAdapter
+from wsroom.asgi import ASGIApp, Receive, Scope, Send, State
 from wsroom.connection import Connection
 from wsroom.emitter import Target
 from wsroom.errors import AdapterError, SetupError
-from wsroom.handshake import Headers, Origins, Scope, app_path
-from wsroom.http import HTML, JSON, Receive, Send, deny, respond
-from wsroom.lifespan import ASGIApp, State, forward, serve
+from wsroom.handshake import Headers, Origins, app_path
+from wsroom.http import HTML, JSON, deny, respond
+from wsroom.lifespan import forward, serve
 from wsroom.limits import Limits
 from wsroom.routing import Router
 from wsroom.servers import TOO_MANY, count_workers

@@ -10,20 +10,20 @@ from collections.abc import Awaitable
 from typing import Any
 
 from wsroom import protocol
+from wsroom.asgi import Message, Receive, Scope, Send
 from wsroom.dispatch import handle
 from wsroom.emitter import Emitter
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject, check_close
 from wsroom.frames import PreparedFrame
-from wsroom.handshake import Scope
 from wsroom.http import deny, settle
-from wsroom.inbox import Inbox, Message, Receive, close_code
+from wsroom.inbox import Inbox, close_code
 from wsroom.limits import TokenBucket
 from wsroom.protocol import Inbound
 from wsroom.routing import Route
 from wsroom.sockets import Socket
 from wsroom.supervisor import LATE, Interrupted, Supervisor
 from wsroom.worker import Worker
-from wsroom.writers import Send, SendWriter
+from wsroom.writers import SendWriter
 
 logger = logging.getLogger("wsroom")
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from wsroom.asgi import Scope
 from wsroom.errors import SetupError
-
-Scope = Mapping[str, Any]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -103,7 +101,8 @@ class Origins:
 def _origin(text: str) -> tuple[str, str, int]:
     try:
         parts = urlsplit(text.lower())
-        if parts.hostname and f"{parts.scheme}://{parts.netloc}" == text.lower():
+        whole = f"{parts.scheme}://{parts.netloc}" == text.lower()
+        if whole and parts.hostname and parts.username is None:
             return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     except ValueError:
         pass  # a bracket or a port that is none: said below, as for every other text

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
 
-from wsroom.handshake import Scope
+from wsroom.asgi import Receive, Scope, Send
 
 logger = logging.getLogger("wsroom")
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
 TEXT = "text/plain; charset=utf-8"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
+from wsroom.asgi import Message, Receive
 
 # Tasks carry names for whoever debugs an app; the test client tells by them what is idle.
 READING = "wsroom: reads beside a handler"

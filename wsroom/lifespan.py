@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+from wsroom.asgi import ASGIApp, Message, Receive, Send, State
 from wsroom.errors import SetupError, WSRoomError
 
 logger = logging.getLogger("wsroom")
 
-Message = dict[str, Any]
-State = MutableMapping[str, Any]
-ASGIApp = Callable[..., Awaitable[None]]
-
 
 async def serve(
     context: AbstractAsyncContextManager[None],
-    receive: Callable[[], Awaitable[Message]],
-    send: Callable[[Message], Awaitable[None]],
+    receive: Receive,
+    send: Send,
 ) -> None:
     """Enter `context` when the server starts and leave it when the server stops.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 TOO_MANY = (
@@ -47,7 +48,7 @@ def _command_line(argv: Sequence[str], environ: Mapping[str, str]) -> int | None
         return None
     words = [*environ.get("GUNICORN_CMD_ARGS", "").split(), *argv[1:]]
     found = environ.get("WEB_CONCURRENCY") or environ.get("GRANIAN_WORKERS")
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         name, sign, value = word.partition("=")
         if name in ("-w", "--workers"):
             found = value if sign else following

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from wsroom.asgi import Scope
 from wsroom.frames import PreparedFrame
-from wsroom.handshake import Headers, Scope, read_cookies, read_query
+from wsroom.handshake import Headers, read_cookies, read_query
 
 
 class Link(Protocol):

@@ -19,9 +19,10 @@ from http.cookies import SimpleCookie
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
+from wsroom.asgi import ASGIApp, Message
 from wsroom.dispatch import HANDLING
 from wsroom.inbox import WAITING
-from wsroom.lifespan import ASGIApp, forward
+from wsroom.lifespan import forward
 from wsroom.writers import WRITING
 
 Frame = dict[str, Any]
@@ -167,7 +168,7 @@ class TestConnection:
         self._scope = scope
         self._unread: list[Frame] = []
         self._news = asyncio.Event()
-        self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._status: int | None = None
         self._body = b""
         self._ids = itertools.count(1)
@@ -319,14 +320,14 @@ class TestConnection:
         waits = waiting is not None and (waiting is self._task or waiting.get_name() == WAITING)
         return waits and self._inbox.empty()
 
-    async def _receive(self) -> dict[str, Any]:
+    async def _receive(self) -> Message:
         self._waiting = asyncio.current_task()
         try:
             return await self._inbox.get()
         finally:
             self._waiting = None
 
-    async def _send(self, message: dict[str, Any]) -> None:
+    async def _send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "websocket.accept":
             self.subprotocol = message.get("subprotocol")

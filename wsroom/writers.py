@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
+from wsroom.asgi import Send
 from wsroom.frames import PreparedFrame
 
 logger = logging.getLogger("wsroom")
-
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 WRITING = "wsroom: writes to a socket"
 
