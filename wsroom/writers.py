@@ -32,6 +32,7 @@ class SendWriter:
         self._slow = slow
         self._queue: deque[PreparedFrame] = deque()
         self._unsent = 0
+        self._peak = 0
         self._held = True
         self._closing: tuple[int, str] | None = None
         self._ended = False
@@ -111,13 +112,16 @@ class SendWriter:
             self._ended = True
             loop.call_soon(self._slow)
         elif self._timer is None:
-            self._timer = loop.call_later(SLOW_AFTER, self._look, self._unsent)
+            self._peak = self._unsent
+            self._timer = loop.call_later(SLOW_AFTER, self._look)
+        else:
+            self._peak = max(self._peak, self._unsent)
 
-    def _look(self, before: int) -> None:
+    def _look(self) -> None:
         self._timer = None
         if self._ended or self._unsent <= self._limit:
             return
-        if self._unsent >= before:
+        if self._unsent >= self._peak:
             self._slow()
         else:
             self._watch_buffer()
