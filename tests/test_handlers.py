@@ -157,6 +157,22 @@ async def test_what_a_handler_raises_is_answered(caplog: pytest.LogCaptureFixtur
         assert a.close_reason == "bye"
 
 
+@pytest.mark.parametrize("detail", ["x" * 2_000_000, "\ud800", "a\0b"])
+async def test_a_rejection_can_always_be_sent(detail: str) -> None:
+    """Whatever sentence the app gives: 1,000 characters of it, as valid Unicode."""
+    app = WSRoom()
+
+    @app.on("reject")
+    async def reject(emitter: Emitter) -> None:
+        raise Reject(detail, code="\udfff")
+
+    async with TestClient(app) as client:
+        a = await client.connect()
+        with pytest.raises(Refused) as caught:
+            await a.request("reject")
+        assert caught.value.code == "?" and 1 <= len(caught.value.detail) <= 1000
+
+
 async def test_debug_tells_the_client_what_was_raised() -> None:
     """Only with `debug=True` does an exception's text leave the server."""
     app = WSRoom(debug=True)

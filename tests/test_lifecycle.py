@@ -321,13 +321,13 @@ async def test_hooks_that_raise_are_answered_or_logged(caplog: pytest.LogCapture
             ("reply", "test-2"),
             ("error", None),
         ]
-        await a.leave("a")
+        await a.leave("a", "b")
+        assert a.close_code is None and len(a.frames) == 8
         await a.close()
-        await (await client.connect()).close()
     said = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
-    assert said == ["handling None on /ws failed"] * 3 + [
+    assert said == ["on_joined on /ws raised"] * 2 + [
         "on_left on /ws raised",
-        "on_disconnect on /ws raised",
+        "on_left on /ws raised",
         "on_disconnect on /ws raised",
     ]
 
@@ -429,12 +429,14 @@ class GoneAdapter(Adapter):
 
 async def test_a_broker_that_is_away_refuses_and_keeps_nothing() -> None:
     """A new socket is refused with 503; a join is `unavailable`, and the socket is not in."""
-    app = WSRoom(GoneAdapter(""))
-    app.add_hook("on_open", lambda emitter: None)
-    async with TestClient(app) as client:
-        with pytest.raises(Refused) as caught:
-            await client.connect()
-        assert caught.value.status == 503
+    for away in ("", "lobby"):
+        app = WSRoom(GoneAdapter(away))
+        recording(app)
+        async with TestClient(app) as client:
+            with pytest.raises(Refused) as caught:
+                await client.connect()
+            assert caught.value.status == 503
+            assert len(app._worker.hub.rooms) == 0 and not app._worker.hub.members
     app = WSRoom(GoneAdapter("chat"))
     raised: list[bool] = []
 

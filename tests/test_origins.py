@@ -76,7 +76,7 @@ def test_origins_is_a_list() -> None:
 async def test_a_foreign_page_is_refused_before_the_handshake(
     origins: Any, status: int, ws: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """403, and a log line that says what to add."""
+    """403, and one log line for each origin that says what to add."""
     app = WSRoom(origins=origins)
     app.add_hook("on_open", lambda emitter: None)
     async with serve(app, ws=ws) as server:
@@ -87,4 +87,13 @@ async def test_a_foreign_page_is_refused_before_the_handshake(
             async with connect(server.url(), additional_headers={"Origin": "https://app.example"}):
                 pass
         assert caught.value.response.status_code == 403
-    assert "WSRoom(origins=['https://app.example'])" in caplog.text
+        for _ in range(2):
+            with pytest.raises(InvalidStatus):
+                async with connect(server.url(), additional_headers={"Origin": "null"}):
+                    pass
+    said = [record.getMessage() for record in caplog.records if record.name == "wsroom"]
+    assert said == [
+        "a page of 'https://app.example' may not connect to /ws"
+        "; if it should: WSRoom(origins=['https://app.example'])",
+        "a page of 'null' may not connect to /ws",
+    ]

@@ -185,10 +185,10 @@ def wrong(router: Router) -> list[tuple[Callable[[], Any], str]]:
     ]
 
 
-@pytest.mark.parametrize("index", range(len(wrong(Router()))))
+@pytest.mark.parametrize("index", range(len(wrong(WSRoom()))))
 def test_a_mistake_is_told_at_once(index: int) -> None:
     """Each is a SetupError, also a ValueError, with a sentence that says what to do."""
-    act, sentence = wrong(Router())[index]
+    act, sentence = wrong(WSRoom())[index]
     with pytest.raises(SetupError) as caught:
         act()
     assert sentence in str(caught.value)

@@ -57,13 +57,14 @@ class WSRoom(Router):
         debug: bool = False,
     ) -> None:
         super().__init__()
-        self.limits = limits or Limits()
+        self._limits = limits or Limits()
         self._adapter = adapter or _default_adapter()
-        self._worker = Worker(self._adapter, self.limits, debug)
+        self._worker = Worker(self._adapter, self._limits, debug)
         self._origins = Origins(origins)
         self._http_app = http
         self._user_lifespan = lifespan
         self._workers_checked = False
+        self._said_refused: set[str] = set()
 
     def to(self, *rooms: str, path: str | None = None) -> Target:
         """Choose who gets a message that the app itself emits, from anywhere in this process.
@@ -147,11 +148,7 @@ class WSRoom(Router):
             return 404, f"no WebSocket is at {path}"
         headers = Headers(scope["headers"])
         if not self._origins.allow(headers):
-            origin = headers["origin"]
-            logger.warning(
-                "a page of %s may not connect to %s; if it should: WSRoom(origins=[%r])",
-                *(origin, path, origin),
-            )
+            self._say_refused(headers["origin"], path)
             return 403, "pages of this origin may not connect"
         try:
             self._check_workers(receive)
@@ -203,6 +200,14 @@ class WSRoom(Router):
             f"{path} is a WebSocket; open it with new WebSocket(url) or a WebSocket client",
             headers=headers if scope.get("http_version", "1.1") == "1.1" else (),
         )
+
+    def _say_refused(self, origin: str, path: str) -> None:
+        # Once each, and bounded: a foreign page may try again for ever, under many names.
+        if origin in self._said_refused or len(self._said_refused) >= 100:
+            return
+        self._said_refused.add(origin)
+        advice = "" if origin == "null" else f"; if it should: WSRoom(origins=[{origin!r}])"
+        logger.warning("a page of %.200r may not connect to %s%.200s", origin, path, advice)
 
     def _start(self) -> None:
         self._frozen = "the app has started"

@@ -11,14 +11,13 @@ from typing import Any
 
 from wsroom import protocol
 from wsroom.asgi import Message, Receive, Scope, Send
+from wsroom.calls import Calls
 from wsroom.dispatch import handle
-from wsroom.emitter import Emitter
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject, check_close
 from wsroom.frames import PreparedFrame
 from wsroom.http import deny, settle
 from wsroom.inbox import Inbox, close_code
 from wsroom.limits import TokenBucket
-from wsroom.protocol import Inbound
 from wsroom.routing import Route
 from wsroom.sockets import Socket
 from wsroom.supervisor import LATE, Interrupted, Supervisor
@@ -52,6 +51,7 @@ class Connection:
         self.worker = worker
         self.route = route
         self.socket = Socket(self, {})
+        self.calls = Calls(worker, route, self, self.socket)
         self.tasks: set[asyncio.Task[None]] = set()
         """Handlers that run beside the next frames."""
         self._hub = worker.hub
@@ -87,14 +87,14 @@ class Connection:
             except ProtocolError as exc:
                 raise ValueError(exc.detail) from None
             if joined and self._accepted:
-                await self.hook("on_joined", room)
+                await self.calls.hook("on_joined", room)
 
     async def leave(self, *rooms: str) -> None:
         for room in rooms:
             if self._last_rooms is None and room in self.rooms:
                 self._hub.leave(self, room)
                 if self._accepted:
-                    await self.hook("on_left", room)
+                    await self.calls.quiet_hook("on_left", self.calls.emitter(), room)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         check_close(code, reason)
@@ -154,6 +154,8 @@ class Connection:
             return None
         try:
             await self._supervisor.run(self.worker.call(hook, self.socket))
+        except AdapterError:
+            raise
         except Reject as exc:
             return exc
         except Disconnect:
@@ -172,7 +174,7 @@ class Connection:
             return
         # Browsers hide the status of a refused handshake from the page; a close code they show.
         code = 4000 + refusal.status
-        reason = refusal.detail.encode()[:123].decode(errors="ignore")
+        reason = protocol.presentable(refusal.detail).encode()[:123].decode(errors="ignore")
         try:
             await self._accept()
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
@@ -209,8 +211,8 @@ class Connection:
 
     async def _opened(self) -> None:
         for room in sorted(self.rooms):
-            await self.hook("on_joined", room)
-        await self.hook("on_open")
+            await self.calls.hook("on_joined", room)
+        await self.calls.hook("on_open")
 
     async def _frame(self, message: Message) -> None:
         text = message.get("text")
@@ -219,7 +221,7 @@ class Connection:
                 raise ProtocolError("bad_frame", "a binary frame; send JSON as text")
             inbound = protocol.decode(text, self.worker.limits)
         except ProtocolError as exc:
-            self._error(exc.code, exc.detail, None, exc.id)
+            self.calls.error(exc.code, exc.detail, None, exc.id)
             self._count_bad_frame()
         else:
             await self._work(handle(self, inbound), inbound.event, inbound.id)
@@ -240,9 +242,9 @@ class Connection:
                 task.cancel()
             await asyncio.wait(self.tasks, timeout=self.worker.grace)
         for room in sorted(self.rooms):
-            await self._last_hook("on_left", Emitter(self._hub, self.socket), room)
+            await self.calls.quiet_hook("on_left", self.calls.emitter(), room)
         code = self._their_code if self._our_code is None else self._our_code
-        await self._last_hook("on_disconnect", self.socket, code)
+        await self.calls.quiet_hook("on_disconnect", self.socket, code)
 
     # -- rooms -----------------------------------------------------------------------------
 
@@ -269,74 +271,12 @@ class Connection:
         self._writer.drop()
         self.close(1013, "too slow")
 
-    # -- the app's code, and the answers ---------------------------------------------------
-
     async def _work(
         self, work: Awaitable[None], event: str | None = None, id: str | int | None = None
     ) -> None:
+        """Run the app's code in this connection's own task, under its supervisor."""
         try:
-            await self._supervisor.run(self.attempt(work, event, id))
+            await self._supervisor.run(self.calls.attempt(work, event, id))
         except Interrupted as exc:
             if exc.args[0] == LATE:
-                self.timed_out(event, id)
-
-    async def attempt(
-        self, work: Awaitable[None], event: str | None = None, id: str | int | None = None
-    ) -> None:
-        """Run the app's code and answer what it raises; docs/api.md has the table."""
-        try:
-            await work
-        except (ProtocolError, Reject) as exc:
-            self._error(exc.code, exc.detail, event, id)
-        except Disconnect as exc:
-            self.close(exc.code, exc.reason)
-        except asyncio.CancelledError as exc:
-            # A handler that waits for a task which somebody cancelled raises this too.
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            await self._failed(exc, event, id)
-        except Exception as exc:
-            await self._failed(exc, event, id)
-
-    async def _failed(self, exc: BaseException, event: str | None, id: str | int | None) -> None:
-        hook = self.route.hooks.get("on_error")
-        if hook is None:
-            logger.error("handling %r on %s failed", event, self.path, exc_info=exc)
-        else:
-            try:
-                await self.worker.call(hook, Emitter(self._hub, self.socket, event), exc)
-            except Exception:
-                logger.exception("on_error on %s raised", self.path)
-        self._error("internal", self.worker.tell(exc), event, id)
-
-    async def hook(self, name: str, *args: Any) -> None:
-        """Run a hook `(emitter, ...)` of the path, where there is one."""
-        hook = self.route.hooks.get(name)
-        if hook is not None:
-            emitter = Emitter(self._hub, self.socket)
-            await self.attempt(self.worker.call(hook, emitter, *args))
-
-    async def _last_hook(self, name: str, *args: Any) -> None:
-        hook = self.route.hooks.get(name)
-        if hook is None:
-            return
-        try:
-            async with asyncio.timeout(self.worker.limits.handler_timeout):
-                await self.worker.call(hook, *args)
-        except Exception:
-            logger.exception("%s on %s raised", name, self.path)
-
-    def reply(self, inbound: Inbound, message: Any) -> None:
-        """Answer a frame that asked for an answer; raises what `protocol.encode` raises."""
-        if inbound.id is not None:
-            self.write(PreparedFrame(protocol.encode_reply(message, inbound.id)))
-
-    def timed_out(self, event: str | None, id: str | int | None) -> None:
-        """Answer a frame whose handling was cancelled because its time was over."""
-        logger.warning("handling %r on %s took too long and was cancelled", event, self.path)
-        budget = self.worker.limits.handler_timeout
-        self._error("timeout", f"it took longer than {budget:g} s", event, id)
-
-    def _error(self, code: str, detail: str, event: str | None, id: str | int | None) -> None:
-        self.write(PreparedFrame(protocol.encode_error(code, detail, event, id)))
+                self.calls.late(event, id)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from wsroom import protocol
 from wsroom.callbacks import Handler
-from wsroom.emitter import Emitter
+from wsroom.calls import Calls
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.protocol import Inbound
 from wsroom.routing import Route
@@ -28,18 +27,13 @@ class Connection(Protocol):
     worker: Worker
     route: Route
     socket: Socket
+    calls: Calls
     tasks: set[asyncio.Task[None]]
 
     @property
     def rooms(self) -> frozenset[str]: ...
     async def join_room(self, room: str) -> tuple[bool, str | None]: ...
     async def leave(self, *rooms: str) -> None: ...
-    async def hook(self, name: str, *args: Any) -> None: ...
-    async def attempt(
-        self, work: Awaitable[None], event: str | None, id: str | int | None
-    ) -> None: ...
-    def reply(self, inbound: Inbound, message: Any) -> None: ...
-    def timed_out(self, event: str | None, id: str | int | None) -> None: ...
 
 
 async def handle(connection: Connection, inbound: Inbound) -> None:
@@ -65,11 +59,10 @@ async def handle(connection: Connection, inbound: Inbound) -> None:
 
 
 async def _call(connection: Connection, handler: Handler, inbound: Inbound) -> None:
-    worker = connection.worker
-    emitter = Emitter(worker.hub, connection.socket, inbound.event)
+    emitter = connection.calls.emitter(inbound.event)
     args = (inbound.message,) if handler.wants_message else ()
-    result = await worker.call(handler.callback, emitter, *args)
-    connection.reply(inbound, result)
+    result = await connection.worker.call(handler.callback, emitter, *args)
+    connection.calls.reply(inbound, result)
 
 
 async def _start(connection: Connection, handler: Handler, inbound: Inbound) -> None:
@@ -86,9 +79,9 @@ async def _run_beside(connection: Connection, handler: Handler, inbound: Inbound
     work = _call(connection, handler, inbound)
     try:
         async with asyncio.timeout(connection.worker.limits.handler_timeout):
-            await connection.attempt(work, inbound.event, inbound.id)
+            await connection.calls.attempt(work, inbound.event, inbound.id)
     except TimeoutError:
-        connection.timed_out(inbound.event, inbound.id)
+        connection.calls.late(inbound.event, inbound.id)
 
 
 async def _join(connection: Connection, inbound: Inbound) -> None:
@@ -103,15 +96,15 @@ async def _join(connection: Connection, inbound: Inbound) -> None:
     answer: dict[str, Any] = {"room": room}
     if offset is not None:
         answer["offset"] = offset
-    connection.reply(inbound, answer)
+    connection.calls.reply(inbound, answer)
     if joined:
-        await connection.hook("on_joined", room)
+        await connection.calls.hook("on_joined", room)
 
 
 async def _leave(connection: Connection, inbound: Inbound) -> None:
     room = protocol.read_room(inbound.message, connection.worker.limits)
     await connection.leave(room)
-    connection.reply(inbound, {"room": room})
+    connection.calls.reply(inbound, {"room": room})
 
 
 async def _ask_guard(connection: Connection, room: str) -> None:

@@ -7,6 +7,7 @@ import logging
 from http import HTTPStatus
 
 from wsroom.asgi import Receive, Scope, Send
+from wsroom.protocol import presentable
 
 logger = logging.getLogger("wsroom")
 
@@ -44,7 +45,7 @@ async def deny(scope: Scope, receive: Receive, send: Send, status: int, detail: 
 
     Where the server has no such extension it is a 403, which is what ASGI makes of a close.
     """
-    body = (detail or HTTPStatus(status).phrase).encode()
+    body = presentable(detail or _phrase(status)).encode()
     try:
         if "websocket.http.response" in (scope.get("extensions") or {}):
             headers = _headers(body, TEXT)
@@ -72,6 +73,13 @@ async def settle(receive: Receive) -> None:
                 await receive()
     except Exception:
         logger.debug("no second disconnect", exc_info=True)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "refused"
 
 
 def _headers(body: bytes, content_type: str) -> RawHeaders:

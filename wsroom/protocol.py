@@ -204,8 +204,14 @@ def encode_reply(message: Any, id: str | int) -> bytes:
 def encode_error(
     code: str, detail: str, event: str | None = None, id: str | int | None = None
 ) -> bytes:
-    """Encode an `error` frame: a `code` for programs, a `detail` for people."""
-    return encode(ERROR, {"code": code, "detail": detail, "event": event}, id=id)
+    """Encode an `error` frame: a `code` for programs, a `detail` for people; never fails."""
+    message = {"code": presentable(code), "detail": presentable(detail), "event": event}
+    return encode(ERROR, message, id=id)
+
+
+def presentable(text: str) -> str:
+    """A sentence of the app's as it can be sent: 1,000 characters of valid Unicode at most."""
+    return text[:1000].encode(errors="replace").decode()
 
 
 def with_offset(payload: bytes, offset: str) -> bytes:

@@ -70,7 +70,8 @@ class Router:
 
     """
 
-    limits = Limits()
+    # The app knows its own limits; a router must not be stricter than the app that includes it.
+    _limits = Limits(event_name=2**31)
 
     def __init__(self, path: str = "/ws") -> None:
         self.path = path
@@ -118,7 +119,7 @@ class Router:
         """Do what `@on(event)` does, without a decorator."""
         route = self._route(path, "on")
         _check_name("event", event, '@app.on("intro")')
-        problem = event_problem(event, self.limits)
+        problem = event_problem(event, self._limits)
         if problem:
             raise SetupError(f"event {event!r} {problem}; use another name")
         if event in RESERVED:

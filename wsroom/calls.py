@@ -1,0 +1,98 @@
+"""Calls the app's functions for one socket, and answers what they return and raise."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+from wsroom import protocol
+from wsroom.emitter import Emitter
+from wsroom.errors import Disconnect, ProtocolError, Reject
+from wsroom.frames import PreparedFrame
+from wsroom.protocol import Inbound
+from wsroom.routing import Route
+from wsroom.sockets import Link, Socket
+from wsroom.worker import Worker
+
+logger = logging.getLogger("wsroom")
+
+
+class Calls:
+    """The table of docs/api.md, "What raises", in one place."""
+
+    def __init__(self, worker: Worker, route: Route, link: Link, socket: Socket) -> None:
+        self._worker = worker
+        self._route = route
+        self._link = link
+        self._socket = socket
+
+    def emitter(self, event: str | None = None) -> Emitter:
+        """Make the emitter for a handler or a hook."""
+        return Emitter(self._worker.hub, self._socket, event)
+
+    async def hook(self, name: str, *args: Any) -> None:
+        """Run a hook `(emitter, ...)` of the path, where there is one."""
+        hook = self._route.hooks.get(name)
+        if hook is not None:
+            await self.attempt(self._worker.call(hook, self.emitter(), *args), name=name)
+
+    async def quiet_hook(self, name: str, *args: Any) -> None:
+        """Run a hook whose failure is nobody's business but the log's."""
+        hook = self._route.hooks.get(name)
+        if hook is None:
+            return
+        try:
+            async with asyncio.timeout(self._worker.limits.handler_timeout):
+                await self._worker.call(hook, *args)
+        except Exception:
+            logger.exception("%s on %s raised", name, self._link.path)
+
+    async def attempt(
+        self,
+        work: Awaitable[None],
+        event: str | None = None,
+        id: str | int | None = None,
+        name: str = "",
+    ) -> None:
+        """Run the app's code and answer what it raises."""
+        try:
+            await work
+        except (ProtocolError, Reject) as exc:
+            self.error(exc.code, exc.detail, event, id)
+        except Disconnect as exc:
+            self._link.close(exc.code, exc.reason)
+        except asyncio.CancelledError as exc:
+            # A handler that waits for a task which somebody cancelled raises this too.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            await self._failed(exc, name or f"the handler of {event!r}", event, id)
+        except Exception as exc:
+            await self._failed(exc, name or f"the handler of {event!r}", event, id)
+
+    async def _failed(
+        self, exc: BaseException, name: str, event: str | None, id: str | int | None
+    ) -> None:
+        hook = self._route.hooks.get("on_error")
+        if hook is None:
+            logger.error("%s on %s raised", name, self._link.path, exc_info=exc)
+        else:
+            await self.quiet_hook("on_error", self.emitter(event), exc)
+        self.error("internal", self._worker.tell(exc), event, id)
+
+    def reply(self, inbound: Inbound, message: Any) -> None:
+        """Answer a frame that asked for an answer; raises what `protocol.encode` raises."""
+        if inbound.id is not None:
+            self._link.write(PreparedFrame(protocol.encode_reply(message, inbound.id)))
+
+    def late(self, event: str | None, id: str | int | None) -> None:
+        """Answer a frame whose handling was cancelled because its time was over."""
+        logger.warning("the handler of %r on %s took too long", event, self._link.path)
+        budget = self._worker.limits.handler_timeout
+        self.error("timeout", f"it took longer than {budget:g} s", event, id)
+
+    def error(self, code: str, detail: str, event: str | None, id: str | int | None) -> None:
+        """Answer with an `error` frame."""
+        self._link.write(PreparedFrame(protocol.encode_error(code, detail, event, id)))
