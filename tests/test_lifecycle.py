@@ -581,7 +581,10 @@ async def test_a_connection_cancelled_from_outside_still_ends_well() -> None:
 async def test_rooms_are_freed_with_their_last_member() -> None:
     """Nothing of 500 sockets and 1,000 rooms is left behind, not even their objects."""
     app = WSRoom()
-    app.add_hook("on_open", lambda emitter: None)
+
+    @app.on("event")
+    async def event(emitter: Emitter) -> None: ...
+
     hub = app._worker.hub
     async with TestClient(app, timeout=20 * SECOND) as client:
         first = await client.connect()

@@ -204,7 +204,8 @@ def codes_in_the_source() -> set[str]:
             if isinstance(node, ast.Call) and node.args:
                 name = getattr(node.func, "attr", getattr(node.func, "id", ""))
                 code = node.args[0]
-                if name in ("ProtocolError", "_error") and isinstance(code, ast.Constant):
+                answers = name == "ProtocolError" or (name == "error" and len(node.args) == 4)
+                if answers and isinstance(code, ast.Constant):
                     codes.add(str(code.value))
     return codes | {wsroom.Reject().code}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import pytest
@@ -14,6 +14,19 @@ from wsroom.patterns import Pattern
 
 async def handler(emitter: Any, message: Any) -> None: ...
 async def hook(emitter: Any) -> None: ...
+def generator(emitter: Any) -> Any:
+    yield
+
+
+async def async_generator(emitter: Any) -> Any:
+    yield
+
+
+@wraps(handler)
+def wrapped(*args: Any) -> Any:
+    return handler(*args)
+
+
 async def guard(socket: Any, room: str) -> None: ...
 
 
@@ -105,6 +118,8 @@ class Methods:
         (lambda *args: None, True, False),
         (partial(handler, message=1), False, True),
         (Callable_(), False, True),
+        (partial(Callable_()), False, True),
+        (wrapped, True, True),
         (Methods().both, True, True),
         (Methods().only, False, False),
     ],
@@ -167,6 +182,8 @@ def wrong(router: Router) -> list[tuple[Callable[[], Any], str]]:
         (lambda: router.add_handler("f", lambda a, b, c: None), "takes (emitter) or"),
         (lambda: router.add_handler("f", lambda *, emitter: None), "takes (emitter) or"),
         (lambda: bare.add_handler("f", 5), "5 is no function"),
+        (lambda: router.add_handler("f", generator), "is a generator; return or emit"),
+        (lambda: router.add_handler("f", async_generator), "is a generator; return or emit"),
         (lambda: router.add_hook("on_open", hook), "on_open is already set on '/ws'"),
         (lambda: router.add_hook("on_joined", hook), "it is called with (emitter, room)"),
         (lambda: router.add_hook("on_close", hook), "no hook 'on_close'; there are on_connect"),

@@ -165,6 +165,27 @@ async def test_an_app_that_raises_fails_the_test() -> None:
         client.connections.clear()
 
 
+async def test_a_test_that_fails_shows_its_own_failure() -> None:
+    """Even where the app does not end in time; and nothing is left behind then either."""
+    app = room_app()
+    for body_fails in (True, False):
+        with pytest.raises(AssertionError if body_fails else TimeoutError):
+            async with TestClient(app, timeout=0.05) as client:
+                a, _ = await client.connect(), await client.connect()
+                await a.emit("hang")
+                assert not body_fails
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert not app._worker.hub.members
+
+
+async def test_the_host_can_be_given() -> None:
+    """For apps that look at it, as the check of origins does; a query goes into query=."""
+    async with TestClient(room_app()) as client:
+        await client.connect(headers={"Host": "a.example", "Origin": "https://a.example"})
+        with pytest.raises(ValueError, match="give it as query="):
+            await client.connect("/ws?a=1")
+
+
 async def test_nothing_is_left_behind() -> None:
     """After the client's end there is no task but the test's own."""
     async with TestClient(room_app()) as client:

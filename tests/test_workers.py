@@ -121,6 +121,8 @@ WORKER_CLASS = SimpleNamespace(cfg=SimpleNamespace(workers=3))
             3,
         ),
         (None, ["/usr/bin/gunicorn", "-w", "2"], {}, 2),
+        (None, ["/lib/gunicorn/__main__.py", "-w", "2"], {}, 2),
+        (None, ["/lib/granian/__main__.py", "--workers", "2"], {}, 2),
         (None, ["gunicorn", "-w2"], {}, 2),
         (None, ["gunicorn", "--workers=5"], {"GUNICORN_CMD_ARGS": "-w 2"}, 5),
         (None, ["gunicorn"], {"GUNICORN_CMD_ARGS": "--workers 2"}, 2),
@@ -136,7 +138,9 @@ def test_workers_are_counted(
     receive: Any, argv: list[str], environ: dict[str, str], count: int
 ) -> None:
     """From the server's own settings, else from gunicorn's and granian's command lines."""
-    assert count_workers(receive, argv, environ) == count
+    assert count_workers(receive, argv, environ, child=True) == count
+    alone = count_workers(receive, argv, environ, child=False)
+    assert alone == (count if "gunicorn" in argv[:1] or receive is None else 1)
 
 
 def test_a_redis_url_is_not_taken_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.servers import SECOND, until
 from wsroom.asgi import Message
 from wsroom.frames import PreparedFrame
+from wsroom.outbox import Outbox
 from wsroom.writers import SendWriter
 
 
@@ -23,14 +24,15 @@ class Wire:
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.slow = 0
-        self.writer = SendWriter(self.send, 1000, self.on_slow)
+        self.writer = SendWriter(self.send, Outbox(), 1000, self.on_slow)
 
     async def send(self, message: Message) -> None:
         await self.flowing.wait()
         await asyncio.sleep(0)
         self.sent.append(message.get("text") or message.get("code"))
 
-    def on_slow(self) -> None:
+    def on_slow(self, code: int, reason: str) -> None:
+        assert code == 1013
         self.slow += 1
 
     def write(self, text: str) -> None:
@@ -105,10 +107,11 @@ async def test_a_socket_that_shrinks_gets_more_time() -> None:
     async def send(message: Message) -> None:
         await permits.acquire()
 
-    writer = SendWriter(send, 1000, slow.set)
+    writer = SendWriter(send, Outbox(), 1000, lambda code, reason: slow.set())
     writer.open(PreparedFrame(b"0"))
     for _ in range(30):
         writer.write(PreparedFrame(b"x" * 100))
+    writer.flush()
     first = writer._timer
     assert first is not None
     for _ in range(5):
@@ -138,7 +141,7 @@ async def test_a_send_that_fails_ends_the_writing() -> None:
     async def send(message: Message) -> None:
         raise ConnectionResetError
 
-    writer = SendWriter(send, 1000, lambda: pytest.fail("not slow"))
+    writer = SendWriter(send, Outbox(), 1000, lambda code, reason: pytest.fail(reason))
     writer.open(PreparedFrame(b"0"))
     writer.write(PreparedFrame(b"1"))
     await until(lambda: writer._ended)

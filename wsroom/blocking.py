@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -42,12 +43,20 @@ class Portal:
             )
         if self._shut:
             raise RuntimeError("this handler was given up (its time is over or its client gone)")
-        future = asyncio.run_coroutine_threadsafe(verb(*args), self._loop)
+        future = asyncio.run_coroutine_threadsafe(_marked(verb(*args)), self._loop)
         try:
             return future.result(TIMEOUT)
         except TimeoutError:
             future.cancel()
             raise
+
+
+_in_thread: contextvars.ContextVar[bool] = contextvars.ContextVar("in_thread", default=False)
+
+
+async def _marked(work: Coroutine[Any, Any, T]) -> T:
+    _in_thread.set(True)
+    return await work
 
 
 class BlockingSocket(SocketInfo):
@@ -108,40 +117,73 @@ class BlockingEmitter:
 
 
 class Threads:
-    """The app's own thread pool, so that its handlers and other libraries cannot starve each
-    other.
+    """The app's own threads, so that its handlers and other libraries cannot starve each other.
+
+    They are daemons: a thread that was given up must not keep the process from ending, which the
+    threads of concurrent.futures do. At most 32 calls of handlers and hooks run at a time; a thread
+    that was given up counts until it ends.
     """
 
     def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
+        self._slots = asyncio.Semaphore(THREADS)
+        self.last_slots = asyncio.Semaphore(THREADS)
+        """For the last hooks of sockets, so that handlers cannot keep them from running."""
 
-    async def run(self, function: Callable[..., T], *args: Any, **values: Any) -> T:
+    async def run(self, function: Callable[..., Any], *args: Any, **values: Any) -> Any:
         """Run `function` in a thread, its emitters and sockets turned into blocking ones."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="wsroom")
+        if _in_thread.get():
+            # A hook called by a verb of a function that has a slot: waiting for another could
+            # make all of them wait for each other.
+            return await self.run_beside(function, *args, **values)
+        await self._slots.acquire()
+        return await self.run_beside(function, *args, _done=self._slots.release, **values)
+
+    async def run_beside(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        _done: Callable[[], None] = lambda: None,
+        **values: Any,
+    ) -> Any:
+        """Run `function` in a thread without asking for a slot; `_done` is called at its end."""
         loop = asyncio.get_running_loop()
         portal = Portal(loop)
-        call = partial(_call, function, *(_blocking(arg, portal) for arg in args), **values)
+        call = partial(function, *(_blocking(arg, portal) for arg in args), **values)
         context = contextvars.copy_context()
+        outcome: asyncio.Future[Any] = loop.create_future()
+
+        def settle(result: Any, exc: BaseException | None) -> None:
+            _done()
+            if outcome.cancelled():
+                return
+            if exc is None:
+                outcome.set_result(result)
+            else:
+                outcome.set_exception(exc)
+
+        def work() -> None:
+            result: Any = None
+            failure: BaseException | None = None
+            try:
+                result = context.run(call)
+            except StopIteration:  # a future cannot hold one, so nobody would hear of it
+                failure = RuntimeError("the function raised StopIteration")
+            except BaseException as exc:
+                failure = exc
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, result, failure)
+
+        threading.Thread(target=work, name="wsroom", daemon=True).start()
         try:
-            return await loop.run_in_executor(self._pool, context.run, call)
+            return await outcome
         except asyncio.CancelledError:
             portal.shut()
             raise
 
     def stop(self) -> None:
-        """Take no more calls; those that run are not waited for."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
-
-
-def _call(function: Callable[..., T], *args: Any, **values: Any) -> T:
-    try:
-        return function(*args, **values)
-    except StopIteration as exc:
-        # A future cannot hold one, so nobody would ever hear of it.
-        raise RuntimeError("the function raised StopIteration") from exc
+        """Forget the calls that still run; the next event loop begins anew."""
+        self._slots = asyncio.Semaphore(THREADS)
+        self.last_slots = asyncio.Semaphore(THREADS)
 
 
 def _blocking(arg: Any, portal: Portal) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from wsroom.errors import SetupError
@@ -28,11 +29,21 @@ class Callback(NamedTuple):
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Callback:
-        """Tell `async def` from `def`, through partials and objects with `__call__` as well."""
-        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 (which kind of call, not whether)
-        )
-        return cls(function, is_async)
+        """Tell `async def` from `def`, through partials, decorators and objects with `__call__`.
+
+        Raises:
+            SetupError: it is a generator, whose body a call does not run.
+
+        """
+        inner: Any = function
+        while isinstance(inner, partial):
+            inner = inner.func
+        if not inspect.isroutine(inner):
+            inner = getattr(inner, "__call__", inner)  # noqa: B004 (the method, not whether)
+        inner = inspect.unwrap(inner)
+        if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+            raise SetupError(f"{name_of(function)} is a generator; return or emit instead of yield")
+        return cls(function, inspect.iscoroutinefunction(inner))
 
 
 class Handler(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable
 from typing import Any
@@ -14,6 +13,7 @@ from wsroom.frames import PreparedFrame
 from wsroom.protocol import Inbound
 from wsroom.routing import Route
 from wsroom.sockets import Link, Socket
+from wsroom.supervisor import raised_by_app
 from wsroom.worker import Worker
 
 logger = logging.getLogger("wsroom")
@@ -44,10 +44,11 @@ class Calls:
         if hook is None:
             return
         try:
-            async with asyncio.timeout(self._worker.limits.handler_timeout):
-                await self._worker.call(hook, *args)
-        except Exception:
-            logger.exception("%s on %s raised", name, self._link.path)
+            await self._worker.call_last(hook, *args)
+        except BaseException as exc:
+            if not raised_by_app(exc):
+                raise
+            logger.error("%s on %s raised", name, self._link.path, exc_info=exc)
 
     async def attempt(
         self,
@@ -63,13 +64,9 @@ class Calls:
             self.error(exc.code, exc.detail, event, id)
         except Disconnect as exc:
             self._link.close(exc.code, exc.reason)
-        except asyncio.CancelledError as exc:
-            # A handler that waits for a task which somebody cancelled raises this too.
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+        except BaseException as exc:
+            if not raised_by_app(exc):
                 raise
-            await self._failed(exc, name or f"the handler of {event!r}", event, id)
-        except Exception as exc:
             await self._failed(exc, name or f"the handler of {event!r}", event, id)
 
     async def _failed(

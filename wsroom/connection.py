@@ -20,9 +20,8 @@ from wsroom.inbox import Inbox, close_code
 from wsroom.limits import TokenBucket
 from wsroom.routing import Route
 from wsroom.sockets import Socket
-from wsroom.supervisor import LATE, Interrupted, Supervisor
+from wsroom.supervisor import LATE, Interrupted, Supervisor, raised_by_app
 from wsroom.worker import Worker
-from wsroom.writers import SendWriter
 
 logger = logging.getLogger("wsroom")
 
@@ -54,11 +53,13 @@ class Connection:
         self.calls = Calls(worker, route, self, self.socket)
         self.tasks: set[asyncio.Task[None]] = set()
         """Handlers that run beside the next frames."""
+        self.answered = False
+        """Whether the frame that is handled has had its one answer already."""
         self._hub = worker.hub
         self._inbox = Inbox(receive)
         self._send = send
-        self._writer = SendWriter(send, worker.limits.write_buffer, self._slow)
-        self.write = self._writer.write
+        self.writer = worker.writer(receive, send, self._give_up)
+        self.write = self.writer.write
         budget = worker.limits.handler_timeout
         self._supervisor = Supervisor(worker.watch, self._inbox, budget, worker.grace, self._gone)
         self._session = secrets.token_urlsafe(16)
@@ -66,6 +67,7 @@ class Connection:
         self._accepted = False
         self._last_rooms: frozenset[str] | None = None
         self._our_code: int | None = None
+        self._our_reason = ""
         self._their_code = 1006
 
     # -- what the Socket asks for ----------------------------------------------------------
@@ -100,9 +102,10 @@ class Connection:
         check_close(code, reason)
         if self._our_code is None and not self._supervisor.ended:
             self._our_code = code
+            self._our_reason = reason
             self._leave_everything()
             if self._accepted:
-                self._writer.close(code, reason)
+                self.writer.close(code, reason)
                 self._supervisor.start_grace()
 
     def session_hash(self) -> str:
@@ -113,6 +116,9 @@ class Connection:
     async def run(self) -> None:
         """Live it, from the handshake to the last hook; `websocket.connect` has been received."""
         self._hub.add(self)
+        task = asyncio.current_task()
+        assert task is not None  # ASGI apps are called in tasks
+        self.worker.connections.add(task)
         try:
             if await self._connect():
                 await self._live()
@@ -124,9 +130,12 @@ class Connection:
             self._supervisor.ended = True
             self._leave_everything()
             self._inbox.stop()
-            if self._accepted:
-                await self._finish()
-            await self._writer.stop()
+            try:
+                if self._accepted:
+                    await self._finish()
+            finally:
+                self.worker.connections.discard(task)
+                await self.writer.stop()
 
     async def _connect(self) -> bool:
         try:
@@ -145,7 +154,10 @@ class Connection:
         except OSError:  # the peer did not wait; ASGI's word for that
             return False
         self._accepted = True
-        self._writer.open(PreparedFrame(self._connected(offset)))
+        self.writer.open(PreparedFrame(self._connected(offset)))
+        if self._our_code is not None:  # the app closed it while it was being accepted
+            self.writer.close(self._our_code, self._our_reason)
+            self._supervisor.start_grace()
         return True
 
     async def _ask_to_connect(self) -> Reject | None:
@@ -161,10 +173,13 @@ class Connection:
         except Disconnect:
             return Reject()
         except Interrupted as exc:
-            logger.error("on_connect on %s was cancelled: %s", self.path, exc)
+            if exc.args[0] == LATE:
+                logger.error("on_connect on %s was cancelled: %s", self.path, exc)
             return Reject(status=500)
-        except Exception:
-            logger.exception("on_connect on %s raised", self.path)
+        except BaseException as exc:
+            if not raised_by_app(exc):
+                raise
+            logger.error("on_connect on %s raised", self.path, exc_info=exc)
             return Reject(status=500)
         return None if self._our_code is None else Reject()
 
@@ -199,6 +214,8 @@ class Connection:
         await self._work(self._opened())
         received = 0
         while not self._supervisor.ended:
+            if self._inbox.empty:
+                self._supervisor.rest()
             message = await self._inbox.next()
             if message["type"] == "websocket.disconnect":
                 self._their_code = close_code(message)
@@ -224,6 +241,7 @@ class Connection:
             self.calls.error(exc.code, exc.detail, None, exc.id)
             self._count_bad_frame()
         else:
+            self.answered = False
             await self._work(handle(self, inbound), inbound.event, inbound.id)
 
     def _count_bad_frame(self) -> None:
@@ -235,14 +253,23 @@ class Connection:
             self.close(1008, "too many bad frames")
 
     async def _finish(self) -> None:
-        if self.tasks:
-            await asyncio.wait(self.tasks, timeout=self.worker.grace)
+        try:
+            if self.tasks:
+                await asyncio.wait(self.tasks, timeout=self.worker.grace)
+            await self._cancel_tasks()
+            for room in sorted(self.rooms):
+                await self.calls.quiet_hook("on_left", self.calls.emitter(), room)
+        finally:  # whatever happens, a cancellation from outside too
+            await self._cancel_tasks()
+            await self._disconnected()
+
+    async def _cancel_tasks(self) -> None:
         if self.tasks:
             for task in self.tasks:
                 task.cancel()
             await asyncio.wait(self.tasks, timeout=self.worker.grace)
-        for room in sorted(self.rooms):
-            await self.calls.quiet_hook("on_left", self.calls.emitter(), room)
+
+    async def _disconnected(self) -> None:
         code = self._their_code if self._our_code is None else self._our_code
         await self.calls.quiet_hook("on_disconnect", self.socket, code)
 
@@ -266,10 +293,10 @@ class Connection:
         self._leave_everything()
         self._supervisor.start_grace()
 
-    def _slow(self) -> None:
-        logger.warning("socket %s on %s does not keep up and is closed", self.id, self.path)
-        self._writer.drop()
-        self.close(1013, "too slow")
+    def _give_up(self, code: int, reason: str) -> None:
+        logger.warning("socket %s on %s is closed: %s", self.id, self.path, reason)
+        self.writer.drop()
+        self.close(code, reason)
 
     async def _work(
         self, work: Awaitable[None], event: str | None = None, id: str | int | None = None
@@ -279,4 +306,4 @@ class Connection:
             await self._supervisor.run(self.calls.attempt(work, event, id))
         except Interrupted as exc:
             if exc.args[0] == LATE:
-                self.calls.late(event, id)
+                self.calls.late(event, None if self.answered else id)

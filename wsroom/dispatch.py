@@ -29,6 +29,7 @@ class Connection(Protocol):
     socket: Socket
     calls: Calls
     tasks: set[asyncio.Task[None]]
+    answered: bool
 
     @property
     def rooms(self) -> frozenset[str]: ...
@@ -97,6 +98,7 @@ async def _join(connection: Connection, inbound: Inbound) -> None:
     if offset is not None:
         answer["offset"] = offset
     connection.calls.reply(inbound, answer)
+    connection.answered = True
     if joined:
         await connection.calls.hook("on_joined", room)
 

@@ -53,7 +53,7 @@ class Reject(Exception):
     an `error` frame with `code` and `detail`, and the connection stays.
 
     Args:
-        detail: a sentence for the client; it is sent as it stands.
+        detail: a sentence for the client, or an exception whose text is one.
         status: the HTTP status of a refused handshake, 400 to 599.
         code: what a program on the other side compares, 1 to 64 characters.
 
@@ -62,15 +62,15 @@ class Reject(Exception):
 
     """
 
-    def __init__(self, detail: str = "", *, status: int = 403, code: str = "forbidden") -> None:
+    def __init__(self, detail: object = "", *, status: int = 403, code: str = "forbidden") -> None:
         if not 400 <= status <= 599:
             raise ValueError(f"status {status!r} refuses nothing; use 400 to 599")
         if not 1 <= len(code) <= 64:
             raise ValueError(f"code {code!r} has {len(code)} characters; use 1 to 64")
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = str(detail)
         self.status = status
         self.code = code
+        super().__init__(self.detail)
 
 
 class Disconnect(Exception):

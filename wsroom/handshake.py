@@ -102,7 +102,7 @@ def _origin(text: str) -> tuple[str, str, int]:
     try:
         parts = urlsplit(text.lower())
         whole = f"{parts.scheme}://{parts.netloc}" == text.lower()
-        if whole and parts.hostname and parts.username is None:
+        if whole and parts.hostname and parts.username is None and "*" not in parts.netloc:
             return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     except ValueError:
         pass  # a bracket or a port that is none: said below, as for every other text

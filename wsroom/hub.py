@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Iterable, Set
 from typing import Protocol
 
 from wsroom.adapters.base import Adapter, Emission
 from wsroom.frames import PreparedFrame
 from wsroom.limits import Limits
+from wsroom.outbox import Outbox, Writer
 from wsroom.protocol import SOCKET_ID_PREFIX, with_offset
 from wsroom.rooms import Room, Rooms
 
@@ -24,7 +25,7 @@ class Member(Protocol):
     path: str
 
     @property
-    def write(self) -> Callable[[PreparedFrame], None]: ...
+    def writer(self) -> Writer: ...
 
 
 class Hub:
@@ -32,12 +33,15 @@ class Hub:
 
     def __init__(self, adapter: Adapter, limits: Limits) -> None:
         self.adapter = adapter
+        self.outbox = Outbox()
         self.limits = limits
         self.rooms: Rooms[Member] = Rooms()
         self.members: dict[str, Member] = {}
         self._id_prefix = ""
         self._published = 0
         self._running = False
+        self._stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = asyncio.Lock()
 
     def new_id(self) -> str:
@@ -52,6 +56,8 @@ class Hub:
 
         """
         async with self._starting:
+            self._loop = asyncio.get_running_loop()
+            self._stopped = False
             if not self._running:
                 # Made here, not with the hub: processes are forked from one that has a hub.
                 self._id_prefix = f"{SOCKET_ID_PREFIX}{secrets.token_hex(4)}."
@@ -60,8 +66,11 @@ class Hub:
 
     async def stop(self) -> None:
         """End it."""
+        self.outbox.stop()
+        self._stopped = True
         if self._running:
             self._running = False
+            self._loop = None
             await self.adapter.stop(self.deliver)
         self._starting = asyncio.Lock()  # the next start may be on another event loop
 
@@ -85,6 +94,7 @@ class Hub:
         room = Room(member.path, name)
         # The member comes first, so that what the broker sends right after its confirmation
         # finds it there.
+        self.outbox.settle()
         joined = self.rooms.join(member, room)
         try:
             offset = await self.adapter.subscribe(room)
@@ -92,23 +102,27 @@ class Hub:
             if joined:
                 self.leave(member, name)
             raise
-        return joined and member.id in self.members, offset
+        return joined and room in self.rooms.of(member), offset
 
     def leave(self, member: Member, name: str) -> None:
         """Take `member` out of a room, at once."""
         room = Room(member.path, name)
+        self.outbox.settle()
         if self.rooms.leave(member, room):
             self.adapter.unsubscribe(room)
 
     def remove(self, member: Member) -> None:
         """Take `member` out of everything, at once."""
+        self.outbox.settle()
+        self.outbox.forget(member.writer)
         self.members.pop(member.id, None)
         for room in self.rooms.remove(member):
             self.adapter.unsubscribe(room)
 
     def names(self, member: Member) -> frozenset[str]:
         """The names of the rooms of `member`, without the path itself."""
-        return frozenset(room.name for room in self.rooms.of(member) if room.name)
+        # A copy first: threads ask too, while the loop joins and leaves.
+        return frozenset(room.name for room in tuple(self.rooms.of(member)) if room.name)
 
     async def publish(self, emission: Emission) -> None:
         """Hand an emission to the adapter; every now and then let others run.
@@ -116,13 +130,24 @@ class Hub:
         It starts the hub where nothing has: an app may emit before its first connection.
 
         Raises:
+            RuntimeError: this is not the event loop that the app runs on, or the app has stopped.
             AdapterError: it cannot be said to have been carried to all workers.
 
         """
-        if not self._running:
-            await self.start()
+        if asyncio.get_running_loop() is not self._loop:
+            await self._start_here()
         await self.adapter.publish(emission)
         await self.breathe()
+
+    async def _start_here(self) -> None:
+        if self._stopped:
+            raise RuntimeError("the app has stopped; nobody is left to emit to")
+        if self._running and self._loop is not None and not self._loop.is_closed():
+            raise RuntimeError(
+                "emit on the event loop that the app runs on; from a thread "
+                "asyncio.run_coroutine_threadsafe leads there"
+            )
+        await self.start()
 
     async def breathe(self) -> None:
         """Let the event loop run once in a while between emits that never wait."""
@@ -131,7 +156,7 @@ class Hub:
             await asyncio.sleep(0)
 
     def deliver(self, emission: Emission, offset: str | None) -> None:
-        """Write an emission to this worker's members, one copy each; never waits for one."""
+        """Send an emission to this worker's members, one copy each; never waits for one."""
         members = self._audience(emission)
         if not members:
             return
@@ -140,14 +165,7 @@ class Hub:
         if emission.except_rooms:
             path = emission.room.path
             members = members - self._union(path, emission.except_rooms)
-        except_socket = emission.except_socket
-        if except_socket:
-            for member in members:
-                if member.id != except_socket:
-                    member.write(frame)
-        else:
-            for member in members:
-                member.write(frame)
+        self.outbox.send(members, frame, emission.except_socket)
 
     def _audience(self, emission: Emission) -> Set[Member]:
         path, name = emission.room

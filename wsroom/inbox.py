@@ -12,16 +12,17 @@ from wsroom.asgi import Message, Receive
 READING = "wsroom: reads beside a handler"
 WAITING = "wsroom: waits for a frame"
 
-SLOT_FRAMES = 32
 SLOT_SIZE = 256 * 1024
+FRAME_OVERHEAD = 64
 
 
 class Inbox:
     """ASGI's `receive` with a small slot for what is read while a handler runs.
 
     While nobody calls `receive`, uvicorn reads neither pongs nor the peer's close: it would end a
-    healthy client with 1011, and a gone one would keep its rooms. Past the slot's bounds
-    (32 frames, 256 KiB) reading stops, which is the backpressure.
+    healthy client with 1011, and a gone one would keep its rooms. Past the slot's bound (256 KiB,
+    each frame counted with 64 bytes more) reading stops, which is the backpressure. It is more than
+    uvicorn queues of one read, so what it has queued never hides the peer's end.
     """
 
     def __init__(self, receive: Receive) -> None:
@@ -44,20 +45,33 @@ class Inbox:
             self._reader.result()
         message = self._slot.popleft()
         self._size -= _size(message)
-        if self._reader is not None and self._reader.done():
-            self._reader = None
+        self._forget_reader()
         return message
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has been read beside a handler that is still to be returned."""
+        return not self._slot
+
+    def _forget_reader(self) -> None:
+        # One that failed is kept: `next` raises its exception once the slot is empty.
+        if self._reader is not None and self._reader.done() and self._reader.exception() is None:
+            self._reader = None
 
     def read_beside(self, gone: Callable[[int], None]) -> None:
         """Read into the slot until the next call of `next`; tell `gone` the code of the end."""
         self._beside = True
+        if self._slot and self._slot[-1]["type"] == "websocket.disconnect":
+            gone(close_code(self._slot[-1]))
+            return
+        self._forget_reader()
         if self._reader is None:
             loop = asyncio.get_running_loop()
             self._reader = loop.create_task(self._fill(gone), name=READING)
         self._reader.set_name(READING)
 
     async def _fill(self, gone: Callable[[int], None]) -> None:
-        while len(self._slot) < SLOT_FRAMES and self._size < SLOT_SIZE:
+        while self._size < SLOT_SIZE:
             message = await self._receive()
             self._slot.append(message)
             self._size += _size(message)
@@ -75,7 +89,7 @@ class Inbox:
 
 
 def _size(message: Message) -> int:
-    return len(message.get("text") or message.get("bytes") or "")
+    return len(message.get("text") or message.get("bytes") or "") + FRAME_OVERHEAD
 
 
 def close_code(message: Message) -> int:

@@ -30,18 +30,23 @@ async def serve(
     except WSRoomError as exc:
         await send({"type": "lifespan.startup.failed", "message": str(exc)})
         return
-    except Exception as exc:
-        logger.exception("the app could not start")
+    except BaseException as exc:
+        # sys.exit() too: a server that hears nothing would serve an app that has not started.
+        logger.error("the app could not start", exc_info=exc)
         await send({"type": "lifespan.startup.failed", "message": f"wsroom: {exc!r}"})
-        return
+        if isinstance(exc, Exception):
+            return
+        raise
     await send({"type": "lifespan.startup.complete"})
     await receive()
     try:
         await context.__aexit__(None, None, None)
-    except Exception as exc:
-        logger.exception("the app could not stop cleanly")
+    except BaseException as exc:
+        logger.error("the app could not stop cleanly", exc_info=exc)
         await send({"type": "lifespan.shutdown.failed", "message": f"wsroom: {exc!r}"})
-        return
+        if isinstance(exc, Exception):
+            return
+        raise
     await send({"type": "lifespan.shutdown.complete"})
 
 

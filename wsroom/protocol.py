@@ -105,6 +105,11 @@ def _deeper(value: Any, depth: int) -> bool:
     return bool(level)
 
 
+def has_control(text: str) -> bool:
+    """Whether there are control characters in it, which could forge a line of a log."""
+    return _CONTROL.search(text) is not None
+
+
 def event_problem(event: str, limits: Limits) -> str | None:
     """What is wrong with an event's name, as the end of a sentence; None where nothing is."""
     if not event:
@@ -175,6 +180,8 @@ def encode(
     nulls = (message is None) + (sender is None) + (room is None)
     if payload.count(b"null") > nulls and _has_nan(message):
         raise ValueError(f"the message of {event!r} holds NaN or an infinity; JSON has no such")
+    if not payload.isascii():
+        payload.decode()  # an orjson.Fragment could hold anything
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(
             f"the payload of {event!r} is {len(payload)} bytes; {MAX_PAYLOAD} is the most"
@@ -191,8 +198,10 @@ def _has_nan(value: Any) -> bool:
         return any(map(_has_nan, value))
     if isinstance(value, Enum):
         return _has_nan(value.value)
+    if hasattr(value, "__dict__"):  # orjson writes what a dataclass' instance holds
+        return is_dataclass(value) and any(map(_has_nan, vars(value).values()))
     if is_dataclass(value):
-        return any(_has_nan(getattr(value, field.name)) for field in fields(value))
+        return any(_has_nan(getattr(value, field.name, None)) for field in fields(value))
     return False
 
 

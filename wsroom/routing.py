@@ -18,7 +18,7 @@ from wsroom.callbacks import (
 from wsroom.errors import SetupError
 from wsroom.limits import Limits
 from wsroom.patterns import Pattern
-from wsroom.protocol import RESERVED, event_problem
+from wsroom.protocol import RESERVED, event_problem, has_control
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -288,6 +288,8 @@ class Router:
 
     def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
         """Find the route of a concrete path and its parameters; fixed paths before patterns."""
+        if has_control(path):
+            return None  # it would end up in logs, and no client of good will has one
         route = self._routes.get(path)
         if route is not None and not route.pattern.names:
             return route, {}

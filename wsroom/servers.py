@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ def count_workers(
     receive: Any,
     argv: Sequence[str] = sys.argv,
     environ: Mapping[str, str] = os.environ,
+    *,
+    child: bool | None = None,
 ) -> int:
     """Tell how many worker processes the server runs this app in; 1 where it cannot be told.
 
@@ -30,7 +33,9 @@ def count_workers(
     config = getattr(getattr(receive, "__self__", None), "config", None)
     if getattr(config, "reload", False):
         return 1  # uvicorn ignores --workers then
-    counts = [getattr(config, "workers", None), _gunicorn(config)]
+    # A setting alone (WEB_CONCURRENCY) makes no workers: whoever serves by uvicorn.Server is one.
+    child = multiprocessing.parent_process() is not None if child is None else child
+    counts = [getattr(config, "workers", None) if child else None, _gunicorn(config)]
     if config is None or counts[1] is not None:
         counts.append(_command_line(argv, environ))
     return max([count for count in counts if isinstance(count, int)], default=1)
@@ -43,7 +48,8 @@ def _gunicorn(config: Any) -> int | None:
 
 
 def _command_line(argv: Sequence[str], environ: Mapping[str, str]) -> int | None:
-    server = os.path.basename(argv[0]) if argv else ""
+    # The program, or the package where it was started by `python -m`.
+    server = "/".join(argv[0].split(os.sep)[-2:]) if argv else ""
     if "gunicorn" not in server and "granian" not in server:
         return None
     words = [*environ.get("GUNICORN_CMD_ARGS", "").split(), *argv[1:]]

@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable
 from wsroom.inbox import Inbox
 from wsroom.watch import Watch
 
+INSIST_EVERY = 1.0
+"""Seconds between two attempts to end what catches its cancellation."""
+
 LATE = "its time is over"
 GONE = "its peer is gone"
 
@@ -16,12 +19,25 @@ class Interrupted(Exception):
     """The app's code was cancelled by its supervisor: LATE or GONE."""
 
 
+def raised_by_app(exc: BaseException) -> bool:
+    """Whether `exc` is the app's own failure, and not somebody's wish to end this task.
+
+    A handler that waits for a task which was cancelled raises CancelledError too; and sys.exit()
+    in one client's handler is no reason to end the server for all.
+    """
+    if isinstance(exc, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+    return isinstance(exc, (Exception, SystemExit))
+
+
 class Supervisor:
     """Watches what runs in the task that it is made in.
 
-    From the moment the app's code has been at work for a second, `inbox` is read beside it; `gone`
-    is told the code where the peer's end turns up there. The code is cancelled when its `budget`
-    of seconds is over, and `grace` seconds after `start_grace`, wherever the task is then.
+    From the moment the app's code has been at work for a second, with one frame or with many in a
+    row, `inbox` is read beside it; `gone` is told the code where the peer's end turns up there.
+    The code is cancelled when its `budget` of seconds for one frame is over, and `grace` seconds
+    after `start_grace`, wherever the task is then.
     """
 
     def __init__(
@@ -40,6 +56,11 @@ class Supervisor:
         self._grace = grace
         self._gone = gone
         self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self._watched = False
+        self._working = False
+        self._noticed = False
+        self._since = 0.0
         # Why we cancelled our own task, until that has been dealt with.
         self._reason: str | None = None
         self._late: asyncio.TimerHandle | None = None
@@ -52,7 +73,13 @@ class Supervisor:
             Interrupted: it was cancelled from here.
 
         """
-        self._watch.enter(self)
+        self._working = True
+        self._since = self._loop.time()
+        if self._noticed:
+            self._attend()
+        elif not self._watched:
+            self._watched = True
+            self._watch.enter(self)
         try:
             await work
         except asyncio.CancelledError:
@@ -61,23 +88,32 @@ class Supervisor:
                 raise
             raise Interrupted(reason) from None
         finally:
-            self._watch.leave(self)
+            self._working = False
             if self._late is not None:
                 self._late.cancel()
                 self._late = None
             self.reason()  # where the app's code caught the cancellation and went on
 
+    def rest(self) -> None:
+        """There is no next frame yet: the app's code is not at work in a row any more."""
+        self._noticed = False
+
     def notice(self) -> None:
-        """Called by the watch once the app's code has been at work for a second."""
-        left = self._budget - self._watch.patience
-        self._late = asyncio.get_running_loop().call_later(left, self._interrupt, LATE)
+        """Called by the watch a second after the app's code began to work."""
+        self._watched = False
+        if self._working:
+            self._noticed = True
+            self._attend()
+
+    def _attend(self) -> None:
+        left = self._since + self._budget - self._loop.time()
+        self._late = self._loop.call_later(left, self._interrupt, LATE)
         self._inbox.read_beside(self._gone)
 
     def start_grace(self) -> None:
         """Give the task its last seconds."""
         if self._last is None:
-            loop = asyncio.get_running_loop()
-            self._last = loop.call_later(self._grace, self._interrupt, GONE)
+            self._last = self._loop.call_later(self._grace, self._interrupt, GONE)
 
     def reason(self) -> str | None:
         """Why we cancelled the task, told once; None where we did not or somebody else did too."""
@@ -88,12 +124,18 @@ class Supervisor:
 
     def stop(self) -> None:
         """End the timers."""
+        self._watch.leave(self)
         for timer in (self._late, self._last):
             if timer is not None:
                 timer.cancel()
 
     def _interrupt(self, reason: str) -> None:
-        self.ended = self.ended or reason == GONE
-        if self._reason is None and self._task is not None:
-            self._reason = reason
-            self._task.cancel()
+        if self._task is None:
+            return
+        if reason == GONE:
+            self.ended = True
+            self._last = self._loop.call_later(INSIST_EVERY, self._interrupt, GONE)
+        if self._reason is not None:
+            self._task.uncancel()  # the one before was caught, and nobody has asked why yet
+        self._reason = reason
+        self._task.cancel()

@@ -1,13 +1,4 @@
-"""A client for tests: in process, no server and no port, a timeout on every wait.
-
-async with TestClient(app) as client:
-    a = await client.connect("/ws")
-    b = await client.connect("/ws")
-    await a.join("chat")
-    await b.join("chat")
-    await a.emit("intro", "hi")
-    assert await b.expect("intro") == "hi"
-"""
+"""A client for tests: in process, no server and no port, a timeout on every wait."""
 
 from __future__ import annotations
 
@@ -75,12 +66,17 @@ class TestClient:
         await self._lifespan.__aenter__()
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        try:
-            for connection in self.connections:
+    async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None:
+        problems: list[Exception] = []
+        for connection in self.connections:
+            try:
                 await connection.close()
-        finally:
-            await self._lifespan.__aexit__(None, None, None)
+            except Exception as problem:
+                problems.append(problem)
+                await connection._cancel()
+        await self._lifespan.__aexit__(None, None, None)
+        if problems and exc is None:  # else the body's own failure is the one to show
+            raise problems[0]
 
     async def connect(
         self,
@@ -99,8 +95,10 @@ class TestClient:
             TimeoutError: neither came in time.
 
         """
-        raw = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
-        raw.append((b"host", b"testserver"))
+        if "?" in path:
+            raise ValueError(f"path {path!r} has a query; give it as query={{...}}")
+        named = {"host": "testserver"} | {k.lower(): v for k, v in (headers or {}).items()}
+        raw = [(name.encode(), value.encode()) for name, value in named.items()]
         if cookies:
             jar: SimpleCookie = SimpleCookie(dict(cookies))
             raw.append((b"cookie", jar.output([], "", "; ").strip().encode()))
@@ -234,6 +232,11 @@ class TestConnection:
             if not self._task.done():
                 raise TimeoutError(f"the app was not done with {self!r} {limit:g} s after its end")
         self._task.result()
+
+    async def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=self._client.timeout)
 
     # -- what a client hears ---------------------------------------------------------------
 

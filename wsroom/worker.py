@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import traceback
 from typing import Any
 
 from wsroom.adapters.base import Adapter
+from wsroom.asgi import Receive, Send
 from wsroom.blocking import Threads
 from wsroom.callbacks import Callback
 from wsroom.hub import Hub
 from wsroom.limits import Limits
 from wsroom.watch import Watch
+from wsroom.writers import GiveUp, SendWriter, TransportWriter
 
 logger = logging.getLogger("wsroom")
 
@@ -25,18 +29,27 @@ GRACE = 5.0
 class Worker:
     """What the connections of one process share."""
 
-    def __init__(self, adapter: Adapter, limits: Limits, debug: bool) -> None:
+    def __init__(self, adapter: Adapter, limits: Limits, debug: bool, direct: bool) -> None:
         self.limits = limits
         self.debug = debug
         self.grace = GRACE
         self.hub = Hub(adapter, limits)
         self.threads = Threads()
+        self.connections: set[asyncio.Task[Any]] = set()
+        """The tasks of the connections that are open, or not done with their last hooks."""
         self.watch = Watch(min(PATIENCE, limits.handler_timeout))
+        self._direct = direct
+        self._said_indirect = False
         self._said_open: set[str] = set()
 
     async def start(self) -> None:
         """Start the hub, once; called before anything is served or emitted."""
         await self.hub.start()
+
+    async def drain(self) -> None:
+        """Wait for the last hooks of the connections, for as long as their grace."""
+        if self.connections:
+            await asyncio.wait(self.connections, timeout=self.grace)
 
     async def stop(self) -> None:
         """End everything that `start` and the connections began."""
@@ -50,9 +63,31 @@ class Worker:
             return await callback.function(*args, **values)
         return await self.threads.run(callback.function, *args, **values)
 
+    async def call_last(self, callback: Callback, *args: Any) -> None:
+        """Call a hook that must run whatever else does, with a budget of its own."""
+        budget = self.limits.handler_timeout
+        if callback.is_async:
+            async with asyncio.timeout(budget):
+                await callback.function(*args)
+        else:
+            async with self.threads.last_slots, asyncio.timeout(budget):
+                await self.threads.run_beside(callback.function, *args)
+
+    def writer(self, receive: Receive, send: Send, give_up: GiveUp) -> SendWriter | TransportWriter:
+        """Choose the way to a peer: straight to the server's transport where that is known."""
+        server = getattr(receive, "__self__", None)
+        if self._direct and TransportWriter.fits(server):
+            return TransportWriter(server, send, self.hub.outbox, self.limits.write_buffer, give_up)
+        if self._direct and not self._said_indirect:
+            self._said_indirect = True
+            logger.info("frames go through ASGI's send: this server's transport is not known")
+        return SendWriter(send, self.hub.outbox, self.limits.write_buffer, give_up)
+
     def tell(self, exc: BaseException) -> str:
         """What a client may know of an exception: its text only in debug mode."""
-        return repr(exc) if self.debug else "the server failed; the reason is in its log"
+        if not self.debug:
+            return "the server failed; the reason is in its log"
+        return "".join(traceback.format_exception_only(exc)).strip()
 
     def say_open(self, path: str) -> None:
         """Say once for each path that anybody may join any room on it."""

@@ -1,0 +1,209 @@
+"""Readers that are slow, stopped or gone, on real sockets of a real uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.peers import WAIT, peer
+from tests.servers import SECOND, Server, serve, until
+from wsroom import Emitter, Socket, WSRoom
+from wsroom.writers import TransportWriter
+
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+class App(WSRoom):
+    """An app that remembers with which codes its sockets ended."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.codes: list[int] = []
+        self.add_handler("say", self.say)
+        self.add_hook("on_disconnect", self.ended)
+
+    async def say(self, emitter: Emitter, message: Any) -> None:
+        await emitter.emit("said", message)
+
+    async def ended(self, socket: Socket, code: int) -> None:
+        self.codes.append(code)
+
+    @property
+    def members(self) -> dict[str, Any]:
+        return dict(self._worker.hub.members)
+
+
+@contextlib.asynccontextmanager
+async def never_reading(server: Server, app: App) -> AsyncIterator[Any]:
+    """A client that shakes hands and never reads a byte; yields its connection in the app."""
+    before = set(app.members)
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(raw, ("127.0.0.1", server.port))
+    await loop.sock_sendall(raw, HANDSHAKE)
+    await until(lambda: len(app.members) > len(before))
+    (new,) = set(app.members) - before
+    try:
+        yield app.members[new]
+    finally:
+        raw.close()
+
+
+def unsent(connection: Any) -> int:
+    size: int = connection.writer._transport.get_write_buffer_size()
+    return size
+
+
+async def fill(app: App, connection: Any, size: int) -> None:
+    """Emit to one socket until `size` bytes are unsent in the server."""
+    while unsent(connection) < size:
+        await app.to(connection.id).emit("bulk", "x" * 50_000)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+async def test_uvicorn_is_written_to_directly(ws: str) -> None:
+    """Both implementations; `direct=False` turns it off, and it works all the same."""
+    for direct in (True, False):
+        app = App(direct=direct)
+        async with serve(app, ws=ws) as server, peer(server) as a:
+            (connection,) = app.members.values()
+            assert isinstance(connection.writer, TransportWriter) is direct
+            await a.send("say", "hi")
+            assert await a.expect("said") == "hi"
+
+
+@pytest.mark.parametrize("size", [100_000, 900_000, 5_000_000])
+async def test_a_stop_waits_for_nobody(size: int, ws: str) -> None:
+    """SIGTERM's way through uvicorn ends in time, whatever never-reading clients hold."""
+    app = App()
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serve(app, ws=ws))
+        connection = await stack.enter_async_context(never_reading(server, app))
+        await fill(app, connection, size)
+        began = time.monotonic()
+        server.should_exit = True
+        await until(lambda: not server.server_state.connections)
+        assert time.monotonic() - began < 10 * SECOND
+    assert app.codes in ([1012], [1013])
+
+
+@pytest.mark.parametrize("size", [100_000, 900_000])
+async def test_a_close_that_is_not_taken_is_aborted(size: int, ws: str) -> None:
+    """The app's own close, and uvicorn's keepalive: gone 5 s later, hooks included."""
+    app = App()
+    config = {"ws_ping_interval": 0.2, "ws_ping_timeout": 0.5}
+    for options, code in (({}, 4000), (config, None)):
+        app = App()
+        async with serve(app, ws=ws, **options) as server:
+            async with never_reading(server, app) as connection:
+                await fill(app, connection, size)
+                if code:
+                    await connection.socket.close(code)
+                await until(lambda: not server.server_state.connections)
+                await until(lambda: app.codes)  # noqa: B023
+                assert code is None or app.codes == [code]
+
+
+async def test_a_slow_member_is_closed_and_delays_nobody(ws: str) -> None:
+    """Over a mebibyte that does not shrink: 1013, and no emit waits for it."""
+    app = App()
+    async with serve(app, ws=ws) as server, peer(server) as good:
+        async with never_reading(server, app) as connection:
+            while unsent(connection) < 2_000_000:
+                await good.send("say", "x" * 50_000)
+                async with asyncio.timeout(SECOND):
+                    assert len((await good.next())["message"]) == 50_000
+            await until(lambda: app.codes == [1013])
+            await until(lambda: len(server.server_state.connections) == 1)
+        await good.send("say", "still here")
+        assert await good.expect("said") == "still here"
+
+
+async def test_a_burst_closes_nobody(ws: str) -> None:
+    """Six megabytes at once are far over the limit, but a healthy client takes them."""
+    app = App()
+    async with serve(app, ws=ws) as server, peer(server) as a:
+        for number in range(120):
+            await app.to().emit("bulk", f"{number} " + "x" * 50_000)
+        for number in range(120):
+            assert (await a.expect("bulk")).startswith(f"{number} ")
+        await a.send("say", "still here")
+        assert await a.expect("said") == "still here"
+    assert app.codes != [1013]
+
+
+async def test_a_flood_to_one_that_never_reads_is_bounded(ws: str) -> None:
+    """16 times the limit are the most that is held before anybody looks."""
+    app = App()
+    async with serve(app, ws=ws) as server, never_reading(server, app) as connection:
+        async with asyncio.timeout(WAIT):
+            while not app.codes and connection.id in app.members:
+                await app.to().emit("bulk", "x" * 1_000_000)
+                await asyncio.sleep(0)
+        assert unsent(connection) < 20 * 2**20
+        await until(lambda: app.codes == [1013])
+
+
+async def test_hidden_features_fall_back(caplog: pytest.LogCaptureFixture) -> None:
+    """A server whose insides have changed is served through ASGI's send; the log says so once."""
+
+    class Hidden:
+        def __init__(self, receive: Any) -> None:
+            self._receive = receive
+            self.transport = object()
+
+        async def receive(self) -> Any:
+            return await self._receive()
+
+    app = App()
+
+    async def hiding(scope: Any, receive: Any, send: Any) -> None:
+        hidden = receive if scope["type"] == "lifespan" else Hidden(receive).receive
+        await app(scope, hidden, send)
+
+    caplog.set_level("INFO", "wsroom")
+    async with serve(hiding) as server, peer(server) as a, peer(server) as b:
+        assert not any(isinstance(c.writer, TransportWriter) for c in app.members.values())
+        await a.send("say", "hi")
+        assert await b.expect("said") == "hi"
+    said = [record for record in caplog.records if "transport is not known" in record.getMessage()]
+    assert len(said) == 1 and said[0].levelname == "INFO"
+
+
+async def test_frames_are_ordered_across_rooms_replies_and_close(ws: str) -> None:
+    """What one handler emits, answers and closes reaches a socket in the order of the calls."""
+    app = App()
+
+    @app.on("mix")
+    async def mix(emitter: Emitter, message: int) -> None:
+        await emitter.socket.join("a", "b")
+        for number in range(20):
+            await emitter.to("a").emit("said", (message, number, "a"))
+            await emitter.emit_to_sender("said", (message, number, "me"))
+            await emitter.to("b").emit("said", (message, number, "b"))
+            await emitter.to("a", "b").emit("said", (message, number, "ab"))
+            await emitter.to(emitter.socket.id).emit("said", (message, number, "id"))
+            await emitter.emit("said", (message, number, "path"))
+        if message == 2:
+            await emitter.socket.close(4000)
+
+    async with serve(app, ws=ws) as server, peer(server) as a:
+        for number in range(3):
+            await a.send("mix", number)
+        for message in range(3):
+            for number in range(20):
+                for kind in ("a", "me", "b", "ab", "id", "path"):
+                    assert await a.expect("said") == [message, number, kind]
+        assert await a.closed() == 4000
