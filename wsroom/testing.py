@@ -18,8 +18,7 @@ from wsroom.writers import WRITING
 
 Frame = dict[str, Any]
 
-QUIET_PASSES = 20
-"""Passes of the event loop without any work after which everything counts as settled."""
+QUIET_PASSES = 20  # of the event loop, without any work: all is settled
 
 
 class Refused(Exception):
