@@ -349,16 +349,15 @@ async def test_a_send_that_breaks_ends_the_socket(caplog: pytest.LogCaptureFixtu
     @app.on_open()
     async def on_open(emitter: Emitter) -> None: ...
 
+    app._worker.grace = 0.05
     async with TestClient(app, timeout=10 * SECOND) as client:
         a = await client.connect()
-        connection: Any = app._worker.hub.members[a.id]
+        writer: Any = app._worker.hub.members[a.id]
 
         async def broken(message: Message) -> None:
             raise KeyError("a bug of the server's")
 
-        connection.writer._send = broken
-        app._worker.grace = 0.05
-        connection._supervisor._grace = 0.05
+        writer._send = broken
         await app.to().emit("said", 1)
         await until(lambda: not app._worker.hub.members)
     assert "a frame could not be sent" in caplog.text and "is closed" in caplog.text
@@ -378,7 +377,7 @@ async def test_a_close_is_sent_by_a_socket_that_was_slow() -> None:
         writer.drop()
         slow.set()
 
-    writer = SendWriter(send, Outbox(), 1000, give_up)
+    writer = SendWriter("ws:1", "/ws", send, Outbox(), 1000, give_up)
     writer.open(PreparedFrame(b"0"))
     for _ in range(20):
         writer.write(PreparedFrame(b"x" * 100))

@@ -24,7 +24,7 @@ class Wire:
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.slow = 0
-        self.writer = SendWriter(self.send, Outbox(), 1000, self.on_slow)
+        self.writer = SendWriter("ws:1", "/ws", self.send, Outbox(), 1000, self.on_slow)
 
     async def send(self, message: Message) -> None:
         await self.flowing.wait()
@@ -107,7 +107,7 @@ async def test_a_socket_that_shrinks_gets_more_time() -> None:
     async def send(message: Message) -> None:
         await permits.acquire()
 
-    writer = SendWriter(send, Outbox(), 1000, lambda code, reason: slow.set())
+    writer = SendWriter("ws:1", "/ws", send, Outbox(), 1000, lambda code, reason: slow.set())
     writer.open(PreparedFrame(b"0"))
     for _ in range(30):
         writer.write(PreparedFrame(b"x" * 100))
@@ -141,7 +141,9 @@ async def test_a_send_that_fails_ends_the_writing() -> None:
     async def send(message: Message) -> None:
         raise ConnectionResetError
 
-    writer = SendWriter(send, Outbox(), 1000, lambda code, reason: pytest.fail(reason))
+    writer = SendWriter(
+        "ws:1", "/ws", send, Outbox(), 1000, lambda code, reason: pytest.fail(reason)
+    )
     writer.open(PreparedFrame(b"0"))
     writer.write(PreparedFrame(b"1"))
     await until(lambda: writer._ended)

@@ -22,6 +22,8 @@ logger = logging.getLogger("wsroom")
 class Calls:
     """The table of docs/api.md, "What raises", in one place."""
 
+    __slots__ = ("_link", "_route", "_socket", "_worker")
+
     def __init__(self, worker: Worker, route: Route, link: Link, socket: Socket) -> None:
         self._worker = worker
         self._route = route

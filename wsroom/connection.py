@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from wsroom import protocol
@@ -33,6 +33,32 @@ YIELD_EVERY = 32
 class Connection:
     """The link between a peer, the hub and the app's code; a `Socket` is its public face."""
 
+    __slots__ = (
+        "_accepted",
+        "_bad_frames",
+        "_hub",
+        "_inbox",
+        "_last_rooms",
+        "_our_code",
+        "_our_reason",
+        "_receive",
+        "_send",
+        "_session",
+        "_supervisor",
+        "_their_code",
+        "answered",
+        "calls",
+        "id",
+        "path",
+        "path_params",
+        "route",
+        "scope",
+        "socket",
+        "tasks",
+        "worker",
+        "writer",
+    )
+
     def __init__(
         self,
         worker: Worker,
@@ -56,10 +82,10 @@ class Connection:
         self.answered = False
         """Whether the frame that is handled has had its one answer already."""
         self._hub = worker.hub
+        self._receive = receive
         self._inbox = Inbox(receive)
         self._send = send
-        self.writer = worker.writer(receive, send, self._give_up)
-        self.write = self.writer.write
+        self.writer = worker.writer(self.id, path, receive, send, self._give_up)
         budget = worker.limits.handler_timeout
         self._supervisor = Supervisor(worker.watch, self._inbox, budget, worker.grace, self._gone)
         self._session = secrets.token_urlsafe(16)
@@ -73,8 +99,12 @@ class Connection:
     # -- what the Socket asks for ----------------------------------------------------------
 
     @property
+    def write(self) -> Callable[[PreparedFrame], None]:
+        return self.writer.write
+
+    @property
     def rooms(self) -> frozenset[str]:
-        return self._hub.names(self) if self._last_rooms is None else self._last_rooms
+        return self._hub.names(self.writer) if self._last_rooms is None else self._last_rooms
 
     async def join(self, *rooms: str) -> None:
         for room in rooms:
@@ -94,7 +124,7 @@ class Connection:
     async def leave(self, *rooms: str) -> None:
         for room in rooms:
             if self._last_rooms is None and room in self.rooms:
-                self._hub.leave(self, room)
+                self._hub.leave(self.writer, room)
                 if self._accepted:
                     await self.calls.quiet_hook("on_left", self.calls.emitter(), room)
 
@@ -115,7 +145,7 @@ class Connection:
 
     async def run(self) -> None:
         """Live it, from the handshake to the last hook; `websocket.connect` has been received."""
-        self._hub.add(self)
+        self._hub.add(self.writer)
         task = asyncio.current_task()
         assert task is not None  # ASGI apps are called in tasks
         self.worker.connections.add(task)
@@ -142,7 +172,7 @@ class Connection:
             refusal = await self._ask_to_connect()
             offset = None
             if refusal is None:
-                _, offset = await self._hub.join(self, "")
+                _, offset = await self._hub.join(self.writer, "")
         except AdapterError:
             logger.warning("a socket on %s is refused: the adapter is away", self.path)
             refusal = Reject("the server cannot reach its broker; try again", status=503)
@@ -214,9 +244,11 @@ class Connection:
         await self._work(self._opened())
         received = 0
         while not self._supervisor.ended:
-            if self._inbox.empty:
+            if self._inbox.idle:
                 self._supervisor.rest()
-            message = await self._inbox.next()
+                message = await self._receive()
+            else:
+                message = await self._inbox.next()
             if message["type"] == "websocket.disconnect":
                 self._their_code = close_code(message)
                 return
@@ -281,12 +313,12 @@ class Connection:
         most = self.worker.limits.rooms_per_socket
         if room not in rooms and len(rooms) >= most:
             raise ProtocolError("too_many_rooms", f"a socket is in {most} rooms at most")
-        return await self._hub.join(self, room)
+        return await self._hub.join(self.writer, room)
 
     def _leave_everything(self) -> None:
         if self._last_rooms is None:
-            self._last_rooms = self._hub.names(self)
-            self._hub.remove(self)
+            self._last_rooms = self._hub.names(self.writer)
+            self._hub.remove(self.writer)
 
     def _gone(self, code: int) -> None:
         self._their_code = code

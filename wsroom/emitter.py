@@ -18,6 +18,8 @@ class Target:
     Messages of one caller to one room reach all members in the order of the calls, once each.
     """
 
+    __slots__ = ("_hub", "_left_out", "_path", "_rooms")
+
     def __init__(
         self, hub: Hub, path: str, rooms: tuple[str, ...] = (), left_out: tuple[str, ...] = ()
     ) -> None:
@@ -104,6 +106,8 @@ class Emitter(Target):
 
     `to` and `except_` return new emitters, so one step never changes another's target.
     """
+
+    __slots__ = ("event", "socket")
 
     def __init__(
         self,

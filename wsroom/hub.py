@@ -18,14 +18,10 @@ from wsroom.rooms import Room, Rooms
 YIELD_EVERY = 32
 
 
-class Member(Protocol):
-    """What the hub knows of a socket."""
+class Member(Writer, Protocol):
+    """What the hub knows of a socket: its writer."""
 
-    id: str
     path: str
-
-    @property
-    def writer(self) -> Writer: ...
 
 
 class Hub:
@@ -114,7 +110,7 @@ class Hub:
     def remove(self, member: Member) -> None:
         """Take `member` out of everything, at once."""
         self.outbox.settle()
-        self.outbox.forget(member.writer)
+        self.outbox.forget(member)
         self.members.pop(member.id, None)
         for room in self.rooms.remove(member):
             self.adapter.unsubscribe(room)

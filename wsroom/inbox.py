@@ -25,9 +25,11 @@ class Inbox:
     uvicorn queues of one read, so what it has queued never hides the peer's end.
     """
 
+    __slots__ = ("_beside", "_reader", "_receive", "_size", "_slot")
+
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._slot: deque[Message] = deque()
+        self._slot: deque[Message] | None = None  # an empty one takes 600 bytes
         self._size = 0
         self._reader: asyncio.Task[None] | None = None
         self._beside = False
@@ -43,15 +45,16 @@ class Inbox:
             # servers, so its result is waited for.
             await asyncio.wait([self._reader])
             self._reader.result()
+        assert self._slot
         message = self._slot.popleft()
         self._size -= _size(message)
         self._forget_reader()
         return message
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing has been read beside a handler that is still to be returned."""
-        return not self._slot
+    def idle(self) -> bool:
+        """Whether nothing is or was read beside a handler, so that `receive` may be called."""
+        return not self._slot and self._reader is None
 
     def _forget_reader(self) -> None:
         # One that failed is kept: `next` raises its exception once the slot is empty.
@@ -71,6 +74,8 @@ class Inbox:
         self._reader.set_name(READING)
 
     async def _fill(self, gone: Callable[[int], None]) -> None:
+        if self._slot is None:
+            self._slot = deque()
         while self._size < SLOT_SIZE:
             message = await self._receive()
             self._slot.append(message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from typing import Protocol
 
 from wsroom.frames import Chunk, PreparedFrame
@@ -14,6 +14,9 @@ LOOK_EVERY = 1.0
 
 class Writer(Protocol):
     """How frames get to one peer."""
+
+    id: str
+    """The id of the socket."""
 
     def collect(self, chunk: Chunk) -> None:
         """Send `chunk` at the end of this tick, in its turn; never waits, never raises."""
@@ -28,15 +31,6 @@ class Writer(Protocol):
         """Act on what is still unsent at time `now`; False where there is nothing."""
 
 
-class Member(Protocol):
-    """Who is in a room, as the outbox sees it."""
-
-    id: str
-
-    @property
-    def writer(self) -> Writer: ...
-
-
 class Outbox:
     """Collects what is sent in a tick, so that each socket is written to once.
 
@@ -48,7 +42,7 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self._members: Set[Member] = frozenset()
+        self._members: Set[Writer] = frozenset()
         self._skip = ""
         self.frames: list[PreparedFrame] = []
         """What was sent to the same members one after the other, and is not settled yet."""
@@ -58,7 +52,7 @@ class Outbox:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
 
-    def send(self, members: Set[Member], frame: PreparedFrame, skip: str = "") -> None:
+    def send(self, members: Set[Writer], frame: PreparedFrame, skip: str = "") -> None:
         """Send `frame` to `members` but the one whose id is `skip`, at the end of this tick."""
         if members is not self._members or skip != self._skip:
             self.settle()
@@ -84,13 +78,14 @@ class Outbox:
         for writer in writers:
             writer.collect(chunk)
 
-    def _take(self) -> tuple[Chunk, list[Writer]]:
+    def _take(self) -> tuple[Chunk, Iterable[Writer]]:
         chunk, self.frames = Chunk(self.frames), []
         members, self._members = self._members, frozenset()
         if not chunk.frames:
-            return chunk, []
-        skip = self._skip
-        return chunk, [member.writer for member in members if member.id != skip]
+            return chunk, ()
+        if not self._skip:
+            return chunk, members
+        return chunk, [member for member in members if member.id != self._skip]
 
     def watch(self, writer: Writer) -> None:
         """Look after `writer` until nothing of it is unsent."""

@@ -31,6 +31,8 @@ class Link(Protocol):
 class SocketInfo:
     """What is known of one connection; `Socket` and `BlockingSocket` add the verbs."""
 
+    __slots__ = ("_link", "state")
+
     def __init__(self, link: Link, state: dict[str, Any]) -> None:
         self._link = link
         self.state = state
@@ -83,6 +85,8 @@ class SocketInfo:
 
 class Socket(SocketInfo):
     """One connection, in `async def` handlers and hooks."""
+
+    __slots__ = ()
 
     async def join(self, *rooms: str) -> None:
         """Join rooms; on return nothing emitted to them can pass this socket by.

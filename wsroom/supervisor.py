@@ -40,6 +40,24 @@ class Supervisor:
     after `start_grace`, wherever the task is then.
     """
 
+    __slots__ = (
+        "_budget",
+        "_gone",
+        "_grace",
+        "_inbox",
+        "_last",
+        "_late",
+        "_loop",
+        "_noticed",
+        "_reason",
+        "_since",
+        "_task",
+        "_watch",
+        "_watched",
+        "_working",
+        "ended",
+    )
+
     def __init__(
         self,
         watch: Watch,
@@ -48,8 +66,7 @@ class Supervisor:
         grace: float,
         gone: Callable[[int], None],
     ) -> None:
-        self.ended = False
-        """Whether the grace is over: there is nothing more to do for this socket."""
+        self.ended = False  # the grace is over: there is nothing more to do for this socket
         self._watch = watch
         self._inbox = inbox
         self._budget = budget

@@ -73,15 +73,19 @@ class Worker:
             async with self.threads.last_slots, asyncio.timeout(budget):
                 await self.threads.run_beside(callback.function, *args)
 
-    def writer(self, receive: Receive, send: Send, give_up: GiveUp) -> SendWriter | TransportWriter:
+    def writer(
+        self, id: str, path: str, receive: Receive, send: Send, give_up: GiveUp
+    ) -> SendWriter | TransportWriter:
         """Choose the way to a peer: straight to the server's transport where that is known."""
         server = getattr(receive, "__self__", None)
         if self._direct and TransportWriter.fits(server):
-            return TransportWriter(server, send, self.hub.outbox, self.limits.write_buffer, give_up)
+            return TransportWriter(
+                id, path, server, send, self.hub.outbox, self.limits.write_buffer, give_up
+            )
         if self._direct and not self._said_indirect:
             self._said_indirect = True
             logger.info("frames go through ASGI's send: this server's transport is not known")
-        return SendWriter(send, self.hub.outbox, self.limits.write_buffer, give_up)
+        return SendWriter(id, path, send, self.hub.outbox, self.limits.write_buffer, give_up)
 
     def tell(self, exc: BaseException) -> str:
         """What a client may know of an exception: its text only in debug mode."""

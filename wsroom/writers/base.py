@@ -1,0 +1,28 @@
+"""What the writers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wsroom.frames import Chunk, PreparedFrame
+
+WRITING = "wsroom: writes to a socket"
+
+GiveUp = Callable[[int, str], None]
+"""Takes the close code and the reason where a socket cannot be written to any more."""
+
+TOO_SLOW = 1013, "too slow"
+
+# Between two looks at a socket that is over its limit nothing else bounds what a flood adds.
+BURST = 16
+
+
+def frames_of(collected: list[Chunk | PreparedFrame]) -> list[PreparedFrame]:
+    """The frames of frames and chunks, in their order."""
+    frames: list[PreparedFrame] = []
+    for item in collected:
+        if isinstance(item, Chunk):
+            frames += item.frames
+        else:
+            frames.append(item)
+    return frames
