@@ -44,7 +44,8 @@ def nested(depth: int) -> str:
 )
 def test_a_frame_is_read(text: str, inbound: tuple[Any, ...]) -> None:
     """What is well formed becomes event, message and id; unknown keys are ignored."""
-    assert protocol.decode(text, LIMITS) == inbound
+    frame = protocol.decode(text, LIMITS)
+    assert (frame.event, frame.message, frame.id) == inbound
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_handler_takes_the_emitter_and_may_take_the_message(
     router.add_handler("e", function)
     found = router.find("/ws")
     assert found is not None
-    registered = found[0].handler("e")
+    registered = found[0].handlers.get("e")
     assert registered is not None
     assert registered.wants_message is wants_message
     assert registered.callback.is_async is is_async
@@ -234,7 +234,7 @@ def test_routers_are_included_whole() -> None:
     found = app.find("/chat")
     assert found is not None
     route = found[0]
-    registered = route.handler("e")
+    registered = route.handlers.get("e")
     assert registered is not None and registered.concurrent
     assert set(route.hooks) == {"on_open"} and set(route.guards) == {"a:{}"}
     with pytest.raises(SetupError, match="already at '/about'"):

@@ -32,7 +32,7 @@ class Calls:
 
     def emitter(self, event: str | None = None) -> Emitter:
         """Make the emitter for a handler or a hook."""
-        return Emitter(self._worker.hub, self._socket, event)
+        return Emitter(self._worker.hub, self._link.path, self._socket, event)
 
     async def hook(self, name: str, *args: Any) -> None:
         """Run a hook `(emitter, ...)` of the path, where there is one."""
@@ -62,14 +62,21 @@ class Calls:
         """Run the app's code and answer what it raises."""
         try:
             await work
-        except (ProtocolError, Reject) as exc:
-            self.error(exc.code, exc.detail, event, id)
-        except Disconnect as exc:
-            self._link.close(exc.code, exc.reason)
         except BaseException as exc:
-            if not raised_by_app(exc):
-                raise
+            await self.answer(exc, event, id, name)
+
+    async def answer(
+        self, exc: BaseException, event: str | None, id: str | int | None, name: str = ""
+    ) -> None:
+        """Answer what the app's code raised; raise it again where it is not the app's own."""
+        if isinstance(exc, (ProtocolError, Reject)):
+            self.error(exc.code, exc.detail, event, id)
+        elif isinstance(exc, Disconnect):
+            self._link.close(exc.code, exc.reason)
+        elif raised_by_app(exc):
             await self._failed(exc, name or f"the handler of {event!r}", event, id)
+        else:
+            raise exc
 
     async def _failed(
         self, exc: BaseException, name: str, event: str | None, id: str | int | None

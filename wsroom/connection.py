@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from wsroom import protocol
@@ -18,6 +18,7 @@ from wsroom.frames import PreparedFrame
 from wsroom.http import deny, settle
 from wsroom.inbox import Inbox, close_code
 from wsroom.limits import TokenBucket
+from wsroom.protocol import Inbound
 from wsroom.routing import Route
 from wsroom.sockets import Socket
 from wsroom.supervisor import LATE, Interrupted, Supervisor, raised_by_app
@@ -25,8 +26,7 @@ from wsroom.worker import Worker
 
 logger = logging.getLogger("wsroom")
 
-# `receive` of uvicorn and others does not yield while frames are queued: without this one
-# flooder would hold up everybody else.
+# `receive` does not yield while frames are queued: one flooder would hold up everybody else.
 YIELD_EVERY = 32
 
 
@@ -36,11 +36,10 @@ class Connection:
     __slots__ = (
         "_accepted",
         "_bad_frames",
+        "_closed",
         "_hub",
         "_inbox",
         "_last_rooms",
-        "_our_code",
-        "_our_reason",
         "_receive",
         "_send",
         "_session",
@@ -92,8 +91,7 @@ class Connection:
         self._bad_frames: TokenBucket | None = None
         self._accepted = False
         self._last_rooms: frozenset[str] | None = None
-        self._our_code: int | None = None
-        self._our_reason = ""
+        self._closed: tuple[int, str] | None = None  # by us
         self._their_code = 1006
 
     # -- what the Socket asks for ----------------------------------------------------------
@@ -130,9 +128,8 @@ class Connection:
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         check_close(code, reason)
-        if self._our_code is None and not self._supervisor.ended:
-            self._our_code = code
-            self._our_reason = reason
+        if self._closed is None and not self._supervisor.ended:
+            self._closed = code, reason
             self._leave_everything()
             if self._accepted:
                 self.writer.close(code, reason)
@@ -185,8 +182,8 @@ class Connection:
             return False
         self._accepted = True
         self.writer.open(PreparedFrame(self._connected(offset)))
-        if self._our_code is not None:  # the app closed it while it was being accepted
-            self.writer.close(self._our_code, self._our_reason)
+        if self._closed is not None:  # by the app, while it was being accepted
+            self.writer.close(*self._closed)
             self._supervisor.start_grace()
         return True
 
@@ -211,7 +208,7 @@ class Connection:
                 raise
             logger.error("on_connect on %s raised", self.path, exc_info=exc)
             return Reject(status=500)
-        return None if self._our_code is None else Reject()
+        return None if self._closed is None else Reject()
 
     async def _refuse(self, refusal: Reject) -> None:
         if self._subprotocol() is None:
@@ -241,18 +238,23 @@ class Connection:
         return protocol.encode(protocol.CONNECTED, message, self.id)
 
     async def _live(self) -> None:
-        await self._work(self._opened())
+        try:
+            await self._supervisor.run(self._opened())
+        except Interrupted as exc:
+            if exc.args[0] == LATE:
+                self.calls.late(None, None)
         received = 0
-        while not self._supervisor.ended:
-            if self._inbox.idle:
-                self._supervisor.rest()
+        inbox, supervisor = self._inbox, self._supervisor
+        while not supervisor.ended:
+            if inbox.idle:
+                supervisor.noticed = False  # no frame waits: the app is not at work in a row
                 message = await self._receive()
             else:
-                message = await self._inbox.next()
+                message = await inbox.next()
             if message["type"] == "websocket.disconnect":
                 self._their_code = close_code(message)
                 return
-            if self._our_code is None:
+            if self._closed is None:
                 await self._frame(message)
             received += 1
             if received % YIELD_EVERY == 0:
@@ -268,13 +270,28 @@ class Connection:
         try:
             if text is None:
                 raise ProtocolError("bad_frame", "a binary frame; send JSON as text")
-            inbound = protocol.decode(text, self.worker.limits)
+            inbound = protocol.decode(text, self.worker.limits, self.route.handlers)
         except ProtocolError as exc:
             self.calls.error(exc.code, exc.detail, None, exc.id)
             self._count_bad_frame()
-        else:
-            self.answered = False
-            await self._work(handle(self, inbound), inbound.event, inbound.id)
+            return
+        self.answered = False
+        self._supervisor.begin()
+        try:
+            await handle(self, inbound)
+        except BaseException as exc:
+            await self._raised(exc, inbound)
+        finally:
+            self._supervisor.end()
+
+    async def _raised(self, exc: BaseException, inbound: Inbound) -> None:
+        try:
+            if isinstance(exc, asyncio.CancelledError):
+                self._supervisor.raise_interrupted()
+            await self.calls.answer(exc, inbound.event, inbound.id)
+        except Interrupted as interrupted:
+            if interrupted.args[0] == LATE:
+                self.calls.late(inbound.event, None if self.answered else inbound.id)
 
     def _count_bad_frame(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -302,7 +319,7 @@ class Connection:
             await asyncio.wait(self.tasks, timeout=self.worker.grace)
 
     async def _disconnected(self) -> None:
-        code = self._their_code if self._our_code is None else self._our_code
+        code = self._their_code if self._closed is None else self._closed[0]
         await self.calls.quiet_hook("on_disconnect", self.socket, code)
 
     # -- rooms -----------------------------------------------------------------------------
@@ -329,13 +346,3 @@ class Connection:
         logger.warning("socket %s on %s is closed: %s", self.id, self.path, reason)
         self.writer.drop()
         self.close(code, reason)
-
-    async def _work(
-        self, work: Awaitable[None], event: str | None = None, id: str | int | None = None
-    ) -> None:
-        """Run the app's code in this connection's own task, under its supervisor."""
-        try:
-            await self._supervisor.run(self.calls.attempt(work, event, id))
-        except Interrupted as exc:
-            if exc.args[0] == LATE:
-                self.calls.late(event, None if self.answered else id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from wsroom import protocol
@@ -11,7 +12,7 @@ from wsroom.callbacks import Handler
 from wsroom.calls import Calls
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.protocol import Inbound
-from wsroom.routing import Route
+from wsroom.routing import ANY, Route
 from wsroom.sockets import Socket
 from wsroom.worker import Worker
 
@@ -37,33 +38,35 @@ class Connection(Protocol):
     async def leave(self, *rooms: str) -> None: ...
 
 
-async def handle(connection: Connection, inbound: Inbound) -> None:
+def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None]:
     """Do what the frame asks for, and answer it; raises what the app's code raises.
 
     Raises:
         ProtocolError: with the code of the `error` frame that is due.
 
     """
-    if inbound.event == protocol.JOIN:
-        await _join(connection, inbound)
-    elif inbound.event == protocol.LEAVE:
-        await _leave(connection, inbound)
-    else:
-        handler = connection.route.handler(inbound.event)
-        if handler is None or inbound.event in protocol.RESERVED:
-            detail = f"nobody handles {inbound.event!r} on this path"
-            raise ProtocolError("unknown_event", detail)
-        if handler.concurrent:
-            await _start(connection, handler, inbound)
-        else:
-            await _call(connection, handler, inbound)
+    event = inbound.event
+    handler = connection.route.handlers.get(event)
+    if handler is None:
+        if event == protocol.JOIN:
+            return _join(connection, inbound)
+        if event == protocol.LEAVE:
+            return _leave(connection, inbound)
+        handler = None if event in protocol.RESERVED else connection.route.handlers.get(ANY)
+        if handler is None:
+            raise ProtocolError("unknown_event", f"nobody handles {event!r} on this path")
+    return (_start if handler.concurrent else _call)(connection, handler, inbound)
 
 
 async def _call(connection: Connection, handler: Handler, inbound: Inbound) -> None:
     emitter = connection.calls.emitter(inbound.event)
-    args = (inbound.message,) if handler.wants_message else ()
-    result = await connection.worker.call(handler.callback, emitter, *args)
-    connection.calls.reply(inbound, result)
+    args = (emitter, inbound.message) if handler.wants_message else (emitter,)
+    if handler.callback.is_async:
+        result = await handler.callback.function(*args)
+    else:
+        result = await connection.worker.call(handler.callback, *args)
+    if inbound.id is not None:
+        connection.calls.reply(inbound, result)
 
 
 async def _start(connection: Connection, handler: Handler, inbound: Inbound) -> None:

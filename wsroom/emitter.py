@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Self
 
 from wsroom.adapters.base import Emission
 from wsroom.frames import PreparedFrame
-from wsroom.hub import Hub
+from wsroom.hub import Hub, remember
 from wsroom.protocol import RESERVED, encode, event_problem, room_problem
 from wsroom.rooms import Room
 from wsroom.sockets import Socket
@@ -52,10 +53,14 @@ class Target:
         return self._with(self._rooms, self._add(self._left_out, rooms))
 
     def _add(self, names: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+        known = self._hub.known_rooms
         for name in more:
+            if type(name) is str and name in known:
+                continue
             problem = room_problem(name, self._hub.limits)
             if problem:
                 raise ValueError(f"room {name!r} {problem}; use another name")
+            remember(known, name)
         return tuple(dict.fromkeys(names + more))
 
     async def emit(self, event: str, message: Any = None) -> None:
@@ -94,11 +99,14 @@ class Target:
         )
 
     def _check_event(self, event: str) -> None:
+        if event in self._hub.known_events:
+            return
         if event in RESERVED:
             raise ValueError(f"event {event!r} is part of the protocol; use another name")
         problem = event_problem(event, self._hub.limits)
         if problem:
             raise ValueError(f"event {event!r} {problem}; use another name")
+        remember(self._hub.known_events, event)
 
 
 class Emitter(Target):
@@ -112,19 +120,23 @@ class Emitter(Target):
     def __init__(
         self,
         hub: Hub,
+        path: str,
         socket: Socket,
         event: str | None = None,
         rooms: tuple[str, ...] = (),
         left_out: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(hub, socket.path, rooms, left_out)
+        self._hub = hub
+        self._path = path
+        self._rooms = rooms
+        self._left_out = left_out
         self.socket = socket
         """The socket whose frame is handled."""
         self.event = event
         """The event that is handled; None in a hook."""
 
     def _with(self, rooms: tuple[str, ...], left_out: tuple[str, ...]) -> Self:
-        return type(self)(self._hub, self.socket, self.event, rooms, left_out)
+        return type(self)(self._hub, self._path, self.socket, self.event, rooms, left_out)
 
     async def emit(self, event: str, message: Any = None) -> None:
         """Emit `event` to everybody chosen, the sender too where it is one of them.
@@ -152,4 +164,5 @@ class Emitter(Target):
         self._check_event(event)
         payload = encode(event, message, self.socket.id)
         self.socket._link.write(PreparedFrame(payload))
-        await self._hub.breathe()
+        if self._hub.due():
+            await asyncio.sleep(0)

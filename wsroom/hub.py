@@ -17,6 +17,15 @@ from wsroom.rooms import Room, Rooms
 # A handler that emits in a loop never waits for anything; without this the worker would stand.
 YIELD_EVERY = 32
 
+KNOWN_NAMES = 10_000
+
+
+def remember(known: set[str], name: str) -> None:
+    """Note that `name` is good; bounded, as names may come from clients."""
+    if len(known) >= KNOWN_NAMES:
+        known.clear()
+    known.add(name)
+
 
 class Member(Writer, Protocol):
     """What the hub knows of a socket: its writer."""
@@ -33,6 +42,10 @@ class Hub:
         self.limits = limits
         self.rooms: Rooms[Member] = Rooms()
         self.members: dict[str, Member] = {}
+        self.known_events: set[str] = set()
+        """Events that have been emitted, so their names are good."""
+        self.known_rooms: set[str] = set()
+        """The same for rooms."""
         self._id_prefix = ""
         self._published = 0
         self._running = False
@@ -133,7 +146,8 @@ class Hub:
         if asyncio.get_running_loop() is not self._loop:
             await self._start_here()
         await self.adapter.publish(emission)
-        await self.breathe()
+        if self.due():
+            await asyncio.sleep(0)
 
     async def _start_here(self) -> None:
         if self._stopped:
@@ -145,11 +159,10 @@ class Hub:
             )
         await self.start()
 
-    async def breathe(self) -> None:
-        """Let the event loop run once in a while between emits that never wait."""
+    def due(self) -> bool:
+        """Whether it is time to let the event loop run, between emits that never wait."""
         self._published += 1
-        if self._published % YIELD_EVERY == 0:
-            await asyncio.sleep(0)
+        return self._published % YIELD_EVERY == 0
 
     def deliver(self, emission: Emission, offset: str | None) -> None:
         """Send an emission to this worker's members, one copy each; never waits for one."""

@@ -25,9 +25,10 @@ class Inbox:
     uvicorn queues of one read, so what it has queued never hides the peer's end.
     """
 
-    __slots__ = ("_beside", "_reader", "_receive", "_size", "_slot")
+    __slots__ = ("_beside", "_reader", "_receive", "_size", "_slot", "idle")
 
     def __init__(self, receive: Receive) -> None:
+        self.idle = True  # nothing is or was read beside: `receive` itself may be called
         self._receive = receive
         self._slot: deque[Message] | None = None  # an empty one takes 600 bytes
         self._size = 0
@@ -49,12 +50,8 @@ class Inbox:
         message = self._slot.popleft()
         self._size -= _size(message)
         self._forget_reader()
+        self.idle = not self._slot and self._reader is None
         return message
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is or was read beside a handler, so that `receive` may be called."""
-        return not self._slot and self._reader is None
 
     def _forget_reader(self) -> None:
         # One that failed is kept: `next` raises its exception once the slot is empty.
@@ -64,6 +61,7 @@ class Inbox:
     def read_beside(self, gone: Callable[[int], None]) -> None:
         """Read into the slot until the next call of `next`; tell `gone` the code of the end."""
         self._beside = True
+        self.idle = False
         if self._slot and self._slot[-1]["type"] == "websocket.disconnect":
             gone(close_code(self._slot[-1]))
             return

@@ -35,10 +35,6 @@ class Route:
         self.guards: dict[str, Guard] = {}
         self.hooks: dict[str, Callback] = {}
 
-    def handler(self, event: str) -> Handler | None:
-        """Return the handler of `event`, else the one of "*"."""
-        return self.handlers.get(event) or self.handlers.get(ANY)
-
     def guard(self, room: str) -> tuple[Guard, dict[str, str]] | None:
         """Return the guard that decides about `room`, and what its parameters asked for.
 

@@ -48,7 +48,6 @@ class Supervisor:
         "_last",
         "_late",
         "_loop",
-        "_noticed",
         "_reason",
         "_since",
         "_task",
@@ -56,6 +55,7 @@ class Supervisor:
         "_watched",
         "_working",
         "ended",
+        "noticed",
     )
 
     def __init__(
@@ -66,6 +66,7 @@ class Supervisor:
         grace: float,
         gone: Callable[[int], None],
     ) -> None:
+        self.noticed = False  # at work for a second or more
         self.ended = False  # the grace is over: there is nothing more to do for this socket
         self._watch = watch
         self._inbox = inbox
@@ -76,7 +77,6 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._watched = False
         self._working = False
-        self._noticed = False
         self._since = 0.0
         # Why we cancelled our own task, until that has been dealt with.
         self._reason: str | None = None
@@ -90,36 +90,45 @@ class Supervisor:
             Interrupted: it was cancelled from here.
 
         """
+        self.begin()
+        try:
+            await work
+        except asyncio.CancelledError:
+            self.raise_interrupted()
+            raise
+        finally:
+            self.end()
+
+    def begin(self) -> None:
+        """The app's code is at work from now on: `run`, taken apart for the path of every frame."""
         self._working = True
         self._since = self._loop.time()
-        if self._noticed:
+        if self.noticed:
             self._attend()
         elif not self._watched:
             self._watched = True
             self._watch.enter(self)
-        try:
-            await work
-        except asyncio.CancelledError:
-            reason = self.reason()
-            if reason is None:
-                raise
-            raise Interrupted(reason) from None
-        finally:
-            self._working = False
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
-            self.reason()  # where the app's code caught the cancellation and went on
 
-    def rest(self) -> None:
-        """There is no next frame yet: the app's code is not at work in a row any more."""
-        self._noticed = False
+    def end(self) -> None:
+        """The app's code is done."""
+        self._working = False
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+        if self._reason is not None:
+            self.reason()  # the app's code caught the cancellation and went on
+
+    def raise_interrupted(self) -> None:
+        """Raise Interrupted where a CancelledError was this supervisor's."""
+        reason = self.reason()
+        if reason is not None:
+            raise Interrupted(reason) from None
 
     def notice(self) -> None:
         """Called by the watch a second after the app's code began to work."""
         self._watched = False
         if self._working:
-            self._noticed = True
+            self.noticed = True
             self._attend()
 
     def _attend(self) -> None:
