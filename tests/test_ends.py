@@ -434,6 +434,29 @@ async def test_def_on_disconnect_runs_though_handlers_hold_all_threads() -> None
         gate.set()
 
 
+async def test_an_on_error_that_hangs_is_late_too() -> None:
+    """The budget is for the frame, what is done about its failure included; the socket stays."""
+    app = WSRoom(limits=Limits(handler_timeout=0.05))
+
+    @app.on("fail")
+    async def fail(emitter: Emitter) -> None:
+        raise KeyError
+
+    @app.on_error()
+    async def on_error(emitter: Emitter, exc: BaseException) -> None:
+        await asyncio.sleep(HOUR)
+
+    @app.on("next")
+    async def following(emitter: Emitter) -> str:
+        return "next"
+
+    async with TestClient(app, timeout=10 * SECOND) as client:
+        a = await client.connect()
+        with pytest.raises(Refused, match=r"timeout|internal"):
+            await a.request("fail")
+        assert await a.request("next") == "next"
+
+
 async def test_an_id_is_answered_once() -> None:
     """A hook that runs late after the reply is answered without the id."""
     app = WSRoom(limits=Limits(handler_timeout=0.05))

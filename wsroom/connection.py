@@ -288,7 +288,7 @@ class Connection:
         try:
             if isinstance(exc, asyncio.CancelledError):
                 self._supervisor.raise_interrupted()
-            await self.calls.answer(exc, inbound.event, inbound.id)
+            await self._supervisor.guard(self.calls.answer(exc, inbound.event, inbound.id))
         except Interrupted as interrupted:
             if interrupted.args[0] == LATE:
                 self.calls.late(inbound.event, None if self.answered else inbound.id)

@@ -92,12 +92,17 @@ class Supervisor:
         """
         self.begin()
         try:
+            await self.guard(work)
+        finally:
+            self.end()
+
+    async def guard(self, work: Awaitable[None]) -> None:
+        """Run what belongs to the app's code between `begin` and `end`; raises as `run` does."""
+        try:
             await work
         except asyncio.CancelledError:
             self.raise_interrupted()
             raise
-        finally:
-            self.end()
 
     def begin(self) -> None:
         """The app's code is at work from now on: `run`, taken apart for the path of every frame."""
