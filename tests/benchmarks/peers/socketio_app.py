@@ -1,0 +1,34 @@
+"""python-socketio on uvicorn: the WebSocket transport and its rooms."""
+
+# mypy: ignore-errors
+import socketio
+
+server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*")
+app = socketio.ASGIApp(server)
+
+
+@server.event
+async def connect(sid, environ):
+    await server.enter_room(sid, "chat")
+
+
+@server.on("noti")
+async def noti(sid, message):
+    await server.emit("noti", message, room="chat")
+
+
+@server.on("echo")
+async def echo(sid, message):
+    await server.emit("echo", message, to=sid)
+
+
+@server.on("join")
+async def join(sid, room):
+    await server.enter_room(sid, room)
+    await server.emit("joined", room, to=sid)
+
+
+@server.on("leave")
+async def leave(sid, room):
+    await server.leave_room(sid, room)
+    await server.emit("left", room, to=sid)

@@ -1,0 +1,139 @@
+"""What is measured, with whom."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests.benchmarks.servers import (
+    ALL,
+    NODE_SOCKETIO,
+    NODE_WS,
+    NODE_WS_DEFLATE,
+    RAW_ASGI,
+    SOCKETIO,
+    WSROOM,
+    Peer,
+    Server,
+)
+
+MEMBERS = 500
+TALKERS = 100
+IDLE = 10_000
+OTHER_ROOMS = 10_000
+ROOMS_EACH = 10
+SPARE_FILES = 200
+
+FANOUT = {window: f"fan-out, {window} in flight" for window in (1, 16, 64)}
+ECHO = "echo"
+PLAIN_1K = "1 KB, no deflate"
+DEFLATE_1K = "1 KB, deflate"
+IDLE_SOCKETS = "idle connections"
+ROOM_ALONE = "a room of 100, alone"
+ROOM_AMONG = "a room of 100, among 10,000"
+MEMBERSHIP = "joins and leaves"
+NO_SLOW = "9 kB to 100, all read"
+SLOW = "9 kB to 100, a member never reads"
+
+# About as compressible as people's messages: words, no two messages alike (wsload's number).
+WORDS = (
+    "the room is full of people who talk at once and nobody waits for the slow ones "
+    "because a message that comes late is worse than one that was never sent at all "
+)
+KILOBYTE = ("######## " + WORDS * 8)[:1100]
+# So large that the buffers of who does not read are soon full.
+LARGE = KILOBYTE * 8
+
+Figures = dict[str, float]
+Results = Iterator[tuple[str, Figures]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scenarios that one start of a server is enough for."""
+
+    names: tuple[str, ...]
+    peers: tuple[Peer, ...]
+    run: Callable[[Server, str], Results]
+
+
+def open_files() -> int:
+    """Raise the limit of open files as far as is allowed; return the idle sockets it is for."""
+    wanted = IDLE + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+        except (ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            return hard - SPARE_FILES
+    elif soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return IDLE
+
+
+def chat(server: Server, seconds: str) -> Results:
+    for window, name in FANOUT.items():
+        load = server.peer.load("noti")
+        yield name, fanout(server, seconds, MEMBERS, window, load)
+        if window == 1:
+            load = server.peer.load("echo")
+            clients = ("--clients", str(TALKERS))
+            yield ECHO, server.measure("--mode", "echo", "--duration", seconds, *clients, *load)
+
+
+def fanout(server: Server, seconds: str, clients: int, window: int, load: list[str]) -> Figures:
+    sizes = ("--clients", str(clients), "--window", str(window))
+    return server.measure("--mode", "fanout", "--duration", seconds, *sizes, *load)
+
+
+def plain(server: Server, seconds: str) -> Results:
+    load = server.peer.load("noti", KILOBYTE)
+    yield PLAIN_1K, fanout(server, seconds, MEMBERS, 1, load)
+
+
+def deflated(server: Server, seconds: str) -> Results:
+    load = [*server.peer.load("noti", KILOBYTE), "--deflate"]
+    yield DEFLATE_1K, fanout(server, seconds, MEMBERS, 1, load)
+
+
+def idle(server: Server, seconds: str) -> Results:
+    clients = ("--clients", str(open_files()))
+    yield (
+        IDLE_SOCKETS,
+        server.measure("--mode", "idle", "--duration", "1", *clients, *server.peer.connecting()),
+    )
+
+
+def rooms(server: Server, seconds: str) -> Results:
+    load = server.peer.load("noti")
+    yield ROOM_ALONE, fanout(server, seconds, TALKERS, 1, load)
+    with server.crowd(OTHER_ROOMS // ROOMS_EACH, f"/ws?others={ROOMS_EACH}"):
+        yield ROOM_AMONG, fanout(server, seconds, TALKERS, 1, load)
+
+
+def membership(server: Server, seconds: str) -> Results:
+    clients = ("--clients", str(TALKERS))
+    load = server.peer.membership()
+    yield MEMBERSHIP, server.measure("--mode", "echo", "--duration", seconds, *clients, *load)
+
+
+def slow(server: Server, seconds: str) -> Results:
+    load = server.peer.load("noti", LARGE)
+    yield NO_SLOW, fanout(server, seconds, TALKERS, 1, load)
+    with server.never_readers("/ws"):
+        # Long enough that buffers are full for most of the time.
+        load += ["--warmup", "1"]
+        yield SLOW, fanout(server, seconds, TALKERS, 1, load)
+
+
+GROUPS = (
+    Group((FANOUT[1], ECHO, FANOUT[16], FANOUT[64]), ALL, chat),
+    Group((PLAIN_1K,), (WSROOM, RAW_ASGI, NODE_WS), plain),
+    Group((DEFLATE_1K,), (WSROOM, RAW_ASGI, NODE_WS_DEFLATE), deflated),
+    Group((IDLE_SOCKETS,), (WSROOM, RAW_ASGI, NODE_WS), idle),
+    Group((ROOM_ALONE, ROOM_AMONG), (WSROOM,), rooms),
+    Group((MEMBERSHIP,), (WSROOM, SOCKETIO, NODE_SOCKETIO), membership),
+    Group((NO_SLOW, SLOW), (WSROOM, RAW_ASGI, NODE_WS), slow),
+)
