@@ -27,7 +27,7 @@ from wsroom.worker import Worker
 logger = logging.getLogger("wsroom")
 
 # `receive` does not yield while frames are queued: one flooder would hold up everybody else.
-YIELD_EVERY = 32
+YIELD_EVERY = 64
 
 
 class Connection:
@@ -243,8 +243,8 @@ class Connection:
         except Interrupted as exc:
             if exc.args[0] == LATE:
                 self.calls.late(None, None)
-        received = 0
-        inbox, supervisor = self._inbox, self._supervisor
+        received = tick = 0
+        inbox, supervisor, outbox = self._inbox, self._supervisor, self._hub.outbox
         while not supervisor.ended:
             if inbox.idle:
                 supervisor.noticed = False  # no frame waits: the app is not at work in a row
@@ -256,6 +256,8 @@ class Connection:
                 return
             if self._closed is None:
                 await self._frame(message)
+            if tick != outbox.ticks:
+                tick, received = outbox.ticks, 0
             received += 1
             if received % YIELD_EVERY == 0:
                 await asyncio.sleep(0)

@@ -15,7 +15,7 @@ from wsroom.protocol import SOCKET_ID_PREFIX, with_offset
 from wsroom.rooms import Room, Rooms
 
 # A handler that emits in a loop never waits for anything; without this the worker would stand.
-YIELD_EVERY = 32
+YIELD_EVERY = 64
 
 KNOWN_NAMES = 10_000
 
@@ -47,7 +47,8 @@ class Hub:
         self.known_rooms: set[str] = set()
         """The same for rooms."""
         self._id_prefix = ""
-        self._published = 0
+        self._tick = 0
+        self._emitted = 0  # in this tick
         self._running = False
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -161,8 +162,11 @@ class Hub:
 
     def due(self) -> bool:
         """Whether it is time to let the event loop run, between emits that never wait."""
-        self._published += 1
-        return self._published % YIELD_EVERY == 0
+        if self._tick != self.outbox.ticks:
+            self._tick = self.outbox.ticks
+            self._emitted = 0
+        self._emitted += 1
+        return self._emitted % YIELD_EVERY == 0
 
     def deliver(self, emission: Emission, offset: str | None) -> None:
         """Send an emission to this worker's members, one copy each; never waits for one."""

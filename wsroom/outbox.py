@@ -47,6 +47,8 @@ class Outbox:
         self.frames: list[PreparedFrame] = []
         """What was sent to the same members one after the other, and is not settled yet."""
         self._dirty: list[Writer] = []
+        self.ticks = 0
+        """Ticks that had something to send; between two of them the event loop has run."""
         self._watched: set[Writer] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -108,6 +110,7 @@ class Outbox:
 
     def _flush(self) -> None:
         self._scheduled = False
+        self.ticks += 1
         chunk, writers = self._take()
         for writer in writers:
             writer.take(chunk)
