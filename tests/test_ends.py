@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.peers import WAIT, peer
-from tests.servers import HOUR, SECOND, serve, until
+from tests.servers import HOUR, SECOND, TICK, serve, until
 from wsroom import BlockingEmitter, BlockingSocket, Emitter, Limits, MemoryAdapter, Socket, WSRoom
 from wsroom.asgi import Message
 from wsroom.frames import PreparedFrame
@@ -119,7 +119,7 @@ async def test_many_short_handlers_in_a_row_do_not_blind_a_socket(ws: str) -> No
     @app.on("work")
     async def work(emitter: Emitter, message: int) -> None:
         handled.append(message)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(TICK)
 
     @app.on_disconnect()
     async def on_disconnect(socket: Socket, code: int) -> None:
