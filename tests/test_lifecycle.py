@@ -459,7 +459,10 @@ async def test_a_broker_that_is_away_refuses_and_keeps_nothing() -> None:
 async def test_a_gone_client_ends_its_handler_after_a_grace(
     ws: str, quiet: pytest.LogCaptureFixture
 ) -> None:
-    """It leaves its rooms at once; the handler is cancelled after the grace; then the hooks."""
+    """It leaves its rooms at once; the handler is cancelled after the grace; then the hooks.
+
+    Another member of its room notices nothing.
+    """
     app = WSRoom()
     app._worker.grace = 0.2
     log: list[str] = []
@@ -471,6 +474,10 @@ async def test_a_gone_client_ends_its_handler_after_a_grace(
             await asyncio.sleep(HOUR)
         finally:
             log.append("cancelled")
+
+    @app.on("say")
+    async def say(emitter: Emitter, message: str) -> None:
+        await emitter.to("chat").emit("said", message)
 
     @app.on("loop")
     async def loop(emitter: Emitter) -> None:
@@ -489,7 +496,8 @@ async def test_a_gone_client_ends_its_handler_after_a_grace(
         log.append("disconnect")
         ended.set()
 
-    async with serve(app, ws=ws) as server:
+    async with serve(app, ws=ws) as server, peer(server) as good:
+        await good.join("chat")
         for event in ("sleep", "loop"):
             async with peer(server) as a:
                 await a.join("chat")
@@ -498,10 +506,12 @@ async def test_a_gone_client_ends_its_handler_after_a_grace(
                     await a.expect("said")
                 a.websocket.transport.abort()
             if event == "sleep":
-                await until(lambda: not app._worker.hub.members)
+                await until(lambda: len(app._worker.hub.members) == 1)
                 assert log == []
             await asyncio.wait_for(ended.wait(), WAIT)
             assert log == ["cancelled", "left chat", "disconnect"]
+            await good.send("say", event)
+            assert await good.expect("said") == event  # and nothing before it
             log.clear()
             ended.clear()
 

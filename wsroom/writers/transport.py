@@ -146,8 +146,7 @@ class TransportWriter:
         """Send a close frame after what was taken; take no more."""
         if self._closing is None:
             self._outbox.settle()
-            if self._aside:
-                self.flush()
+            self.flush()
             self._shut()
             close = {"type": "websocket.close", "code": code, "reason": reason}
             loop = asyncio.get_running_loop()
