@@ -6,14 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+from wsroom.protocol import SOCKET_ID_PREFIX
 from wsroom.rooms import Room
+
+EMIT = "emit"
+RESYNC = "resync"
 
 
 class Emission(NamedTuple):
     """One emitted message on its way to the members of a room, of several rooms, or of a path."""
 
     room: Room
-    """The sequence it belongs to: its room; the path (name "") for path-wide and several rooms."""
+    """Its room; the path (name "") for path-wide messages and several rooms; a socket's id."""
     payload: bytes
     """The server frame's JSON, without an offset."""
     rooms: tuple[str, ...] = ()
@@ -24,10 +28,33 @@ class Emission(NamedTuple):
     """The hash of that socket's session, which it keeps when it reconnects under another id."""
     except_rooms: tuple[str, ...] = ()
     """Names of rooms whose members, as they are at delivery, get none."""
-    kind: str = "emit"
-    """What it asks of the workers that get it."""
+    kind: str = EMIT
+    """What it asks of the workers that get it: EMIT, or RESYNC, which an adapter itself delivers
+    where it has lost emissions of `room` for good."""
     version: int = 1
     """Of this record's layout, for workers of different releases on one broker."""
+
+    @property
+    def sequence(self) -> Room:
+        """The room whose order and history it is part of.
+
+        What is for one socket goes to the room of that socket's worker, which its hub has
+        subscribed to from its start: the path "", and the id's part before the point.
+        """
+        if self.room.name.startswith(SOCKET_ID_PREFIX):
+            return Room("", self.room.name.partition(".")[0])
+        return self.room
+
+
+class Past(NamedTuple):
+    """What a room's history tells about the time since an offset."""
+
+    offset: str | None
+    """Where the room stands: what comes after it is delivered live. None without a history."""
+    complete: bool
+    """Whether `emissions` is all that happened since; where it is False they are empty."""
+    emissions: tuple[tuple[Emission, str], ...] = ()
+    """Emissions with their offsets, in order."""
 
 
 Deliver = Callable[[Emission, str | None], None]
@@ -39,6 +66,8 @@ class Adapter(ABC):
 
     shared: bool = True
     """Whether workers in different processes reach each other through it."""
+    healthy: bool = True
+    """Whether its broker can be reached."""
 
     @abstractmethod
     async def start(self, deliver: Deliver) -> None:
@@ -53,9 +82,9 @@ class Adapter(ABC):
 
     @abstractmethod
     async def publish(self, emission: Emission) -> None:
-        """Carry `emission`, once, to every worker that has subscribed to its room, this one too.
+        """Carry `emission`, once, to every worker that has subscribed to its sequence, this one too.
 
-        All of them see the emissions of a room in one order; those of one caller in its order.
+        All of them see the emissions of a sequence in one order; those of one caller in its order.
         Raises AdapterError where that cannot be said to have happened.
         """
 
@@ -66,6 +95,15 @@ class Adapter(ABC):
         Idempotent: called at every join. Nothing published after it returned passes by. The offset
         is None where no history is kept. Raises AdapterError where the broker does not confirm.
         """
+
+    async def read(self, room: Room, since: str) -> Past:
+        """Tell what happened in a subscribed `room` since the offset, if a history is kept.
+
+        When it has returned, this worker has been delivered everything up to `Past.offset`.
+        300 emissions or 1 MiB are the most; more is not complete. Raises AdapterError where the
+        broker cannot be reached.
+        """
+        return Past(None, complete=False)
 
     @abstractmethod
     def unsubscribe(self, room: Room) -> None:
