@@ -82,7 +82,7 @@ class Adapter(ABC):
 
     @abstractmethod
     async def publish(self, emission: Emission) -> None:
-        """Carry `emission`, once, to every worker that has subscribed to its sequence, this one too.
+        """Carry `emission`, once, to every worker that has subscribed to its sequence, and here.
 
         All of them see the emissions of a sequence in one order; those of one caller in its order.
         Raises AdapterError where that cannot be said to have happened.
