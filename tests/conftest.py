@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import pytest_asyncio
 
+from tests import brokers
 from tests.servers import PROTOCOLS
+
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(params=PROTOCOLS)
@@ -21,3 +26,37 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture
     yield caplog
     errors = [r for r in caplog.get_records("call") if r.levelname in ("ERROR", "CRITICAL")]
     assert not errors, [record.getMessage() for record in errors]
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix of keys and channels for this test alone, on a broker that all share."""
+    return f"wsroom{next(_numbers)}"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def valkey() -> AsyncIterator[brokers.Broker]:
+    """The run's Valkey."""
+    async with brokers.valkey() as broker:
+        yield broker
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def redis() -> AsyncIterator[brokers.Broker]:
+    """The run's Redis; skips where there is none, and fails there if CI is set."""
+    async with brokers.redis() as broker:
+        yield broker
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sentinel() -> AsyncIterator[brokers.Replicated]:
+    """The run's Sentinel set-up; a test that kills a master of it heals it."""
+    async with brokers.sentinel() as replicated:
+        yield replicated
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def cluster() -> AsyncIterator[brokers.Cluster]:
+    """The run's cluster; a test that kills a node of it starts it again."""
+    async with brokers.cluster() as nodes:
+        yield nodes

@@ -1,0 +1,24 @@
+"""Real brokers for the tests: Valkey, Redis, Sentinel and a cluster, in processes of their own.
+
+Each is started in a temporary folder on free ports of 127.0.0.1, waited for by asking it, and
+ended by its id. conftest.py has one of each for the whole run (`valkey`, `redis`, `sentinel`,
+`cluster`), to be shared under a `prefix` per test; a test that kills or freezes one starts its own:
+
+    async with brokers.valkey(appendonly="yes") as broker:
+        app = WSRoom(RedisAdapter(broker.url))
+        await broker.kill()
+        await broker.start()          # same port, folder and options
+        await broker.cli("CLIENT", "KILL", "TYPE", "pubsub")
+"""
+
+from tests.brokers.cluster import Cluster as Cluster
+from tests.brokers.cluster import cluster as cluster
+from tests.brokers.sentinel import Replicated as Replicated
+from tests.brokers.sentinel import sentinel as sentinel
+from tests.brokers.server import AWAY as AWAY
+from tests.brokers.server import DOWN_AFTER as DOWN_AFTER
+from tests.brokers.server import Broker as Broker
+from tests.brokers.server import eventually as eventually
+from tests.brokers.server import free_port as free_port
+from tests.brokers.server import redis as redis
+from tests.brokers.server import valkey as valkey
