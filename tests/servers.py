@@ -24,9 +24,9 @@ HOUR = 3600.0
 TICK = 0.005
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
     """Let the event loop run until `condition` holds."""
-    async with asyncio.timeout(20 * SECOND):
+    async with asyncio.timeout(seconds * SECOND):
         while not condition():  # noqa: ASYNC110 (what is waited for has no event)
             await asyncio.sleep(TICK)
 

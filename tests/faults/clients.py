@@ -1,0 +1,306 @@
+"""Clients that follow the wire contract, resume after any loss, and note what they see."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+from websockets.typing import Subprotocol
+
+from tests.faults.traces import HOLE, JOINED, LEFT, MESSAGE, NOTE, Entry, Key, Place, Said, Trace
+from tests.servers import SECOND, TICK
+
+ANSWER = 15 * SECOND
+"""No request is left without an answer for so long, whatever happens to the broker."""
+OPEN = 2 * SECOND
+MAX_BACKOFF = 40 * TICK
+
+Message = dict[str, Any]
+
+
+class Lost(Exception):
+    """The connection ended before the answer came."""
+
+
+class Refused(Exception):
+    """The answer was an `error`."""
+
+
+class Record:
+    """What all clients of a run said and saw."""
+
+    def __init__(self) -> None:
+        self.said: list[Said] = []
+        self.traces: dict[Place, Trace] = {}
+        self.counts: Counter[str] = Counter()
+        """What happened how often: connections, losses, answers by code."""
+        self.hung: list[str] = []
+        """Requests without an answer on a connection that lived."""
+
+    @property
+    def accepted(self) -> int:
+        return self.counts["accepted"]
+
+    def trace(self, client: str, room: str) -> Trace:
+        return self.traces.setdefault(Place(client, room), [])
+
+
+class Client:
+    """One client that stays: it connects to any of `urls`, and again whenever it is cut off.
+
+    What it says is in `record.said`, what it sees in `record.traces`.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        name: str,
+        urls: Sequence[str],
+        rooms: Sequence[str] = (),
+        *,
+        query: str = "",
+        patient: bool = False,
+    ) -> None:
+        self.record = record
+        self.name = name
+        self.urls = urls
+        self.query = query
+        self.rooms = list(rooms)
+        """The rooms it wants to be in."""
+        self.offsets: dict[str, str | None] = {}
+        """Where it stands in the rooms, and on the path (""), that it is in."""
+        self.session = ""
+        self.live = asyncio.Event()
+        """Set while it is connected and in all its rooms."""
+        # A patient one never pings: it stays with a worker that is frozen.
+        self._ping = None if patient else SECOND
+        self._random = random.Random(name)
+        self._ids = itertools.count(1)
+        self._numbers = itertools.count(1)
+        self._websocket: ClientConnection | None = None
+        self._waiting: dict[int, tuple[asyncio.Future[Any], Callable[[Any], None] | None]] = {}
+        self._setup: asyncio.Task[None] | None = None
+        self._ending = False
+        self._task: asyncio.Task[None] | None = None
+
+    # What a test does with it.
+
+    async def start(self) -> None:
+        """Connect and join; return once that is done."""
+        self._task = asyncio.create_task(self._stay())
+        async with asyncio.timeout(20 * SECOND):
+            await self.live.wait()
+
+    async def stop(self) -> None:
+        self._ending = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=5 * SECOND)
+
+    def cut(self) -> None:
+        """Tear the connection, without a close frame; what is on its way is gone."""
+        if self._websocket is not None:
+            self._websocket.transport.abort()
+
+    @property
+    def connected(self) -> bool:
+        return self._websocket is not None
+
+    async def request(
+        self, event: str, message: Any = None, taken: Callable[[Any], None] | None = None
+    ) -> Any:
+        """Send with an id and return the reply; `taken` gets it in the order of the frames."""
+        websocket = self._websocket
+        if websocket is None:
+            raise Lost
+        id = next(self._ids)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[id] = future, taken
+        frame = {"event": event, "message": message, "id": id}
+        try:
+            async with asyncio.timeout(ANSWER):
+                await websocket.send(orjson.dumps(frame).decode())
+                return await future
+        except TimeoutError:
+            self.record.hung.append(f"{self.name}: {event} {message}")
+            self.cut()
+            raise Lost from None
+        except WebSocketException as exc:
+            raise Lost from exc
+        finally:
+            self._waiting.pop(id, None)
+
+    async def say(self, room: str, event: str = "say", **more: Any) -> Said:
+        """Say one message; what it becomes of it is in the answer's `accepted`."""
+        key = Key(self.name, next(self._numbers))
+        rooms = tuple(more.get("rooms", ()))
+        said = Said(key, room, time.monotonic(), rooms=rooms)
+        if event == "hush":
+            said.without = self.name
+        self.record.said.append(said)
+
+        def accept(reply: Any) -> None:
+            said.accepted = time.monotonic()
+            self.record.counts["accepted"] += 1
+
+        message = {"room": room, "by": key.by, "n": key.n, **more}
+        with contextlib.suppress(Lost, Refused):
+            await self.request(event, message, accept)
+        return said
+
+    async def join(self, room: str) -> None:
+        """Join a room and remember to be in it after a reconnect too."""
+        if room not in self.rooms:
+            self.rooms.append(room)
+        await self.request("joinRoom", room, lambda reply: self._stand(room, reply.get("offset")))
+
+    async def leave(self, room: str) -> None:
+        self.rooms.remove(room)
+        self._left(room)
+        await self.request("leaveRoom", room)
+
+    # The connection.
+
+    async def _stay(self) -> None:
+        tries = 0
+        while not self._ending:
+            try:
+                await self._connection()
+            except (OSError, TimeoutError, WebSocketException, Lost) as exc:
+                self.record.counts[type(exc).__name__] += 1
+            tries = 0 if self.live.is_set() else tries + 1
+            await self._lose()
+            backoff = min(MAX_BACKOFF, TICK * 2**tries)
+            await asyncio.sleep(backoff * self._random.random())
+
+    async def _connection(self) -> None:
+        protocol = "wsroom.1.resume" if self._resumable else "wsroom.1"
+        async with connect(
+            self._random.choice(self.urls) + self.query,
+            subprotocols=[Subprotocol(protocol)],
+            ping_interval=self._ping,
+            ping_timeout=2 * SECOND,
+            open_timeout=OPEN,
+            close_timeout=SECOND,
+            max_size=None,
+            compression=None,
+        ) as websocket:
+            self._websocket = websocket
+            self.record.counts["connections"] += 1
+            async for raw in websocket:
+                self._take(orjson.loads(raw))
+
+    async def _lose(self) -> None:
+        self.live.clear()
+        self._websocket = None
+        for future, _ in self._waiting.values():
+            if not future.done():
+                future.set_exception(Lost())
+        if self._setup is not None:
+            self._setup.cancel()
+            await asyncio.wait([self._setup])
+            self._setup = None
+        for room, offset in list(self.offsets.items()):
+            if offset is None:  # nobody could resume that
+                self._left(room)
+            else:
+                self._note(room, Entry(time.monotonic(), NOTE, detail="cut off"))
+
+    @property
+    def _resumable(self) -> bool:
+        return bool(self.session) and any(self.offsets.values())
+
+    async def _be_there(self, resume: bool) -> None:
+        """Resume what it was in, then join what it is not in yet."""
+        try:
+            if resume:
+                rooms = {room: offset for room, offset in self.offsets.items() if offset}
+                message = {"session": self.session, "rooms": rooms}
+                await self.request("resume", message, self._resumed)
+            for room in self.rooms:
+                if room not in self.offsets:
+                    await self.join(room)
+            self.live.set()
+        except (Lost, Refused) as exc:
+            self.record.counts[f"setup: {exc!r}"] += 1
+            self.cut()
+
+    # The frames, in their order.
+
+    def _take(self, frame: Message) -> None:
+        event, room = frame["event"], frame["room"] or ""
+        message = frame["message"]
+        if "id" in frame:
+            self._answer(frame)
+        elif event == "connected":
+            self._greet(message)
+        elif event == "resync":
+            self.record.counts["resyncs"] += 1
+            self._hole(message["room"] or "", message.get("offset"), "resync")
+        elif event == "said" and not room.startswith("ws:"):
+            self._note(room, Entry(time.monotonic(), MESSAGE, Key(message["by"], message["n"])))
+            if "offset" in frame and room in self.offsets:
+                self.offsets[room] = frame["offset"]
+        elif event == "error":
+            self.record.counts[f"error: {message['code']}"] += 1
+
+    def _answer(self, frame: Message) -> None:
+        future, taken = self._waiting.get(frame["id"], (None, None))
+        if future is None or future.done():
+            return
+        if frame["event"] == "error":
+            code = frame["message"]["code"]
+            self.record.counts[f"refused: {code}"] += 1
+            future.set_exception(Refused(code))
+            return
+        if taken is not None:
+            taken(frame["message"])
+        future.set_result(frame["message"])
+
+    def _greet(self, message: Message) -> None:
+        resume = self._resumable
+        self.session = self.session or message.get("session", "")
+        for room, offset in message.get("rooms", {"": None}).items():
+            if not (resume and self.offsets.get(room)):
+                self._stand(room, offset)
+        self._setup = asyncio.create_task(self._be_there(resume))
+
+    def _resumed(self, reply: Message) -> None:
+        for room, answer in reply["rooms"].items():
+            if "error" in answer:
+                self.record.counts[f"resume: {answer['error']}"] += 1
+                self._left(room)
+            elif answer["recovered"]:
+                self.record.counts["recovered"] += 1
+                self.offsets[room] = answer["offset"]
+                self._note(room, Entry(time.monotonic(), NOTE, detail="resumed"))
+            else:
+                self.record.counts["not recovered"] += 1
+                self._hole(room, answer["offset"], "not recovered")
+
+    def _stand(self, room: str, offset: str | None) -> None:
+        if room not in self.offsets:
+            self._note(room, Entry(time.monotonic(), JOINED))
+        self.offsets[room] = offset
+
+    def _hole(self, room: str, offset: str | None, why: str) -> None:
+        if room in self.offsets:
+            self.offsets[room] = offset
+            self._note(room, Entry(time.monotonic(), HOLE, detail=why))
+
+    def _left(self, room: str) -> None:
+        if room in self.offsets:
+            del self.offsets[room]
+            self._note(room, Entry(time.monotonic(), LEFT))
+
+    def _note(self, room: str, entry: Entry) -> None:
+        self.record.trace(self.name, room).append(entry)

@@ -1,0 +1,238 @@
+"""A run: workers in processes, members that resume, publishers, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.faults.clients import Client, Record
+from tests.faults.traces import MESSAGE, Flaw, Place, Said, check
+from tests.processes import Owned, free_port
+from tests.servers import SECOND, TICK, until
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ROOMS = [f"room{number}" for number in range(10)]
+PACE = SECOND / 20
+"""Between the messages of one publisher."""
+
+
+class Worker(Owned):
+    """One uvicorn, with one worker, on a port of its own."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+        self.port = free_port()
+        command = (sys.executable, "-m", "uvicorn", "--app-dir", ROOT, "tests.faults.app:app")
+        options = ("--port", str(self.port), "--no-access-log")
+        super().__init__(folder / f"{self.port}.log", *command, *options, env=env)
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    async def ready(self) -> bool:
+        _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.close()
+        return True
+
+    async def status(self, path: str) -> int:
+        """Answer of an HTTP GET, by its status."""
+        async with asyncio.timeout(5 * SECOND):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            try:
+                writer.write(f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+                return int((await reader.readline()).split()[1])
+            finally:
+                writer.close()
+
+
+class Report(NamedTuple):
+    """What a run came to."""
+
+    flaws: list[Flaw]
+    hung: list[str]
+    said: int
+    accepted: int
+    delivered: int
+    counts: Mapping[str, int]
+    complaints: list[str]
+    """Lines of the workers' logs that begin a traceback."""
+
+    def kinds(self) -> dict[str, int]:
+        return dict(Counter(flaw.kind for flaw in self.flaws))
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.said} said, {self.accepted} accepted, {self.delivered} delivered",
+            f"flaws: {self.kinds() or 'none'}; hung: {self.hung[:3] or 'none'}; "
+            f"complaints: {self.complaints[:3] or 'none'}",
+            ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items())),
+        ]
+        for flaw in self.flaws[:12]:
+            where = f"{flaw.place.client} in {flaw.place.room or 'the path'}"
+            lines.append(f"  {flaw.kind}: {flaw.key} for {where}: {flaw.detail}")
+        return "\n".join(lines)
+
+
+class Lab:
+    """Workers, members and publishers, and what the record of them says."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self.workers = workers
+        self.record = Record()
+        self.members: list[Client] = []
+        self.publishers: list[Client] = []
+        self._publishing: list[asyncio.Task[None]] = []
+        self._stopped = False
+
+    @property
+    def urls(self) -> list[str]:
+        return [worker.url for worker in self.workers]
+
+    async def member(self, name: str, rooms: Sequence[str] = (), **options: Any) -> Client:
+        """Add a member; return once it is in its rooms."""
+        client = Client(self.record, name, self.urls, rooms, **options)
+        self.members.append(client)
+        await client.start()
+        return client
+
+    async def publisher(self, name: str, rooms: Sequence[str] = ROOMS, event: str = "say") -> None:
+        """Add a publisher, which speaks in all rooms in turn."""
+        client = Client(self.record, name, self.urls)
+        self.publishers.append(client)
+        await client.start()
+        self._publishing.append(asyncio.create_task(self._publish(client, rooms, event)))
+
+    def speak(self, client: Client, rooms: Sequence[str], event: str = "say") -> None:
+        """Let a member publish too."""
+        self._publishing.append(asyncio.create_task(self._publish(client, rooms, event)))
+
+    async def _publish(self, client: Client, rooms: Sequence[str], event: str) -> None:
+        for room in itertools.cycle(rooms):
+            due = time.monotonic() + PACE
+            await client.live.wait()
+            if self._stopped:
+                return
+            await client.say(room, event)
+            await asyncio.sleep(max(TICK, due - time.monotonic()))
+
+    async def flow(self, messages: int = 160, seconds: float = 20) -> None:
+        """Let so many messages more be accepted: at full pace 160 a second."""
+        enough = self.record.accepted + messages
+        await until(lambda: self.record.accepted >= enough, seconds)
+
+    async def pause(self, seconds: float) -> None:
+        """Let a fault last."""
+        await asyncio.sleep(seconds * SECOND)
+
+    async def settle(self, seconds: float = 15) -> Report:
+        """End the publishing, wait for the last message of every room everywhere, and judge."""
+        await self.hush()
+        await self._last(seconds)
+        return self.report()
+
+    async def hush(self) -> None:
+        """End the publishing; what is under way is answered yet."""
+        self._stopped = True
+        for client in self.publishers:
+            client.live.set()  # a publisher that waits for a connection need not get it
+        if self._publishing:
+            await asyncio.wait(self._publishing, timeout=30 * SECOND)
+
+    async def _last(self, seconds: float) -> None:
+        """Say one thing in each room and wait until everybody there has it: the checker knows."""
+        last = Client(self.record, "last", self.urls)
+        self.publishers.append(last)
+        await last.start()
+        rooms = {room for member in self.members for room in member.offsets} | {""}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds * SECOND):
+                for room in sorted(rooms):
+                    while (said := await last.say(room)).accepted is None:
+                        await last.live.wait()
+                        await asyncio.sleep(TICK)
+                    for member in self.members:
+                        await until(functools.partial(self._has, member, said), seconds)
+
+    def _has(self, member: Client, said: Said) -> bool:
+        trace = self.record.trace(member.name, said.room)
+        return said.room not in member.offsets or any(e.key == said.key for e in reversed(trace))
+
+    def report(self) -> Report:
+        record = self.record
+        entries = itertools.chain.from_iterable(record.traces.values())
+        logs = "\n".join(worker.log for worker in self.workers)
+        return Report(
+            check(record.said, record.traces),
+            record.hung,
+            len(record.said),
+            record.accepted,
+            sum(entry.kind == MESSAGE for entry in entries),
+            record.counts,
+            [line for line in logs.splitlines() if "Traceback" in line],
+        )
+
+    def live_again(self, since: float) -> float:
+        """Seconds from `since` until every member got, in every room, a message sent after it."""
+        sent = {said.key: said.sent for said in self.record.said}
+        back = 0.0
+        for member in self.members:
+            for room in member.rooms:
+                trace = self.record.traces[Place(member.name, room)]
+                first = next(e.time for e in trace if e.key and sent[e.key] > since)
+                back = max(back, first - since)
+        return back / SECOND
+
+    async def stop(self) -> None:
+        self._stopped = True
+        for task in self._publishing:
+            task.cancel()
+        await asyncio.gather(*self._publishing, return_exceptions=True)
+        await asyncio.gather(*(client.stop() for client in [*self.members, *self.publishers]))
+
+
+@contextlib.asynccontextmanager
+async def lab(
+    url: str = "",
+    *,
+    workers: int = 2,
+    members: int = 40,
+    publishers: int = 8,
+    adapter: str = "",
+    **options: Any,
+) -> AsyncIterator[Lab]:
+    """Start it all: every member is in one room or in two, and everybody on the path.
+
+    `adapter` names another than the app's own choice; `options` are its adapter's.
+    """
+    env = {"WSROOM_REDIS_URL": url} if url else {}
+    env |= {"FAULTS_ADAPTER": adapter, "FAULTS_OPTIONS": json.dumps(options)}
+    with tempfile.TemporaryDirectory(prefix="wsroom-") as folder:
+        running = Lab([Worker(Path(folder), env) for _ in range(workers)])
+        try:
+            await asyncio.gather(*(worker.start() for worker in running.workers))
+            starts = [
+                running.member(
+                    f"m{number}",
+                    sorted({ROOMS[number % 10], ROOMS[number * 3 % 10]}),
+                    patient=number % 4 == 0,
+                )
+                for number in range(members)
+            ]
+            await asyncio.gather(*starts)
+            for number in range(publishers):
+                await running.publisher(f"p{number}", ROOMS[number:] + ROOMS[:number])
+            yield running
+        finally:
+            await running.stop()
+            for worker in running.workers:
+                worker.end()
