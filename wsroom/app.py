@@ -32,7 +32,8 @@ class WSRoom(Router):
     It is an ASGI 3 app: `uvicorn app:app`, hypercorn, or mounted in Starlette and FastAPI.
 
     Args:
-        adapter: what carries messages between workers; memory where it is None.
+        adapter: what carries messages between workers. Where it is None: Redis, if the environment
+            variable WSROOM_REDIS_URL is set, else memory.
         lifespan: an async context manager function that takes this app; entered once it can
             emit, left before it cannot any more. A mapping that it yields goes into ASGI's state.
         origins: pages of other origins ("https://example.com") that may connect; "*" for all.
@@ -44,7 +45,7 @@ class WSRoom(Router):
             (uvicorn), which is several times faster than ASGI's `send`.
 
     Raises:
-        SetupError: an origin that is none; a broker that this release has no adapter for.
+        SetupError: an origin that is none; a WSROOM_REDIS_URL that is no URL of Redis.
 
     """
 
@@ -228,9 +229,9 @@ class WSRoom(Router):
 
 
 def _default_adapter() -> Adapter:
-    if os.environ.get("WSROOM_REDIS_URL"):
-        raise SetupError(
-            "WSROOM_REDIS_URL is set, but this release has no Redis adapter yet; "
-            "unset it and run one worker"
-        )
-    return MemoryAdapter()
+    url = os.environ.get("WSROOM_REDIS_URL")
+    if not url:
+        return MemoryAdapter()
+    from wsroom.adapters.redis import RedisAdapter  # takes long to import
+
+    return RedisAdapter(url)

@@ -66,8 +66,11 @@ class Adapter(ABC):
 
     shared: bool = True
     """Whether workers in different processes reach each other through it."""
-    healthy: bool = True
-    """Whether its broker can be reached."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether its broker can be reached."""
+        return True
 
     @abstractmethod
     async def start(self, deliver: Deliver) -> None:
