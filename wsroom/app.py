@@ -173,6 +173,8 @@ class WSRoom(Router):
             await self._page(scope, send, path)
         elif get and path == "/healthz":
             await respond(scope, send, 200, '{"status":"ok"}', JSON)
+        elif get and path == "/readyz":
+            await self._readiness(scope, send)
         elif get and self.find(path) is not None:
             await self._no_websocket(scope, send, path)
         elif self._http_app is not None:
@@ -181,6 +183,18 @@ class WSRoom(Router):
             await respond(scope, send, 405, "only GET", headers=((b"allow", b"GET, HEAD"),))
         else:
             await respond(scope, send, 404, f"nothing is at {path}")
+
+    async def _readiness(self, scope: Scope, send: Send) -> None:
+        # An app that is mounted may have no lifespan: then it starts here, as with a connection.
+        try:
+            if not self._worker.hub.stopped:
+                await self._worker.start()
+        except AdapterError as exc:
+            logger.warning("the app is not ready: %s", exc)
+        if self._worker.hub.running and self._adapter.healthy:
+            await respond(scope, send, 200, '{"status":"ready"}', JSON)
+        else:
+            await respond(scope, send, 503, '{"status":"not ready"}', JSON)
 
     async def _page(self, scope: Scope, send: Send, path: str) -> None:
         try:
