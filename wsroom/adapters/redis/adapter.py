@@ -226,7 +226,8 @@ class RedisAdapter(Adapter):
 
     def _hand_out(self, feed: Feed, record: Record) -> None:
         if feed.advance(record) and self._deliver is not None:
-            self._deliver(record.emission, feed.offset)
+            # A position in the worker's own sequence means nothing to a client.
+            self._deliver(record.emission, feed.offset if feed.room.path else None)
 
     def _count_foreign(self, channel: str, exc: ValueError) -> None:
         self.foreign += 1

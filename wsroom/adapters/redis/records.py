@@ -78,7 +78,7 @@ def encode_record(publisher: str, number: int, emission: Emission) -> bytes:
 def _encode_audience(emission: Emission) -> bytes:
     audience: dict[str, Any] = {}
     if emission.sequence != emission.room:
-        audience["room"] = emission.room
+        audience["room"] = tuple(emission.room)  # orjson takes no subclasses
     for name in ("rooms", "except_socket", "except_session", "except_rooms"):
         value = getattr(emission, name)
         if value:
