@@ -14,10 +14,9 @@ from wsroom.adapters.base import RESYNC, Adapter, Deliver, Emission, Past
 from wsroom.adapters.redis.feeds import Feed, Verdict
 from wsroom.adapters.redis.link import Link
 from wsroom.adapters.redis.links import Links
-from wsroom.adapters.redis.records import Names, Record, decode_record, split_offset
+from wsroom.adapters.redis.records import Names, Record, decode_record
 from wsroom.adapters.redis.sequencer import (
     PATIENCE,
-    ROOM_BYTES,
     STATE_TTL,
     Keeping,
     Sequencer,
@@ -26,12 +25,10 @@ from wsroom.adapters.redis.sequencer import (
 )
 from wsroom.adapters.redis.topology import topology
 from wsroom.errors import AdapterError, SetupError
+from wsroom.history import READ_ENTRIES, ROOM_BYTES, make_offset, parse_offset
 from wsroom.rooms import Room
 
 logger = logging.getLogger("wsroom")
-
-AT_MOST = 300
-"""Emissions that are replayed for one room."""
 
 
 class RedisAdapter(Adapter):
@@ -148,15 +145,15 @@ class RedisAdapter(Adapter):
             await self._until(feed, lambda: feed.live)
         if since == feed.offset:
             return Past(since, complete=True)
-        position = split_offset(since) or ("", 0)
+        position = parse_offset(since) or ("", 0)
         epoch, seq, records = await self._read_history(feed, *position)
         if epoch != feed.epoch and feed.live:
             self._catch_up(feed)  # it has not noticed yet that its room began anew
         await self._until(feed, lambda: feed.live and (feed.epoch != epoch or feed.seq >= seq))
         if records is None or epoch != feed.epoch:
             return Past(feed.offset, complete=False)
-        emissions = tuple((one.emission, f"{one.epoch}:{one.seq}") for one in records)
-        return Past(f"{epoch}:{seq}", complete=True, emissions=emissions)
+        emissions = tuple((one.emission, make_offset(one.epoch, one.seq)) for one in records)
+        return Past(make_offset(epoch, seq), complete=True, emissions=emissions)
 
     # -- what the links tell ---------------------------------------------------------------
 
@@ -270,7 +267,7 @@ class RedisAdapter(Adapter):
     async def _read_history(
         self, feed: Feed, epoch: str, seq: int
     ) -> tuple[str, int, list[Record] | None]:
-        arguments = (epoch, seq, AT_MOST, ROOM_BYTES, int(self._keeping.trusted))
+        arguments = (epoch, seq, READ_ENTRIES, ROOM_BYTES, int(self._keeping.trusted))
         answer = await self._ask(
             feed.channel, (*state_keys(feed.channel), *arguments, STATE_TTL + self._keeping.ttl)
         )

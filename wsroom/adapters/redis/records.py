@@ -17,9 +17,9 @@ import orjson
 
 from wsroom.adapters.base import EMIT, Emission
 from wsroom.errors import SetupError
+from wsroom.history import parse_offset
 from wsroom.rooms import Room
 
-_OFFSET = re.compile(r"[0-9a-f]{1,32}:[0-9]{1,16}", re.ASCII)
 _BY = re.compile(r"([0-9]{1,4}) ([0-9a-f]{1,64}) ([0-9]{1,16})", re.ASCII)
 _PREFIX = re.compile(r"[^\x00-\x20{}\x7f]{1,64}")
 
@@ -34,14 +34,6 @@ class Record(NamedTuple):
     publisher: str
     number: int
     emission: Emission
-
-
-def split_offset(offset: str) -> tuple[str, int] | None:
-    """The epoch and the number of an offset; None where it is none of ours."""
-    if not _OFFSET.fullmatch(offset):
-        return None
-    epoch, _, seq = offset.partition(":")
-    return epoch, int(seq)
 
 
 class Names:
@@ -99,7 +91,7 @@ def decode_record(room: Room, data: bytes) -> Record:
     if len(parts) != 4:
         raise ValueError("not four lines")
     offset, by, audience, payload = parts
-    position = split_offset(offset.decode())
+    position = parse_offset(offset.decode())
     publisher = _BY.fullmatch(by.decode())
     if position is None or publisher is None:
         raise ValueError("no offset, or no publisher")

@@ -24,15 +24,13 @@ from wsroom.adapters.redis.link import Link, Lost
 from wsroom.adapters.redis.links import Links
 from wsroom.adapters.redis.records import Names, encode_record
 from wsroom.errors import AdapterError
+from wsroom.history import ROOM_BYTES
 
 PATIENCE = 5.0
 """Seconds that Redis has for an emission, or for a join."""
 
 WAITING = 1000, 1024 * 1024
 """Emissions, and bytes of them, that may wait for a Redis that does not answer."""
-
-ROOM_BYTES = 1024 * 1024
-"""What is kept for each room; more could not be replayed anyway."""
 
 STATE_TTL = 3600
 """Seconds that a room's position outlives its last message, and its last member."""
