@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from wsroom.adapters.base import Emission
 from wsroom.adapters.redis.links import Links
 from wsroom.adapters.redis.records import Names
-from wsroom.adapters.redis.sequencer import Keeping, Sequencer
+from wsroom.adapters.redis.scripts import Keeping
+from wsroom.adapters.redis.sequencer import Sequencer
 from wsroom.adapters.redis.topology import topology
 from wsroom.emitter import Target
 from wsroom.errors import AdapterError, SetupError
@@ -83,19 +84,30 @@ class AsyncPublisher:
     async def _start(self) -> None:
         if self._sequencer is not None:
             return
-        places = topology(self._source)
-        links = Links(places, self, hears=False)
+        keeping = Keeping()
+        links = await self._connect(keeping)
         try:
-            await links.start(self._names.settings)
             link = await links.wait_for(self._names.settings)
             answer = await link.ask_command(("HMGET", self._names.settings, *Keeping._fields))
             if isinstance(answer, Exception):
                 raise AdapterError(f"Redis refused: {answer}") from answer
+            if (keeping := Keeping.of_values(answer)) != Keeping():
+                await links.stop()
+                links = await self._connect(keeping)
         except BaseException:
             await links.stop()
             raise
         self._links = links
-        self._sequencer = Sequencer(self._names, Keeping.of_values(answer), places.shards, links)
+        self._sequencer = Sequencer(self._names, links)
+
+    async def _connect(self, keeping: Keeping) -> Links:
+        links = Links(topology(self._source), self, keeping, hears=False)
+        try:
+            await links.start(self._names.settings)
+        except BaseException:
+            await links.stop()
+            raise
+        return links
 
     async def close(self) -> None:
         """Close the connections; the next emit opens them again."""

@@ -15,17 +15,11 @@ from wsroom.adapters.redis.feeds import Feed, Verdict
 from wsroom.adapters.redis.link import Link
 from wsroom.adapters.redis.links import Links
 from wsroom.adapters.redis.records import Names, Record, decode_record
-from wsroom.adapters.redis.sequencer import (
-    PATIENCE,
-    STATE_TTL,
-    Keeping,
-    Sequencer,
-    is_passing,
-    state_keys,
-)
+from wsroom.adapters.redis.scripts import STATE_TTL, Keeping, keys
+from wsroom.adapters.redis.sequencer import PATIENCE, Sequencer, is_passing
 from wsroom.adapters.redis.topology import topology
 from wsroom.errors import AdapterError, SetupError
-from wsroom.history import READ_ENTRIES, ROOM_BYTES, make_offset, parse_offset
+from wsroom.history import READ_ENTRIES, make_offset, parse_offset
 from wsroom.rooms import Room
 
 logger = logging.getLogger("wsroom")
@@ -94,8 +88,8 @@ class RedisAdapter(Adapter):
     async def start(self, deliver: Deliver) -> None:
         if self._deliver is not None:
             raise SetupError("a RedisAdapter serves one app; make one for each")
-        self._links = Links(self._topology, self)
-        self._sequencer = Sequencer(self._names, self._keeping, self._topology.shards, self._links)
+        self._links = Links(self._topology, self, self._keeping)
+        self._sequencer = Sequencer(self._names, self._links)
         self._deliver = deliver
         try:
             await self._links.start(self._names.settings)
@@ -267,10 +261,8 @@ class RedisAdapter(Adapter):
     async def _read_history(
         self, feed: Feed, epoch: str, seq: int
     ) -> tuple[str, int, list[Record] | None]:
-        arguments = (epoch, seq, READ_ENTRIES, ROOM_BYTES, int(self._keeping.trusted))
-        answer = await self._ask(
-            feed.channel, (*state_keys(feed.channel), *arguments, STATE_TTL + self._keeping.ttl)
-        )
+        arguments = (*keys(feed.channel), epoch, seq, READ_ENTRIES)
+        answer = await self._ask(feed.channel, arguments)
         now, number, complete, *entries = answer
         records: list[Record] | None = None
         if complete:
