@@ -3,7 +3,8 @@
 --
 -- KEYS   the room's channel, which is also the name of its state (a hash); its history (a list)
 -- ARGV   1 epoch and 2 number of the offset, 3 how many emissions are the most
--- Returns the epoch, the number, 1 where all that happened since follows, else 0; the entries.
+-- Returns the epoch, the number, 1 where all that happened since follows, 2 where all that happened
+-- in another epoch than the one asked for follows, else 0; the entries.
 local state, history = KEYS[1], KEYS[2]
 local head = redis.call('HMGET', state, 'epoch', 'seq', 'run')
 local epoch, seq = head[1], tonumber(head[2])
@@ -15,12 +16,15 @@ if not epoch or (head[3] ~= RUN and not TRUSTED) then
 end
 redis.call('EXPIRE', state, STATE_TTL)
 
-local missing = seq - tonumber(ARGV[2])
-if epoch ~= ARGV[1] or missing < 0 or missing > tonumber(ARGV[3]) then
+local found, missing = 1, seq - tonumber(ARGV[2])
+if epoch ~= ARGV[1] then
+  found, missing = 2, seq
+end
+if missing < 0 or missing > tonumber(ARGV[3]) then
   return {epoch, seq, 0}
 end
 if missing == 0 then
-  return {epoch, seq, 1}
+  return {epoch, seq, found}
 end
 local answer = redis.call('LRANGE', history, -missing, -1)
 local bytes = 0
@@ -32,5 +36,5 @@ if #answer < missing or bytes > BYTES then
 end
 table.insert(answer, 1, epoch)
 table.insert(answer, 2, seq)
-table.insert(answer, 3, 1)
+table.insert(answer, 3, found)
 return answer

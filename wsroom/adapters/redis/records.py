@@ -111,7 +111,7 @@ def _decode_audience(room: Room, audience: bytes, payload: bytes) -> Emission:
     if type(values) is not dict:
         raise ValueError("the audience is no object")
     return Emission(
-        room=Room(*_names(values, "room")) if "room" in values else room,
+        room=_room(values["room"]) if "room" in values else room,
         payload=payload,
         rooms=_names(values, "rooms"),
         except_socket=_name(values.get("except_socket", "")),
@@ -121,8 +121,17 @@ def _decode_audience(room: Room, audience: bytes, payload: bytes) -> Emission:
     )
 
 
+def _room(value: object) -> Room:
+    if type(value) is not list or len(value) != 2:
+        raise ValueError(f"{value!r} is no room")
+    return Room(_name(value[0]), _name(value[1]))
+
+
 def _names(values: dict[str, Any], key: str) -> tuple[str, ...]:
-    return tuple(map(_name, values.get(key, ())))
+    names = values.get(key, [])
+    if type(names) is not list:
+        raise ValueError(f"{names!r} are no names")
+    return tuple(map(_name, names))
 
 
 def _name(value: object) -> str:
