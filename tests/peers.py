@@ -19,6 +19,11 @@ WAIT = 10 * SECOND
 Frame = dict[str, Any]
 
 
+def bare(frame: Frame) -> Frame:
+    """The frame without its offset, of which only the adapter knows what it is."""
+    return {key: value for key, value in frame.items() if key != "offset"}
+
+
 class Peer:
     """One client of a real server; every wait has a timeout."""
 
@@ -60,7 +65,7 @@ class Peer:
         return frame["message"]
 
     async def join(self, room: str) -> None:
-        assert await self.request("joinRoom", room) == {"room": room}
+        assert (await self.request("joinRoom", room))["room"] == room
 
     async def closed(self) -> int:
         """Wait for the server's close, reading what comes before; return its code."""

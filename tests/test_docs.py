@@ -139,7 +139,7 @@ async def test_the_tutorials_app_works(tmp_path: Path) -> None:
         assert refused.value.close_code == 4401
         bob = await client.connect("/ws", query={"token": "t-bob"})
         assert await ada.expect("came") == {"room": "lobby", "name": "bob"}
-        assert await bob.request("joinRoom", "team:blue") == {"room": "team:blue"}
+        assert (await bob.request("joinRoom", "team:blue"))["room"] == "team:blue"
         with pytest.raises(Refused, match="forbidden: you are not in this team"):
             await bob.request("joinRoom", "team:red")
         with pytest.raises(Refused, match="forbidden: nobody may join"):

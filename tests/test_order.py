@@ -5,6 +5,7 @@ hears what was said to it, once, in the order of the calls, whichever writer it 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -77,7 +78,11 @@ class Peer:
             length = 2 + data[1]
             self.texts.append(bytes(parse(data[:length]).data).decode())
             data = data[length:]
-        return self.texts
+        return [json.loads(text)["message"] for text in self.texts]
+
+
+def encoded(text: str) -> bytes:
+    return json.dumps({"message": text}).encode()
 
 
 @pytest.mark.parametrize("kind", ["transport", "transport, packed", "send"])
@@ -103,19 +108,19 @@ async def play(kind: str, steps: list[tuple[str, str, str]]) -> None:
             server: Any = peer
             writers[id] = TransportWriter(id, "/ws", server, peer.send, hub.outbox, 2**20, print)
         hub.add(writers[id])
-        writers[id].open(PreparedFrame(b"connected"))
+        writers[id].open(PreparedFrame(encoded("connected")))
 
     for number, (step, name, id) in enumerate(steps):
         text = str(number)
         if step in ("emit", "union"):
             rooms = ("x", "y") if step == "union" else ()
             key = Room("/ws", "" if rooms else name)
-            await hub.publish(Emission(key, text.encode(), rooms, except_socket=id))
+            await hub.publish(Emission(key, encoded(text), rooms, except_socket=id))
             audience = joined["x"] | joined["y"] if rooms else joined[name]
             for member in audience - {id}:
                 expected[member].append(text)
         elif step == "direct":
-            writers[id].write(PreparedFrame(text.encode()))
+            writers[id].write(PreparedFrame(encoded(text)))
             if id not in ended:
                 expected[id].append(text)
         elif step == "join":

@@ -49,7 +49,7 @@ async def test_a_wait_that_fails_says_what_did_arrive() -> None:
         assert [await a.expect("said"), await a.expect("said")] == ["one", "two"]
         with pytest.raises(TimeoutError, match=r"no frame within .*arrived: nothing"):
             await a.receive(timeout=0.05)
-        assert await a.request("joinRoom", "more") == {"room": "more"}
+        assert (await a.request("joinRoom", "more"))["room"] == "more"
 
 
 async def test_expect_leaves_other_events_unread() -> None:

@@ -1,5 +1,7 @@
 """wsroom: a decorator-based microframework for real-time WebSocket apps with rooms."""
 
+from typing import TYPE_CHECKING, Any
+
 from wsroom.adapters import Adapter as Adapter
 from wsroom.adapters import MemoryAdapter as MemoryAdapter
 from wsroom.app import WSRoom as WSRoom
@@ -18,6 +20,9 @@ from wsroom.limits import Limits as Limits
 from wsroom.routing import Router as Router
 from wsroom.sockets import Socket as Socket
 
+if TYPE_CHECKING:
+    from wsroom.adapters.redis import RedisAdapter as RedisAdapter
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -30,6 +35,7 @@ __all__ = [
     "Emitter",
     "Limits",
     "MemoryAdapter",
+    "RedisAdapter",
     "Reject",
     "Router",
     "SetupError",
@@ -40,3 +46,13 @@ __all__ = [
     "__version__",
     "on",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing redis takes as long as all the rest, and most programs that import wsroom, tests
+    # among them, do not need it.
+    if name == "RedisAdapter":
+        from wsroom.adapters.redis import RedisAdapter
+
+        return RedisAdapter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

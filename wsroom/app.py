@@ -32,7 +32,8 @@ class WSRoom(Router):
     It is an ASGI 3 app: `uvicorn app:app`, hypercorn, or mounted in Starlette and FastAPI.
 
     Args:
-        adapter: what carries messages between workers; memory where it is None.
+        adapter: what carries messages between workers. Where it is None: Redis, if the environment
+            variable WSROOM_REDIS_URL is set, else memory.
         lifespan: an async context manager function that takes this app; entered once it can
             emit, left before it cannot any more. A mapping that it yields goes into ASGI's state.
         origins: pages of other origins ("https://example.com") that may connect; "*" for all.
@@ -44,7 +45,7 @@ class WSRoom(Router):
             (uvicorn), which is several times faster than ASGI's `send`.
 
     Raises:
-        SetupError: an origin that is none; a broker that this release has no adapter for.
+        SetupError: an origin that is none; a WSROOM_REDIS_URL that is no URL of Redis.
 
     """
 
@@ -172,6 +173,8 @@ class WSRoom(Router):
             await self._page(scope, send, path)
         elif get and path == "/healthz":
             await respond(scope, send, 200, '{"status":"ok"}', JSON)
+        elif get and path == "/readyz":
+            await self._readiness(scope, send)
         elif get and self.find(path) is not None:
             await self._no_websocket(scope, send, path)
         elif self._http_app is not None:
@@ -180,6 +183,18 @@ class WSRoom(Router):
             await respond(scope, send, 405, "only GET", headers=((b"allow", b"GET, HEAD"),))
         else:
             await respond(scope, send, 404, f"nothing is at {path}")
+
+    async def _readiness(self, scope: Scope, send: Send) -> None:
+        # An app that is mounted may have no lifespan: then it starts here, as with a connection.
+        try:
+            if not self._worker.hub.stopped:
+                await self._worker.start()
+        except AdapterError as exc:
+            logger.warning("the app is not ready: %s", exc)
+        if self._worker.hub.running and self._adapter.healthy:
+            await respond(scope, send, 200, '{"status":"ready"}', JSON)
+        else:
+            await respond(scope, send, 503, '{"status":"not ready"}', JSON)
 
     async def _page(self, scope: Scope, send: Send, path: str) -> None:
         try:
@@ -228,9 +243,9 @@ class WSRoom(Router):
 
 
 def _default_adapter() -> Adapter:
-    if os.environ.get("WSROOM_REDIS_URL"):
-        raise SetupError(
-            "WSROOM_REDIS_URL is set, but this release has no Redis adapter yet; "
-            "unset it and run one worker"
-        )
-    return MemoryAdapter()
+    url = os.environ.get("WSROOM_REDIS_URL")
+    if not url:
+        return MemoryAdapter()
+    from wsroom.adapters.redis import RedisAdapter  # takes long to import
+
+    return RedisAdapter(url)

@@ -8,7 +8,7 @@ from typing import Any
 
 from wsroom import protocol
 from wsroom.emitter import Emitter
-from wsroom.errors import Disconnect, ProtocolError, Reject
+from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.frames import PreparedFrame
 from wsroom.protocol import Inbound
 from wsroom.routing import Route
@@ -17,6 +17,8 @@ from wsroom.supervisor import raised_by_app
 from wsroom.worker import Worker
 
 logger = logging.getLogger("wsroom")
+
+AWAY = "the server cannot reach its broker; try again"
 
 
 class Calls:
@@ -81,12 +83,18 @@ class Calls:
     async def _failed(
         self, exc: BaseException, name: str, event: str | None, id: str | int | None
     ) -> None:
+        away = isinstance(exc, AdapterError)
         hook = self._route.hooks.get("on_error")
-        if hook is None:
+        if hook is None and away:
+            self._worker.say_away(f"{name} on {self._link.path}", exc)
+        elif hook is None:
             logger.error("%s on %s raised", name, self._link.path, exc_info=exc)
         else:
             await self.quiet_hook("on_error", self.emitter(event), exc)
-        self.error("internal", self._worker.tell(exc), event, id)
+        if away:
+            self.error("unavailable", AWAY, event, id)
+        else:
+            self.error("internal", self._worker.tell(exc), event, id)
 
     def reply(self, inbound: Inbound, message: Any) -> None:
         """Answer a frame that asked for an answer; raises what `protocol.encode` raises."""

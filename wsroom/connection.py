@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +13,12 @@ from wsroom.calls import Calls
 from wsroom.dispatch import handle
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject, check_close
 from wsroom.frames import PreparedFrame
-from wsroom.http import deny, settle
+from wsroom.http import refuse
 from wsroom.inbox import Inbox, close_code
 from wsroom.limits import TokenBucket
 from wsroom.protocol import Inbound
 from wsroom.routing import Route
+from wsroom.session import Session
 from wsroom.sockets import Socket
 from wsroom.supervisor import LATE, Interrupted, Supervisor, raised_by_app
 from wsroom.worker import Worker
@@ -42,7 +41,6 @@ class Connection:
         "_last_rooms",
         "_receive",
         "_send",
-        "_session",
         "_supervisor",
         "_their_code",
         "answered",
@@ -52,6 +50,7 @@ class Connection:
         "path_params",
         "route",
         "scope",
+        "session",
         "socket",
         "tasks",
         "worker",
@@ -80,14 +79,14 @@ class Connection:
         """Handlers that run beside the next frames."""
         self.answered = False
         """Whether the frame that is handled has had its one answer already."""
+        self.session = Session(worker.hub, self.id)
         self._hub = worker.hub
         self._receive = receive
         self._inbox = Inbox(receive)
         self._send = send
-        self.writer = worker.writer(self.id, path, receive, send, self._give_up)
+        self.writer = worker.writer(self.id, path, receive, send, self.give_up)
         budget = worker.limits.handler_timeout
         self._supervisor = Supervisor(worker.watch, self._inbox, budget, worker.grace, self._gone)
-        self._session = secrets.token_urlsafe(16)
         self._bad_frames: TokenBucket | None = None
         self._accepted = False
         self._last_rooms: frozenset[str] | None = None
@@ -113,16 +112,19 @@ class Connection:
                 raise ValueError(f"room {room!r} {problem}; use another name")
         for room in rooms:
             try:
-                joined, _ = await self.join_room(room)
+                joined, offset = await self.join_room(room)
             except ProtocolError as exc:
                 raise ValueError(exc.detail) from None
             if joined and self._accepted:
                 await self.calls.hook("on_joined", room)
+            elif joined and offset is not None:
+                self.session.offsets[room] = offset
 
     async def leave(self, *rooms: str) -> None:
         for room in rooms:
             if self._last_rooms is None and room in self.rooms:
                 self._hub.leave(self.writer, room)
+                self.session.recovered -= {room}
                 if self._accepted:
                     await self.calls.quiet_hook("on_left", self.calls.emitter(), room)
 
@@ -136,13 +138,15 @@ class Connection:
                 self._supervisor.start_grace()
 
     def session_hash(self) -> str:
-        return hashlib.blake2b(self._session.encode(), digest_size=12).hexdigest()
+        return self.session.hash()
 
     # -- the course of a connection --------------------------------------------------------
 
     async def run(self) -> None:
         """Live it, from the handshake to the last hook; `websocket.connect` has been received."""
         self._hub.add(self.writer)
+        if self._subprotocol() == protocol.RESUMING:
+            self.session.start_hold(self.writer, self.give_up)
         task = asyncio.current_task()
         assert task is not None  # ASGI apps are called in tasks
         self.worker.connections.add(task)
@@ -173,15 +177,18 @@ class Connection:
         except AdapterError:
             logger.warning("a socket on %s is refused: the adapter is away", self.path)
             refusal = Reject("the server cannot reach its broker; try again", status=503)
+        subprotocol = self._subprotocol()
         if refusal is not None:
-            await self._refuse(refusal)
+            await refuse(self.scope, self._inbox.next, self._send, refusal, subprotocol)
             return False
         try:
-            await self._accept()
+            await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
         except OSError:  # the peer did not wait; ASGI's word for that
             return False
         self._accepted = True
         self.writer.open(PreparedFrame(self._connected(offset)))
+        if self.session.hold is not None:
+            self.session.hold.expire(self.worker.holding)
         if self._closed is not None:  # by the app, while it was being accepted
             self.writer.close(*self._closed)
             self._supervisor.start_grace()
@@ -210,31 +217,13 @@ class Connection:
             return Reject(status=500)
         return None if self._closed is None else Reject()
 
-    async def _refuse(self, refusal: Reject) -> None:
-        if self._subprotocol() is None:
-            await deny(self.scope, self._inbox.next, self._send, refusal.status, refusal.detail)
-            return
-        # Browsers hide the status of a refused handshake from the page; a close code they show.
-        code = 4000 + refusal.status
-        reason = protocol.presentable(refusal.detail).encode()[:123].decode(errors="ignore")
-        try:
-            await self._accept()
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
-        except OSError:
-            return
-        await settle(self._inbox.next)
-
-    async def _accept(self) -> None:
-        await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol()})
-
     def _subprotocol(self) -> str | None:
-        offered = self.scope.get("subprotocols", ())
-        return protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None
+        return protocol.choose_subprotocol(self.scope.get("subprotocols", ()))
 
     def _connected(self, offset: str | None) -> bytes:
-        message: dict[str, Any] = {"id": self.id, "session": self._session}
+        message: dict[str, Any] = {"id": self.id, "session": self.session.secret}
         if offset is not None:
-            message["rooms"] = {"": offset}
+            message["rooms"] = {"": offset, **self.session.joined(self.rooms)}
         return protocol.encode(protocol.CONNECTED, message, self.id)
 
     async def _live(self) -> None:
@@ -244,7 +233,8 @@ class Connection:
             if exc.args[0] == LATE:
                 self.calls.late(None, None)
         received = tick = 0
-        inbox, supervisor, outbox = self._inbox, self._supervisor, self._hub.outbox
+        session, outbox = self.session, self._hub.outbox
+        inbox, supervisor = self._inbox, self._supervisor
         while not supervisor.ended:
             if inbox.idle:
                 supervisor.noticed = False  # no frame waits: the app is not at work in a row
@@ -256,6 +246,9 @@ class Connection:
                 return
             if self._closed is None:
                 await self._frame(message)
+                if session.hold is not None:
+                    session.hold.release()
+                    session.hold = None
             if tick != outbox.ticks:
                 tick, received = outbox.ticks, 0
             received += 1
@@ -338,13 +331,20 @@ class Connection:
         if self._last_rooms is None:
             self._last_rooms = self._hub.names(self.writer)
             self._hub.remove(self.writer)
+            self.session.end()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has left everything: nobody will read what is sent to it."""
+        return self._last_rooms is not None
 
     def _gone(self, code: int) -> None:
         self._their_code = code
         self._leave_everything()
         self._supervisor.start_grace()
 
-    def _give_up(self, code: int, reason: str) -> None:
+    def give_up(self, code: int, reason: str) -> None:
+        """Close it without what is unsent, and say why in the log."""
         logger.warning("socket %s on %s is closed: %s", self.id, self.path, reason)
         self.writer.drop()
         self.close(code, reason)

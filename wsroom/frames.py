@@ -8,6 +8,8 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
+from wsroom.adapters.base import Emission
+
 WINDOW_BITS = 12
 """The deflate window: what uvicorn negotiates with browsers, and 4 kB are enough for a frame."""
 
@@ -29,7 +31,7 @@ class PreparedFrame:
     from then on: Python calls `__getattr__` only for a slot that is still empty.
     """
 
-    __slots__ = ("packed", "payload", "plain", "text")
+    __slots__ = ("packed", "payload", "plain", "stamp", "text")
 
     payload: bytes
     """The frame's JSON, UTF-8."""
@@ -42,6 +44,8 @@ class PreparedFrame:
     """
     text: str
     """The payload as ASGI's `websocket.send` takes it."""
+    stamp: tuple[Emission, str] | None
+    """The emission that it came with, and its offset, where there is one."""
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
@@ -60,6 +64,9 @@ class PreparedFrame:
         if name == "text":
             self.text = self.payload.decode()
             return self.text
+        if name == "stamp":
+            self.stamp = None
+            return None
         raise AttributeError(name)
 
 

@@ -7,6 +7,7 @@ import logging
 from http import HTTPStatus
 
 from wsroom.asgi import Receive, Scope, Send
+from wsroom.errors import Reject
 from wsroom.protocol import presentable
 
 logger = logging.getLogger("wsroom")
@@ -56,6 +57,26 @@ async def deny(scope: Scope, receive: Receive, send: Send, status: int, detail: 
         else:
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
     except OSError:  # the peer did not wait for the answer; ASGI's word for that
+        return
+    await settle(receive)
+
+
+async def refuse(
+    scope: Scope, receive: Receive, send: Send, refusal: Reject, subprotocol: str | None
+) -> None:
+    """Refuse a handshake as the app said: by `deny`, or to our own clients by a close code.
+
+    Browsers hide the status of a refused handshake from the page; a close code they show.
+    """
+    if subprotocol is None:
+        await deny(scope, receive, send, refusal.status, refusal.detail)
+        return
+    code = 4000 + refusal.status
+    reason = presentable(refusal.detail).encode()[:123].decode(errors="ignore")
+    try:
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        await send({"type": "websocket.close", "code": code, "reason": reason})
+    except OSError:
         return
     await settle(receive)
 

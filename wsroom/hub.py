@@ -7,11 +7,11 @@ import secrets
 from collections.abc import Iterable, Set
 from typing import Protocol
 
-from wsroom.adapters.base import Adapter, Emission
+from wsroom.adapters.base import EMIT, RESYNC, Adapter, Emission
 from wsroom.frames import PreparedFrame
 from wsroom.limits import Limits
 from wsroom.outbox import Outbox, Writer
-from wsroom.protocol import SOCKET_ID_PREFIX, with_offset
+from wsroom.protocol import SOCKET_ID_PREFIX, encode_resync, with_offset
 from wsroom.rooms import Room, Rooms
 
 # A handler that emits in a loop never waits for anything; without this the worker would stand.
@@ -28,7 +28,7 @@ def remember(known: set[str], name: str) -> None:
 
 
 class Member(Writer, Protocol):
-    """What the hub knows of a socket: its writer."""
+    """What the hub knows of a socket: its writer, or what stands in for it under the same id."""
 
     path: str
 
@@ -42,6 +42,8 @@ class Hub:
         self.limits = limits
         self.rooms: Rooms[Member] = Rooms()
         self.members: dict[str, Member] = {}
+        self.sessions: dict[str, set[str]] = {}
+        """Hashes of sessions that were resumed, and the ids of the sockets that did."""
         self.known_events: set[str] = set()
         """Events that have been emitted, so their names are good."""
         self.known_rooms: set[str] = set()
@@ -53,6 +55,16 @@ class Hub:
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = asyncio.Lock()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and not stopped."""
+        return self._running
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has been stopped, and not started again."""
+        return self._stopped
 
     def new_id(self) -> str:
         """Make a socket's id: it names this worker, so that others know where to send."""
@@ -72,6 +84,11 @@ class Hub:
                 # Made here, not with the hub: processes are forked from one that has a hub.
                 self._id_prefix = f"{SOCKET_ID_PREFIX}{secrets.token_hex(4)}."
                 await self.adapter.start(self.deliver)
+                try:
+                    await self.adapter.subscribe(Room("", self._id_prefix[:-1]))
+                except BaseException:
+                    await self.adapter.stop(self.deliver)
+                    raise
                 self._running = True
 
     async def stop(self) -> None:
@@ -99,40 +116,61 @@ class Hub:
             AdapterError: the broker did not confirm; the member is not in the room.
 
         """
-        if member.id not in self.members:
+        here = self.members.get(member.id)
+        if here is None:
             return False, None
         room = Room(member.path, name)
         # The member comes first, so that what the broker sends right after its confirmation
         # finds it there.
         self.outbox.settle()
-        joined = self.rooms.join(member, room)
+        joined = self.rooms.join(here, room)
         try:
             offset = await self.adapter.subscribe(room)
         except BaseException:
             if joined:
                 self.leave(member, name)
             raise
-        return joined and room in self.rooms.of(member), offset
+        return joined and room in self.rooms.of(self._here(member)), offset
 
     def leave(self, member: Member, name: str) -> None:
         """Take `member` out of a room, at once."""
         room = Room(member.path, name)
         self.outbox.settle()
-        if self.rooms.leave(member, room):
+        if self.rooms.leave(self._here(member), room):
             self.adapter.unsubscribe(room)
 
     def remove(self, member: Member) -> None:
         """Take `member` out of everything, at once."""
         self.outbox.settle()
         self.outbox.forget(member)
-        self.members.pop(member.id, None)
-        for room in self.rooms.remove(member):
+        for room in self.rooms.remove(self.members.pop(member.id, member)):
             self.adapter.unsubscribe(room)
+
+    def replace(self, new: Member) -> None:
+        """Let `new` stand for the member of the same id, in all its rooms, from now on."""
+        self.outbox.settle()
+        self.rooms.replace(self.members[new.id], new)
+        self.members[new.id] = new
 
     def names(self, member: Member) -> frozenset[str]:
         """The names of the rooms of `member`, without the path itself."""
         # A copy first: threads ask too, while the loop joins and leaves.
-        return frozenset(room.name for room in tuple(self.rooms.of(member)) if room.name)
+        rooms = tuple(self.rooms.of(self._here(member)))
+        return frozenset(room.name for room in rooms if room.name)
+
+    def _here(self, member: Member) -> Member:
+        return self.members.get(member.id, member)
+
+    def begin_session(self, id: str, session: str) -> None:
+        """The socket `id` goes on with a session: leave it out with those of that hash."""
+        self.sessions.setdefault(session, set()).add(id)
+
+    def end_session(self, id: str, session: str) -> None:
+        """End what `begin_session` began."""
+        ids = self.sessions[session]
+        ids.discard(id)
+        if not ids:
+            del self.sessions[session]
 
     async def publish(self, emission: Emission) -> None:
         """Hand an emission to the adapter; every now and then let others run.
@@ -170,15 +208,40 @@ class Hub:
 
     def deliver(self, emission: Emission, offset: str | None) -> None:
         """Send an emission to this worker's members, one copy each; never waits for one."""
+        if emission.kind != EMIT:
+            self._control(emission, offset)
+            return
         members = self._audience(emission)
         if not members:
             return
-        payload = emission.payload
-        frame = PreparedFrame(payload if offset is None else with_offset(payload, offset))
+        if offset is None:
+            frame = PreparedFrame(emission.payload)
+        else:
+            frame = PreparedFrame(with_offset(emission.payload, offset))
+            frame.stamp = emission, offset
         if emission.except_rooms:
             path = emission.room.path
             members = members - self._union(path, emission.except_rooms)
+        if self.sessions and emission.except_session:
+            members = self._without_session(members, emission)
         self.outbox.send(members, frame, emission.except_socket)
+
+    def _control(self, emission: Emission, offset: str | None) -> None:
+        if emission.kind != RESYNC:
+            return  # from a worker of a later release
+        path, name = emission.room
+        members: Set[Member] = self.rooms.members(emission.room)
+        if not path:  # this worker's own sequence: what was lost was for anyone of its sockets
+            name, offset, members = "", None, set(self.members.values())
+        frame = PreparedFrame(encode_resync(name or None, offset))
+        if offset is not None:
+            frame.stamp = emission, offset
+        self.outbox.send(members, frame)
+
+    def _without_session(self, members: Set[Member], emission: Emission) -> Set[Member]:
+        # Most often it is the sender itself, which is left out by its id, at no cost.
+        ids = self.sessions.get(emission.except_session, set()) - {emission.except_socket}
+        return members - {self.members[id] for id in ids if id in self.members} if ids else members
 
     def _audience(self, emission: Emission) -> Set[Member]:
         path, name = emission.room

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -26,9 +26,12 @@ RESERVED = frozenset({JOIN, LEAVE, RESUME, CONNECTED, REPLY, ERROR, RESYNC})
 """Event names that carry the protocol itself; an app neither handles nor emits them."""
 
 SUBPROTOCOL = "wsroom.1"
+RESUMING = "wsroom.1.resume"
+"""The subprotocol of a client that begins with a `resume`."""
 SOCKET_ID_PREFIX = "ws:"
 MAX_PAYLOAD = 1024 * 1024
 MAX_ID = 200
+MAX_SESSION = 200
 
 # C0, DEL and C1: they break logs and terminals, and no name needs them.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -158,6 +161,35 @@ def read_room(message: object, limits: Limits) -> str:
     return room
 
 
+def read_resume(message: object) -> tuple[str, dict[str, str]]:
+    """Read the session, "" where there is none, and the offsets by room of a `resume`.
+
+    Raises:
+        ProtocolError: `invalid_message`.
+
+    """
+    if type(message) is not dict:
+        raise ProtocolError("invalid_message", 'it is an object: {"session": ..., "rooms": ...}')
+    session, rooms = message.get("session"), message.get("rooms")
+    if session is None:
+        session = ""
+    elif type(session) is not str or not session or not _fits(session, MAX_SESSION):
+        raise ProtocolError(
+            "invalid_message", f'"session" must be a string of 1 to {MAX_SESSION} bytes'
+        )
+    if type(rooms) is not dict or not all(type(offset) is str for offset in rooms.values()):
+        raise ProtocolError("invalid_message", '"rooms" must be an object of offsets by room')
+    return session, rooms
+
+
+def choose_subprotocol(offered: Collection[str]) -> str | None:
+    """The subprotocol to answer with."""
+    for name in (RESUMING, SUBPROTOCOL):
+        if name in offered:
+            return name
+    return None
+
+
 def encode(
     event: str,
     message: Any,
@@ -220,6 +252,11 @@ def encode_error(
     """Encode an `error` frame: a `code` for programs, a `detail` for people; never fails."""
     message = {"code": presentable(code), "detail": presentable(detail), "event": event}
     return encode(ERROR, message, id=id)
+
+
+def encode_resync(room: str | None, offset: str | None) -> bytes:
+    """Encode what says that messages of a room were lost; None is the path, or the socket."""
+    return encode(RESYNC, {"room": room, "offset": offset}, room=room)
 
 
 def presentable(text: str) -> str:

@@ -56,6 +56,17 @@ class Rooms(Generic[M]):
         """Take `member` out of all its rooms, in O(its rooms); return those it left empty."""
         return [room for room in tuple(self.of(member)) if self.leave(member, room)]
 
+    def replace(self, old: M, new: M) -> None:
+        """Put `new` into all the rooms of `old`, in its place."""
+        mine = self._rooms.pop(old, None)
+        if mine is None:
+            return
+        self._rooms[new] = mine
+        for room in mine:
+            members = self._members[room]
+            members.remove(old)
+            members.add(new)
+
     def members(self, room: Room) -> Set[M]:
         """The members of `room`: a live view, empty where the room does not exist."""
         return self._members.get(room, _EMPTY)  # type: ignore[arg-type]

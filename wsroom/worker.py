@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
+from math import inf
 from typing import Any
 
 from wsroom.adapters.base import Adapter
@@ -26,6 +27,14 @@ GRACE = 5.0
 """Seconds that the app's code may go on once its peer is gone, and that a close may take."""
 
 
+HOLDING = 5.0
+"""Seconds that room frames are held for a client's first frame, or for a slow reader's replay."""
+
+
+SAY_EVERY = 60.0
+"""Seconds between two lines of the log about a broker that is away."""
+
+
 class Worker:
     """What the connections of one process share."""
 
@@ -33,6 +42,7 @@ class Worker:
         self.limits = limits
         self.debug = debug
         self.grace = GRACE
+        self.holding = HOLDING
         self.hub = Hub(adapter, limits)
         self.threads = Threads()
         self.connections: set[asyncio.Task[Any]] = set()
@@ -41,6 +51,7 @@ class Worker:
         self._direct = direct
         self._said_indirect = False
         self._said_open: set[str] = set()
+        self._said_away = -inf
 
     async def start(self) -> None:
         """Start the hub, once; called before anything is served or emitted."""
@@ -92,6 +103,13 @@ class Worker:
         if not self.debug:
             return "the server failed; the reason is in its log"
         return "".join(traceback.format_exception_only(exc)).strip()
+
+    def say_away(self, where: str, exc: BaseException) -> None:
+        """Say that the broker is away, once a minute: every frame may fail meanwhile."""
+        now = asyncio.get_running_loop().time()
+        if now - self._said_away >= SAY_EVERY:
+            self._said_away = now
+            logger.warning("%s failed, and is answered `unavailable`: %s", where, exc)
 
     def say_open(self, path: str) -> None:
         """Say once for each path that anybody may join any room on it."""

@@ -30,7 +30,8 @@ class Emission(NamedTuple):
     """Names of rooms whose members, as they are at delivery, get none."""
     kind: str = EMIT
     """What it asks of the workers that get it: EMIT, or RESYNC, which an adapter itself delivers
-    where it has lost emissions of `room` for good."""
+    where it has lost emissions of `room` for good, with the offset from which the room goes on.
+    Where `room` is a worker's own sequence, the path is "" and the offset None."""
     version: int = 1
     """Of this record's layout, for workers of different releases on one broker."""
 
@@ -58,7 +59,10 @@ class Past(NamedTuple):
 
 
 Deliver = Callable[[Emission, str | None], None]
-"""Takes an emission and its offset (None where no history is kept); returns at once."""
+"""Takes an emission and its offset; returns at once.
+
+The offset is None where no history is kept, and for what is for one socket.
+"""
 
 
 class Adapter(ABC):
@@ -66,8 +70,11 @@ class Adapter(ABC):
 
     shared: bool = True
     """Whether workers in different processes reach each other through it."""
-    healthy: bool = True
-    """Whether its broker can be reached."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether its broker can be reached."""
+        return True
 
     @abstractmethod
     async def start(self, deliver: Deliver) -> None:

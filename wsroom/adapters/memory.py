@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from wsroom.adapters.base import Adapter, Deliver, Emission
+import secrets
+from time import monotonic
+
+from wsroom.adapters.base import Adapter, Deliver, Emission, Past
+from wsroom.history import History
+from wsroom.protocol import SOCKET_ID_PREFIX
 from wsroom.rooms import Room
 
 
@@ -10,25 +15,48 @@ class MemoryAdapter(Adapter):
     """Delivers at once, within `publish`, in the process it lives in.
 
     Several apps in one process may share one: they see each other's rooms as workers would.
+
+    Args:
+        history: messages of each room that are kept for clients that come back; 0 for none.
+        ttl: seconds for which they are kept after the room's last one, and for which a room
+            without members is remembered.
+        max_bytes: bytes of all rooms' history together; over it the longest unused goes.
+
+    Raises:
+        SetupError: a number is out of its range.
+
     """
 
     shared = False
 
-    def __init__(self) -> None:
+    def __init__(
+        self, history: int = 100, ttl: float = 300, max_bytes: int = 64 * 1024 * 1024
+    ) -> None:
         self._delivers: list[Deliver] = []
+        self._history = History(history, ttl, max_bytes)
 
     async def start(self, deliver: Deliver) -> None:
+        # Made here, not with the adapter: processes are forked from one that has an adapter.
+        self._history.name = self._history.name or secrets.token_urlsafe(6)
         self._delivers.append(deliver)
 
     async def stop(self, deliver: Deliver) -> None:
         self._delivers.remove(deliver)
 
     async def publish(self, emission: Emission) -> None:
+        offset = None
+        if not emission.room.name.startswith(SOCKET_ID_PREFIX):
+            offset = self._history.append(emission, monotonic())
         for deliver in self._delivers:
-            deliver(emission, None)
+            deliver(emission, offset)
 
     async def subscribe(self, room: Room) -> str | None:
-        return None
+        if room.name.startswith(SOCKET_ID_PREFIX):
+            return None  # what is for one socket is delivered, and not kept
+        return self._history.subscribe(room, monotonic())
+
+    async def read(self, room: Room, since: str) -> Past:
+        return self._history.read(room, since, monotonic())
 
     def unsubscribe(self, room: Room) -> None:
-        pass
+        self._history.unsubscribe(room, monotonic())

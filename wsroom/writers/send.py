@@ -43,6 +43,11 @@ class SendWriter:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that the server has not taken yet, without what this tick has collected."""
+        return self._unsent
+
     def write(self, frame: PreparedFrame) -> None:
         """Send `frame` at the end of this tick; does nothing once the socket is closing."""
         if self._outbox.frames:

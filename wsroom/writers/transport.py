@@ -98,6 +98,12 @@ class TransportWriter:
         self._closing_since: float | None = None
         self._unsent = 0
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that the system has not taken yet, without what this tick has collected."""
+        size: int = self._transport.get_write_buffer_size()
+        return size
+
     def write(self, frame: PreparedFrame) -> None:
         """Send `frame` at the end of this tick; does nothing once the socket is closing."""
         if self._outbox.frames:

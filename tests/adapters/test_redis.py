@@ -1,0 +1,17 @@
+"""RedisAdapter under the contract, on everything that it can be pointed at."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.adapters.contract import AdapterContract
+from wsroom import Adapter, RedisAdapter
+
+BROKERS = ("valkey", "redis", "sentinel", "cluster")
+
+
+class TestRedisAdapter(AdapterContract):
+    @pytest.fixture(params=BROKERS)
+    def adapters(self, request: pytest.FixtureRequest, prefix: str) -> list[Adapter]:
+        url = request.getfixturevalue(request.param).url
+        return [RedisAdapter(url, prefix=prefix) for _ in range(2)]

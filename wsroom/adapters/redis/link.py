@@ -1,0 +1,316 @@
+"""One Redis server as an adapter uses it: a connection that commands, and one that hears."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Protocol
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from wsroom.adapters.redis.scripts import Script, Scripts, scripts_for
+from wsroom.adapters.redis.topology import Server, Topology
+
+logger = logging.getLogger("wsroom")
+
+BEAT_EVERY = 2.0
+"""Seconds between two heartbeats."""
+
+DEAF_AFTER = 6.0
+"""Seconds without a heartbeat after which the connections are made anew."""
+
+TIRED_AFTER = 4.0
+"""Seconds without a heartbeat after which the server is not called healthy any more."""
+
+BACKOFF = 0.05, 1.0
+"""Seconds between attempts to connect: at first, and at most."""
+
+CHANNELS_AT_ONCE = 500
+
+Reply = Callable[[Any], None]
+"""Takes what the server answered; an exception where it refused, or was lost."""
+
+
+class Lost(RedisError):
+    """The connection ended before the answer came; whether it was carried out is not known."""
+
+
+class Owner(Protocol):
+    """Whoever a link belongs to."""
+
+    def came_up(self, link: Link) -> None:
+        """It is connected; nothing is subscribed yet."""
+
+    def went_down(self, link: Link) -> None:
+        """It is not connected any more; it tries again by itself."""
+
+    def subscribed(self, link: Link, channel: str) -> None:
+        """The server has confirmed a subscription."""
+
+    def heard(self, channel: str, data: bytes) -> None:
+        """Something was published on a subscribed channel."""
+
+    def can_retry(self) -> None:
+        """What the server refused for a passing reason may be tried again."""
+
+
+class Link:
+    """Keeps two connections to the server of one place, with one fate.
+
+    redis-py's own client and PubSub connect again silently; here, whatever happens to one of the
+    connections ends both, and the owner hears of it.
+    """
+
+    def __init__(self, topology: Topology, place: str, owner: Owner, *, hears: bool = True) -> None:
+        self.place = place
+        self.up = False
+        self.problem: BaseException | None = None
+        """Why it is not connected."""
+        self._topology = topology
+        self._owner = owner
+        self._hears = hears
+        self._scripts: Scripts | None = None
+        self._run_id = ""
+        self._commands: list[bytes] = []
+        self._replies: deque[Reply] = deque()
+        self._wishes: list[tuple[str, str]] = []  # (command, channel), in order
+        self._work = asyncio.Event()
+        self._beat_channel = f"wsroom:beat:{secrets.token_hex(8)}"
+        self._beat_heard = 0.0
+        self._answered = 0.0
+        self._connection: AbstractConnection | None = None
+        self._reloading = False
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="wsroom: Redis")
+
+    # -- what the owner asks for -----------------------------------------------------------
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it is connected and the server has answered lately."""
+        return self.up and asyncio.get_running_loop().time() - self._beat_heard < TIRED_AFTER
+
+    @property
+    def prompt(self) -> bool:
+        """Whether the server answers what it is asked at once."""
+        late = asyncio.get_running_loop().time() - self._answered
+        return self.up and (not self._replies or late < 1)
+
+    def run_script(self, name: str, arguments: Iterable[Any], reply: Reply) -> None:
+        """Run a script; `reply` is called once, also where the connection ends before."""
+        assert self._scripts is not None  # it is up
+        script: Script = getattr(self._scripts, name)
+        self.command(("EVALSHA", script.sha, 2, *arguments), reply)
+
+    async def ask(self, script: str, arguments: Iterable[Any]) -> Any:
+        """Run a script and wait; returns the answer, or the exception that was one."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.run_script(script, arguments, partial(_settle, future))
+        return await future
+
+    async def ask_command(self, words: tuple[Any, ...]) -> Any:
+        """Send a command and wait; returns the answer, or the exception that was one."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.command(words, partial(_settle, future))
+        return await future
+
+    def command(self, words: tuple[Any, ...], reply: Reply) -> None:
+        """Send a command at the end of this tick, in one write with the others."""
+        assert self._connection is not None
+        if not self._replies:
+            self._answered = asyncio.get_running_loop().time()  # nothing was asked until now
+        self._commands += self._connection.pack_command(*words)
+        self._replies.append(reply)
+        self._work.set()
+
+    def subscribe(self, channel: str) -> None:
+        """Subscribe to a channel; the owner is told when it is confirmed."""
+        self._wish("SSUBSCRIBE" if self._topology.shards else "SUBSCRIBE", channel)
+
+    def unsubscribe(self, channel: str) -> None:
+        """End a subscription."""
+        self._wish("SUNSUBSCRIBE" if self._topology.shards else "UNSUBSCRIBE", channel)
+
+    def _wish(self, command: str, channel: str) -> None:
+        if self.up:
+            self._wishes.append((command, channel))
+            self._work.set()
+
+    async def stop(self) -> None:
+        """End the connections."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    # -- its life --------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        delay = BACKOFF[0]
+        while True:
+            servers: list[Server] = []
+            try:
+                try:
+                    await self._connect(servers)
+                except (RedisError, OSError, TimeoutError) as exc:
+                    self.problem = exc
+                    logger.debug("%s is not there: %r", self._topology.url, exc)
+                else:
+                    delay = BACKOFF[0]
+                    await self._live(servers)
+            finally:
+                self._end()
+                for server in servers:
+                    await server.close()
+            await asyncio.sleep(random.uniform(delay / 2, delay))
+            delay = min(delay * 2, BACKOFF[1])
+
+    async def _connect(self, servers: list[Server]) -> None:
+        for _ in range(2 if self._hears else 1):
+            servers.append(await self._topology.connect(self.place))
+        self._run_id = servers[0].run_id
+        if servers[-1].run_id != self._run_id:
+            raise Lost("the two connections lead to two servers")
+        self._scripts = scripts_for(self._run_id)
+        connection = servers[0].connection
+        async with asyncio.timeout(DEAF_AFTER):
+            for script in self._scripts:
+                await connection.send_command("SCRIPT", "LOAD", script.text)
+                await connection.read_response()
+
+    async def _live(self, servers: list[Server]) -> None:
+        loop = asyncio.get_running_loop()
+        self._connection = servers[0].connection
+        self._beat_heard = self._answered = loop.time()
+        self.up, self.problem = True, None
+        work = [self._read_replies(self._connection), self._write(servers), self._beat()]
+        if self._hears:
+            work.append(self._hear(servers[1].connection))
+        tasks = [loop.create_task(one, name="wsroom: Redis") for one in work]
+        try:
+            self._wishes = [("SUBSCRIBE", self._beat_channel)]
+            self._owner.came_up(self)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled() and (exc := task.exception()) is not None:
+                self.problem = exc
+                if not isinstance(exc, (RedisError, OSError, TimeoutError)):
+                    logger.error("the connection to Redis failed", exc_info=exc)
+        logger.info("a connection to %s ended: %s", self._topology.url, self.problem)
+
+    def _end(self) -> None:
+        was_up, self.up = self.up, False
+        self._commands, self._wishes = [], []
+        self._connection = None
+        self._reloading = False
+        replies, self._replies = self._replies, deque()
+        for reply in replies:
+            reply(Lost("the connection to Redis was lost"))
+        if was_up:
+            self._owner.went_down(self)
+
+    async def _write(self, servers: list[Server]) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            commands, self._commands = self._commands, []
+            if commands:
+                await servers[0].connection.send_packed_command(commands, check_health=False)
+            wishes, self._wishes = self._wishes, []
+            if wishes and self._hears:
+                connection = servers[1].connection
+                packed = [
+                    part for words in _joined(wishes) for part in connection.pack_command(*words)
+                ]
+                await connection.send_packed_command(packed, check_health=False)
+
+    async def _read_replies(self, connection: AbstractConnection) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            answer: Any
+            try:
+                answer = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+            except ResponseError as exc:
+                answer = exc
+                if isinstance(exc, NoScriptError):
+                    self._reload()
+            self._answered = loop.time()
+            self._replies.popleft()(answer)
+
+    async def _hear(self, connection: AbstractConnection) -> None:
+        owner = self._owner
+        while True:
+            kind, name, data, *_ = await connection.read_response(
+                timeout=math.inf, disconnect_on_error=False
+            )
+            if kind in (b"message", b"smessage"):
+                channel = name.decode(errors="replace")
+                if channel == self._beat_channel:
+                    self._beat_heard = asyncio.get_running_loop().time()
+                else:
+                    owner.heard(channel, data)
+            elif kind in (b"subscribe", b"ssubscribe"):
+                owner.subscribed(self, name.decode(errors="replace"))
+
+    async def _beat(self) -> None:
+        # Through the connection that commands, to the one that hears: a frozen master, or one that
+        # was deposed, breaks neither connection.
+        loop = asyncio.get_running_loop()
+        beat = ("PUBLISH", self._beat_channel, "") if self._hears else ("PING",)
+        while True:
+            self.command(beat, self._beaten)
+            await asyncio.sleep(BEAT_EVERY)
+            if loop.time() - self._beat_heard > DEAF_AFTER:
+                raise Lost(f"no heartbeat was heard for {DEAF_AFTER:g} s")
+
+    def _beaten(self, answer: Any) -> None:
+        if not self._hears:
+            self._beat_heard = asyncio.get_running_loop().time()
+
+    def _reload(self) -> None:
+        if not self._reloading:
+            self._reloading = True
+            self.command(("INFO", "server"), self._load)
+
+    def _load(self, answer: Any) -> None:
+        # A proxy may have led this very connection to another server meanwhile.
+        if not isinstance(answer, bytes) or self._run_id.encode() not in answer:
+            self._task.get_loop().call_soon(self._replaced)
+            return
+        assert self._scripts is not None
+        for script in self._scripts:
+            self.command(("SCRIPT", "LOAD", script.text), self._loaded)
+
+    def _replaced(self) -> None:
+        self._beat_heard = -math.inf  # the next beat ends the connections
+
+    def _loaded(self, answer: Any) -> None:
+        self._reloading = False
+        if self.up:
+            self._owner.can_retry()
+
+
+def _settle(future: asyncio.Future[Any], answer: Any) -> None:
+    if not future.done():
+        future.set_result(answer)
+
+
+def _joined(wishes: list[tuple[str, str]]) -> Iterable[tuple[str, ...]]:
+    """The commands, in order, with many channels in one where that is possible."""
+    words: list[str] = []
+    for command, channel in wishes:
+        if not words or words[0] != command or len(words) > CHANNELS_AT_ONCE:
+            if words:
+                yield tuple(words)
+            words = [command]
+        words.append(channel)
+    if words:
+        yield tuple(words)

@@ -1,0 +1,201 @@
+"""The servers that an app's Redis consists of now, and what happens when they change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from redis.exceptions import NoScriptError, RedisError
+
+from wsroom.adapters.redis.link import Link, Lost
+from wsroom.adapters.redis.topology import Topology
+from wsroom.errors import AdapterError
+
+logger = logging.getLogger("wsroom")
+
+START_TIMEOUT = 4.5
+"""Seconds in which Redis must be there when an app starts."""
+
+TEND_EVERY = 0.5
+"""Seconds between two looks at the links."""
+
+OUTAGE_AFTER = 1.0
+"""Seconds without Redis that are called an outage; shorter ones are only noted."""
+
+RETRY_AFTER = 0.05
+"""Seconds until what was refused for a passing reason is sent again."""
+
+
+class Owner(Protocol):
+    """Whoever publishes and hears through the links."""
+
+    def came_up(self, link: Link) -> None: ...
+    def went_down(self, link: Link) -> None: ...
+    def moved(self) -> None: ...
+    def can_retry(self) -> None: ...
+    def subscribed(self, link: Link, channel: str) -> None: ...
+    def heard(self, channel: str, data: bytes) -> None: ...
+
+
+class Links:
+    """A link for each place that is needed, made when it is; one log line for each outage."""
+
+    def __init__(self, topology: Topology, owner: Owner, *, hears: bool = True) -> None:
+        self._topology = topology
+        self._owner = owner
+        self._hears = hears
+        self._links: dict[str, Link] = {}
+        self._changed = asyncio.Event()
+        self._tending: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._away_since: float | None = None
+        self._said_away = False
+        self.subscribed = owner.subscribed
+        self.heard = owner.heard
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all servers that are needed answer, and what is published there is heard."""
+        return bool(self._links) and all(link.healthy for link in self._links.values())
+
+    async def start(self, channel: str) -> None:
+        """Connect to where `channel` lives, to see whether Redis is there.
+
+        Raises:
+            AdapterError: it is not, or cannot be used.
+
+        """
+        problem: object = "it does not answer"
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._topology.refresh()
+                await self.wait_for(channel)
+        except RedisError as exc:
+            problem = exc
+        except TimeoutError:
+            problem = next((link.problem for link in self._links.values()), problem)
+        else:
+            loop = asyncio.get_running_loop()
+            self._tending = loop.create_task(self._tend(), name="wsroom: Redis")
+            return
+        raise AdapterError(
+            f"Redis at {self._topology.url} cannot be used: {problem}; start it, or set another URL"
+        )
+
+    async def stop(self) -> None:
+        """End all connections."""
+        for task in (self._tending, self._looking):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        links, self._links = self._links, {}
+        for link in links.values():
+            await link.stop()
+        await self._topology.close()
+
+    def place(self, channel: str) -> str | None:
+        """The place of a channel; None where nobody serves it now."""
+        return self._topology.place(channel)
+
+    def at(self, place: str | None) -> Link | None:
+        """The link to a place, made where there is none."""
+        if place is None:
+            return None
+        link = self._links.get(place)
+        if link is None:
+            link = self._links[place] = Link(self._topology, place, self, hears=self._hears)
+        return link
+
+    def find(self, place: str | None) -> Link | None:
+        """The link to a place, if there is one."""
+        return None if place is None else self._links.get(place)
+
+    def route(self, channel: str) -> Link | None:
+        """The link to where a channel lives."""
+        return self.at(self._topology.place(channel))
+
+    async def wait_for(self, channel: str) -> Link:
+        """The link to where a channel lives, once it is up; for ever where it never is."""
+        while True:
+            link = self.route(channel)
+            if link is not None and link.up:
+                return link
+            await self._changed.wait()
+
+    async def next_change(self, refusal: Exception) -> None:
+        """Wait until what was refused for a passing reason may be tried again."""
+        changed = self._changed
+        self.retry(refusal)
+        await changed.wait()
+
+    def retry(self, refusal: Exception) -> None:
+        """See to it that the owner is told when it may try again."""
+        if not isinstance(refusal, (Lost, NoScriptError)):  # the link tells of these
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Something was refused: learn where things are now, soon, and try it again."""
+        if self._looking is None or self._looking.done():
+            look = self._look()
+            self._looking = asyncio.get_running_loop().create_task(look, name="wsroom: Redis")
+
+    async def _look(self) -> None:
+        await asyncio.sleep(RETRY_AFTER)
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._topology.refresh()
+        except (RedisError, OSError, TimeoutError) as exc:
+            logger.debug("where Redis' servers are is not known: %r", exc)
+        else:
+            await self._forget(self._topology.places())
+            self._owner.moved()
+        self._change()
+        self._owner.can_retry()
+
+    async def _forget(self, places: set[str]) -> None:
+        for place in self._links.keys() - places:
+            await self._links.pop(place).stop()
+
+    # -- what a link tells -----------------------------------------------------------------
+
+    def came_up(self, link: Link) -> None:
+        """It is connected."""
+        self._owner.came_up(link)
+        self._change()
+
+    def went_down(self, link: Link) -> None:
+        """It is not connected any more."""
+        self._owner.went_down(link)
+
+    def can_retry(self) -> None:
+        """What the server did not know it knows again."""
+        self._change()
+        self._owner.can_retry()
+
+    def _change(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def _tend(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TEND_EVERY)
+            self._say(loop.time())
+            if self._topology.shards and not all(link.up for link in self._links.values()):
+                self.look_again()
+
+    def _say(self, now: float) -> None:
+        if self.healthy:
+            if self._said_away:
+                away = now - (self._away_since or now)
+                logger.warning("Redis at %s is back after %.0f s", self._topology.url, away)
+            self._away_since, self._said_away = None, False
+            return
+        if self._away_since is None:
+            self._away_since = now
+        if not self._said_away and now - self._away_since >= OUTAGE_AFTER:
+            self._said_away = True
+            problems = {str(link.problem) for link in self._links.values() if link.problem}
+            reason = "; ".join(sorted(problems)) or "it does not answer"
+            logger.warning("Redis at %s is away: %s", self._topology.url, reason)

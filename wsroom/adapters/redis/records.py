@@ -1,0 +1,139 @@
+"""What travels through Redis: names of keys and channels, and emissions as bytes.
+
+No I/O and no asyncio here. A record is four lines, the last of which is the payload:
+
+    <epoch>:<seq>                     the offset, written by the script
+    <version> <publisher> <number>    who published it; a publisher's numbers only grow
+    <JSON or nothing>                 whom it is for, where that is not simply its room
+    <payload>
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import orjson
+
+from wsroom.adapters.base import EMIT, Emission
+from wsroom.errors import SetupError
+from wsroom.rooms import Room
+
+_OFFSET = re.compile(r"[0-9a-f]{1,32}:[0-9]{1,16}", re.ASCII)
+_BY = re.compile(r"([0-9]{1,4}) ([0-9a-f]{1,64}) ([0-9]{1,16})", re.ASCII)
+_PREFIX = re.compile(r"[^\x00-\x20{}\x7f]{1,64}")
+
+VERSION = 1
+
+
+class Record(NamedTuple):
+    """An emission as a worker hears it."""
+
+    epoch: str
+    seq: int
+    publisher: str
+    number: int
+    emission: Emission
+
+
+def split_offset(offset: str) -> tuple[str, int] | None:
+    """The epoch and the number of an offset; None where it is none of ours."""
+    if not _OFFSET.fullmatch(offset):
+        return None
+    epoch, _, seq = offset.partition(":")
+    return epoch, int(seq)
+
+
+class Names:
+    """The names of keys and channels under one prefix.
+
+    Raises:
+        SetupError: the prefix cannot be part of a key's name.
+
+    """
+
+    def __init__(self, prefix: str) -> None:
+        if not _PREFIX.fullmatch(prefix):
+            raise SetupError(
+                f"prefix {prefix!r} is not 1 to 64 characters without spaces and braces"
+            )
+        self.settings = f"{prefix}:settings"
+        self._start = f"{prefix}:{{"
+
+    def channel(self, room: Room) -> str:
+        """The channel of a sequence; `:state` and `:history` make the names of its keys of it.
+
+        The braces are a hash tag: in a cluster all three live on one node. Neither a path nor a
+        room's name holds a line feed, so no two rooms share a channel.
+        """
+        return f"{self._start}{room.path}\n{room.name}}}"
+
+
+def encode_record(publisher: str, number: int, emission: Emission) -> bytes:
+    """An emission as the script takes it, which adds the offset."""
+    head = f"{emission.version} {publisher} {number}\n".encode()
+    return b"%b%b\n%b" % (head, _encode_audience(emission), emission.payload)
+
+
+def _encode_audience(emission: Emission) -> bytes:
+    audience: dict[str, Any] = {}
+    if emission.sequence != emission.room:
+        audience["room"] = emission.room
+    for name in ("rooms", "except_socket", "except_session", "except_rooms"):
+        value = getattr(emission, name)
+        if value:
+            audience[name] = value
+    if emission.kind != EMIT:
+        audience["kind"] = emission.kind
+    return orjson.dumps(audience) if audience else b""
+
+
+def decode_record(room: Room, data: bytes) -> Record:
+    """Read what was heard on the channel of `room`, or was kept in its history.
+
+    Raises:
+        ValueError: it is no record of ours.
+
+    """
+    parts = data.split(b"\n", 3)
+    if len(parts) != 4:
+        raise ValueError("not four lines")
+    offset, by, audience, payload = parts
+    position = split_offset(offset.decode())
+    publisher = _BY.fullmatch(by.decode())
+    if position is None or publisher is None:
+        raise ValueError("no offset, or no publisher")
+    version = int(publisher[1])
+    if version != VERSION:
+        # Of a later release: it has its place in the sequence, but nobody here understands it.
+        emission = Emission(room, b"", kind="unknown", version=version)
+    elif audience:
+        emission = _decode_audience(room, audience, payload)
+    else:
+        emission = Emission(room, payload)
+    return Record(*position, publisher[2], int(publisher[3]), emission)
+
+
+def _decode_audience(room: Room, audience: bytes, payload: bytes) -> Emission:
+    values = orjson.loads(audience)
+    if type(values) is not dict:
+        raise ValueError("the audience is no object")
+    return Emission(
+        room=Room(*_names(values, "room")) if "room" in values else room,
+        payload=payload,
+        rooms=_names(values, "rooms"),
+        except_socket=_name(values.get("except_socket", "")),
+        except_session=_name(values.get("except_session", "")),
+        except_rooms=_names(values, "except_rooms"),
+        kind=_name(values.get("kind", EMIT)),
+    )
+
+
+def _names(values: dict[str, Any], key: str) -> tuple[str, ...]:
+    return tuple(map(_name, values.get(key, ())))
+
+
+def _name(value: object) -> str:
+    if type(value) is not str:
+        raise ValueError(f"{value!r} is no name")
+    return value

@@ -1,0 +1,246 @@
+"""How emissions get into Redis: in order, once, and not without an end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from functools import partial
+from typing import Any, NamedTuple
+
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+
+from wsroom.adapters.base import Emission
+from wsroom.adapters.redis.link import Link, Lost
+from wsroom.adapters.redis.links import Links
+from wsroom.adapters.redis.records import Names, encode_record
+from wsroom.errors import AdapterError
+
+PATIENCE = 5.0
+"""Seconds that Redis has for an emission, or for a join."""
+
+WAITING = 1000, 1024 * 1024
+"""Emissions, and bytes of them, that may wait for a Redis that does not answer."""
+
+ROOM_BYTES = 1024 * 1024
+"""What is kept for each room; more could not be replayed anyway."""
+
+STATE_TTL = 3600
+"""Seconds that a room's position outlives its last message, and its last member."""
+
+PASSING = (
+    *(Lost, NoScriptError, MovedError, AskError, TryAgainError),
+    *(ClusterDownError, MasterDownError, ReadOnlyError),
+)
+"""What may be over in a moment: these are tried again, for as long as there is patience."""
+
+
+class Keeping(NamedTuple):
+    """How long emissions are kept: the same for all workers and publishers of an app."""
+
+    history: int = 100
+    ttl: int = 300
+    trusted: bool = False
+
+    def to_fields(self) -> tuple[str | int, ...]:
+        """As names and values of a Redis hash."""
+        return "history", self.history, "ttl", self.ttl, "trusted", int(self.trusted)
+
+    @classmethod
+    def of_values(cls, values: list[bytes | None]) -> Keeping:
+        """What a hash holds, read in the order of the fields; the defaults where there is none."""
+        if None in values:
+            return cls()
+        history, ttl, trusted = (int(value or 0) for value in values)
+        return cls(history, ttl, bool(trusted))
+
+
+def is_passing(answer: object) -> bool:
+    """Whether the server's refusal may be over in a moment."""
+    if isinstance(answer, PASSING):
+        return True
+    return isinstance(answer, ResponseError) and str(answer).startswith("WSROOM")
+
+
+class Publication:
+    """An emission that Redis has not confirmed yet."""
+
+    __slots__ = ("channel", "future", "link", "number", "record", "sent", "since")
+
+    def __init__(self, number: int, channel: str, record: bytes, since: float) -> None:
+        self.number = number
+        self.channel = channel
+        self.record = record
+        self.since = since
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.link: Link | None = None
+        """Where it is under way; None where it waits."""
+        self.sent = False
+        """Whether it ever was under way."""
+
+
+class Sequencer:
+    """Publishes in the order of the calls, each emission once, however often it has to be sent.
+
+    Everything that is due is sent at once, without waiting for the answer to what came before. So
+    that a refusal in the middle changes no order, each emission names the one before it in its
+    room, and the script refuses it where that one is missing; then both are sent again, in order.
+    """
+
+    def __init__(self, names: Names, keeping: Keeping, shards: bool, links: Links) -> None:
+        self.publisher = secrets.token_hex(6)
+        self._names = names
+        self._keeping = keeping
+        self._verb = "SPUBLISH" if shards else "PUBLISH"
+        self._links = links
+        self._numbers = itertools.count(1)
+        self._rooms: dict[str, list[Publication]] = {}
+        self._count = 0
+        self._bytes = 0
+        self._slots = asyncio.Semaphore(WAITING[0])
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def publish(self, emission: Emission) -> None:
+        """Return once the script has carried it out.
+
+        Raises:
+            AdapterError: Redis refused, or did not answer within 5 s, or too much waits already.
+
+        """
+        since = asyncio.get_running_loop().time()
+        channel = self._names.channel(emission.sequence)
+        await self._wait_for_slot(channel, len(emission.payload))
+        number = next(self._numbers)
+        record = encode_record(self.publisher, number, emission)
+        publication = Publication(number, channel, record, since)
+        self._enter(publication)
+        try:
+            await publication.future
+        finally:
+            self._leave(publication)
+
+    async def _wait_for_slot(self, channel: str, size: int) -> None:
+        link = self._links.route(channel)
+        if link is None or not link.prompt:
+            most, most_bytes = WAITING
+            if self._count >= most or (self._count and self._bytes + size > most_bytes):
+                raise AdapterError("Redis does not answer, and too much waits for it already")
+        if self._slots.locked():
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self._slots.acquire()
+            except TimeoutError:
+                raise AdapterError("Redis did not take it within 5 s") from None
+        else:
+            await self._slots.acquire()  # does not suspend
+
+    def _enter(self, publication: Publication) -> None:
+        self._count += 1
+        self._bytes += len(publication.record)
+        room = self._rooms.setdefault(publication.channel, [])
+        room.append(publication)
+        self._send(room, len(room) - 1)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._give_up)
+
+    def _leave(self, publication: Publication) -> None:
+        self._slots.release()
+        self._count -= 1
+        self._bytes -= len(publication.record)
+        room = self._rooms[publication.channel]
+        room.remove(publication)
+        if not room:
+            del self._rooms[publication.channel]
+        elif room[0].link is None:
+            self._send(room, 0)  # it waited for this one's turn
+
+    def _send(self, room: list[Publication], index: int) -> None:
+        publication = room[index]
+        before = room[index - 1] if index else None
+        if before is not None and before.link is None:
+            return  # its turn comes after that one's
+        link = self._links.route(publication.channel)
+        if link is None or not link.up:
+            return
+        publication.link = link
+        publication.sent = True
+        channel, keeping = publication.channel, self._keeping
+        link.run_script(
+            "publish",
+            (
+                *state_keys(channel),
+                self.publisher,
+                publication.number,
+                "" if before is None else before.number,
+                publication.record,
+                channel,
+                self._verb,
+                int(keeping.trusted),
+                keeping.history,
+                ROOM_BYTES,
+                keeping.ttl,
+                STATE_TTL + keeping.ttl,
+            ),
+            partial(self._answered, publication),
+        )
+
+    def _answered(self, publication: Publication, answer: Any) -> None:
+        if publication.future.done():
+            return
+        if not isinstance(answer, Exception):
+            publication.future.set_result(None)
+        elif is_passing(answer):
+            publication.link = None
+            self._links.retry(answer)
+        else:
+            error = AdapterError(f"Redis refused: {answer}")
+            error.__cause__ = answer
+            publication.future.set_exception(error)
+
+    def send_again(self) -> None:
+        """Send what waits, in order."""
+        for room in self._rooms.values():
+            for index, publication in enumerate(room):
+                if publication.link is None and not publication.future.done():
+                    self._send(room, index)
+
+    def _give_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        due = loop.time() - PATIENCE
+        younger = []
+        for publication in self._unanswered():
+            if publication.since > due:
+                younger.append(publication.since)
+                continue
+            problem = f"Redis did not answer within {PATIENCE:g} s"
+            publication.future.set_exception(AdapterError(problem, maybe_sent=publication.sent))
+        if younger:
+            self._timer = loop.call_at(min(younger) + PATIENCE, self._give_up)
+
+    def stop(self) -> None:
+        """End the timer; what still waits fails."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for publication in self._unanswered():
+            problem = "the adapter has stopped"
+            publication.future.set_exception(AdapterError(problem, maybe_sent=publication.sent))
+
+    def _unanswered(self) -> list[Publication]:
+        rooms = self._rooms.values()
+        return [one for room in rooms for one in room if not one.future.done()]
+
+
+def state_keys(channel: str) -> tuple[str, str]:
+    """The keys of a sequence's state and history."""
+    return f"{channel}:state", f"{channel}:history"

@@ -1,0 +1,269 @@
+"""Which Redis server a sequence lives on, and how to connect to it."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError, SlotNotCoveredError
+
+from wsroom.errors import SetupError
+
+CONNECT_TIMEOUT = 2.0
+"""Seconds for a connection, its handshake and the first answers on it."""
+
+# Ours instead of whatever redis-py has as defaults: it would repeat a write whose answer was late,
+# which doubles it, and connect again without a word, which hides a gap.
+OVERRIDES: dict[str, Any] = {
+    "protocol": 2,
+    "decode_responses": False,
+    "socket_timeout": None,
+    "socket_connect_timeout": CONNECT_TIMEOUT,
+    "retry_on_timeout": False,
+    "retry_on_error": [],
+    "health_check_interval": 0,
+}
+
+# The same for the questions that redis-py asks itself, of Sentinels and of a cluster's nodes.
+ASKING: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+
+
+class Unsuitable(ConnectionError):
+    """This server cannot be used: not the master, or too old."""
+
+
+class Server:
+    """A connection to one server, and what that server said of itself."""
+
+    def __init__(self, connection: AbstractConnection, info: dict[str, str]) -> None:
+        self.connection = connection
+        self.run_id = info["run_id"]
+        """Names the process: another one, or the same started again, has another."""
+
+    async def close(self) -> None:
+        """Close the connection; never fails."""
+        try:
+            await self.connection.disconnect(nowait=True)
+        except RedisError:
+            return
+
+
+class Topology(ABC):
+    """Where sequences live. A *place* is a server's role: its name stays while servers change."""
+
+    shards: bool = False
+    """Whether there are several places, and channels are sharded over them."""
+    fails_over: bool = False
+    """Whether another server may take over, without the last messages of the one before."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        """For people: without a password."""
+
+    async def refresh(self) -> None:
+        """Learn the places; raises RedisError where nobody can tell."""
+        return
+
+    def place(self, channel: str) -> str | None:
+        """The place of a channel and its keys; None where nobody serves it now."""
+        return ""
+
+    def places(self) -> set[str]:
+        """All places that there are."""
+        return {""}
+
+    async def connect(self, place: str) -> Server:
+        """Connect to the server that has this place now.
+
+        Raises:
+            RedisError, OSError, TimeoutError: it cannot be reached, or is unsuitable.
+
+        """
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            connection = await self._make(place)
+            connection.retry = Retry(NoBackoff(), 0)
+            try:
+                await connection.connect()  # type: ignore[no-untyped-call]
+                info = await _ask_info(connection)
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+        return Server(connection, info)
+
+    @abstractmethod
+    async def _make(self, place: str) -> AbstractConnection:
+        """A connection that is not connected yet."""
+
+    async def close(self) -> None:
+        """Close what asks for places."""
+        return
+
+
+async def _ask_info(connection: AbstractConnection) -> dict[str, str]:
+    info: dict[str, str] = {}
+    for section in ("server", "replication"):
+        await connection.send_command("INFO", section)
+        answer = await connection.read_response()
+        lines = answer.decode(errors="replace").splitlines()
+        info.update(line.split(":", 1) for line in lines if ":" in line)
+    if int(info.get("redis_version", "0").split(".")[0]) < 7:
+        raise Unsuitable(f"it is version {info.get('redis_version')}; wsroom needs 7.0")
+    if info.get("role") != "master":
+        raise Unsuitable("it is a replica, or the failover has not ended yet")
+    return info
+
+
+class Single(Topology):
+    """One server, at a fixed address."""
+
+    def __init__(self, url: str, pool: ConnectionPool) -> None:
+        super().__init__(url)
+        self._pool = pool
+
+    async def _make(self, place: str) -> AbstractConnection:
+        return _connection(self._pool.connection_class, self._pool.connection_kwargs)
+
+
+class Sentinels(Topology):
+    """Whatever server the Sentinels call the master."""
+
+    fails_over = True
+
+    def __init__(self, url: str, sentinel: Sentinel, master: str, pool: ConnectionPool) -> None:
+        super().__init__(url)
+        self._sentinel = sentinel
+        self._master = master
+        # A client's own pool makes connections that ask the Sentinels by themselves.
+        tls = issubclass(pool.connection_class, SSLConnection)
+        self._class = SSLConnection if tls else Connection
+        self._kwargs = {**pool.connection_kwargs}
+        self._kwargs.pop("connection_pool", None)
+
+    async def _make(self, place: str) -> AbstractConnection:
+        host, port = await self._sentinel.discover_master(self._master)
+        return _connection(self._class, {**self._kwargs, "host": host, "port": port})
+
+    async def close(self) -> None:
+        await self._sentinel.aclose()
+
+
+class Cluster(Topology):
+    """A Redis Cluster; its places are its masters' addresses."""
+
+    shards = True
+    fails_over = True
+
+    def __init__(self, url: str, client: RedisCluster, *, own: bool) -> None:
+        super().__init__(url)
+        self._client = client
+        self._own = own
+
+    async def refresh(self) -> None:
+        await self._client.nodes_manager.initialize()
+
+    def place(self, channel: str) -> str | None:
+        nodes = self._client.nodes_manager
+        try:
+            name: str = nodes.get_node_from_slot(self._client.keyslot(channel)).name
+        except SlotNotCoveredError:
+            return None
+        return name
+
+    def places(self) -> set[str]:
+        return {node.name for node in self._client.get_primaries()}
+
+    async def _make(self, place: str) -> AbstractConnection:
+        node = self._client.nodes_manager.get_node(node_name=place)
+        if node is None:
+            raise Unsuitable(f"{place} is no part of the cluster any more")
+        return _connection(node.connection_class, node.connection_kwargs)
+
+    async def close(self) -> None:
+        if self._own:
+            await self._client.nodes_manager.aclose()
+            await self._client.nodes_manager.aclose("startup_nodes")
+
+
+def _connection(make: Callable[..., AbstractConnection], kwargs: Any) -> AbstractConnection:
+    return make(**{**kwargs, **OVERRIDES})
+
+
+def topology(source: str | Redis | RedisCluster) -> Topology:
+    """Read a URL, or take redis-py's asyncio client as the description of where to connect.
+
+    Raises:
+        SetupError: it is neither, or the URL is none that is known.
+
+    """
+    if isinstance(source, RedisCluster):
+        return Cluster("the cluster of the given client", source, own=False)
+    if isinstance(source, Redis):
+        return _of_pool("the server of the given client", source.connection_pool)
+    if not isinstance(source, str):
+        raise SetupError(f"{source!r} is no URL and no asyncio client of redis-py")
+    try:
+        return _of_url(source)
+    except (ValueError, TypeError) as exc:
+        raise SetupError(
+            f"{without_password(source)!r} is no URL of Redis ({exc}); use redis://host:6379, "
+            "rediss://, unix:///path, redis+sentinel://host:26379,host:26379/master "
+            "or redis+cluster://host:6379"
+        ) from exc
+
+
+def _of_pool(url: str, pool: ConnectionPool) -> Topology:
+    if isinstance(pool, SentinelConnectionPool):
+        return Sentinels(url, pool.sentinel_manager, pool.service_name, pool)
+    return Single(url, pool)
+
+
+def _of_url(url: str) -> Topology:
+    name = without_password(url)
+    scheme, _, rest = url.partition("://")
+    base, _, kind = scheme.partition("+")
+    if kind == "sentinel":
+        return _sentinels(name, base, rest)
+    if kind == "cluster":
+        retry = Retry(NoBackoff(), 0)
+        client = RedisCluster.from_url(f"{base}://{rest}", retry=retry, **ASKING)
+        return Cluster(name, client, own=True)
+    return Single(name, ConnectionPool.from_url(url))
+
+
+def _sentinels(name: str, scheme: str, rest: str) -> Topology:
+    address, _, tail = rest.partition("/")
+    path, _, query = tail.partition("?")
+    master, _, db = path.partition("/")
+    if not master:
+        raise ValueError("the master's name is missing at its end")
+    credentials, at, hosts = address.rpartition("@")
+    # Credentials, database and options are the master's; its address comes from the Sentinels.
+    pool: ConnectionPool = ConnectionPool.from_url(
+        f"{scheme}://{credentials}{at}master/{db or 0}?{query}"
+    )
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        [_host_and_port(host) for host in hosts.split(",")],
+        sentinel_kwargs={**ASKING, "retry": Retry(NoBackoff(), 0)},
+    )
+    return Sentinels(name, sentinel, unquote(master), pool)
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError(f"{text!r} is no host")
+    return parts.hostname, parts.port or 26379
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown in a log."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"

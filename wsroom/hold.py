@@ -1,0 +1,122 @@
+"""Keeps the room frames of one socket until what it missed has been replayed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from wsroom.frames import Chunk, PreparedFrame
+from wsroom.history import parse_offset
+from wsroom.hub import Hub, Member
+from wsroom.rooms import Room
+from wsroom.writers import GiveUp
+
+
+class Hold:
+    """Stands in for a socket's writer as the member of its rooms.
+
+    What is written to the socket directly passes it by. Frames are kept up to `limit` bytes: past
+    that they are released, or `give_up` is called where a replay is under way.
+    """
+
+    __slots__ = (
+        "_frames",
+        "_full",
+        "_give_up",
+        "_hub",
+        "_limit",
+        "_size",
+        "_timer",
+        "_writer",
+        "id",
+        "path",
+        "replaying",
+    )
+
+    def __init__(self, hub: Hub, writer: Member, limit: int, give_up: GiveUp) -> None:
+        self.id = writer.id
+        self.path = writer.path
+        self.replaying = False
+        """Whether a `resume` is handled, which will release it."""
+        self._hub = hub
+        self._writer = writer
+        self._limit = limit
+        self._give_up = give_up
+        self._frames: list[PreparedFrame] = []
+        self._size = 0
+        self._full = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether frames are held: the socket is there, and they have not been released."""
+        return self._hub.members.get(self.id) is self
+
+    def collect(self, chunk: Chunk) -> None:
+        """Keep the frames of `chunk`."""
+        self._frames += chunk.frames
+        self._size += sum([len(frame.payload) for frame in chunk.frames])
+        if self._size > self._limit and not self._full:
+            self._full = True
+            # Soon, not now: the outbox may be walking through a room of this socket.
+            asyncio.get_running_loop().call_soon(self._overflow)
+
+    take = collect
+
+    def flush(self) -> None:
+        """Nothing to send: it is kept."""
+
+    def look(self, now: float) -> bool:
+        """Nothing is unsent: it is kept."""
+        return False
+
+    def expire(self, seconds: float) -> None:
+        """Release after so many seconds, unless a replay has begun by then."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._late)
+
+    def _late(self) -> None:
+        if not self.replaying:
+            self.release()
+
+    def _overflow(self) -> None:
+        if not self.replaying:
+            self.release()
+        elif self.active:
+            self._give_up(1013, "too much happened meanwhile; try again")
+
+    def release(self, replayed: Mapping[Room, str] | None = None, session: str = "") -> None:
+        """Let the writer be the member again, and give it what is not replayed; once.
+
+        Args:
+            replayed: the offset up to which each of these rooms has been replayed.
+            session: the hash of the session that was resumed; what leaves it out is dropped.
+
+        """
+        self.stop()
+        if not self.active:
+            return
+        self._hub.replace(self._writer)  # settles first: the last frames come here
+        frames, self._frames = self._frames, []
+        if replayed or session:
+            past = {room: parse_offset(offset) for room, offset in (replayed or {}).items()}
+            frames = [frame for frame in frames if not _is_past(frame, past, session)]
+        if frames:
+            self._writer.collect(Chunk(frames))
+
+    def stop(self) -> None:
+        """End the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _is_past(
+    frame: PreparedFrame, past: Mapping[Room, tuple[str, int] | None], session: str
+) -> bool:
+    if frame.stamp is None:
+        return False
+    emission, offset = frame.stamp
+    if session and emission.except_session == session:
+        return True
+    end, here = past.get(emission.room), parse_offset(offset)
+    return end is not None and here is not None and here[0] == end[0] and here[1] <= end[1]

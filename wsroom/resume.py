@@ -1,0 +1,153 @@
+"""The client's `resume`: it comes back, joins its rooms again, and gets what it missed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Set
+from typing import Any
+
+from wsroom.adapters.base import EMIT, Emission, Past
+from wsroom.calls import AWAY
+from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
+from wsroom.frames import PreparedFrame
+from wsroom.hold import Hold
+from wsroom.joins import Connection, ask_guard
+from wsroom.protocol import Inbound, read_resume, read_room, with_offset
+from wsroom.rooms import Room
+
+LOOK_EVERY = 0.01
+"""Seconds between two looks at a buffer that is too full for more."""
+
+Answer = dict[str, Any]
+
+
+async def resume(connection: Connection, inbound: Inbound) -> None:
+    """Join, replay room by room, reply, and go live: in this order on the wire.
+
+    Where it fails in the middle the connection is closed with 1013: a room that is joined and not
+    replayed would make the next attempt tell things twice, or not at all.
+
+    Raises:
+        ProtocolError: `invalid_message`.
+        Disconnect: a guard's word.
+
+    """
+    secret, offsets = read_resume(inbound.message)
+    resumption = _Resumption(connection, offsets)
+    if secret:
+        connection.session.take(secret)
+    try:
+        joined = await resumption.join()
+        for name in offsets:
+            await resumption.catch_up(name)
+    except Disconnect:
+        raise
+    except (AdapterError, TimeoutError) as exc:
+        slow = isinstance(exc, TimeoutError)
+        connection.give_up(1013, "too slow" if slow else AWAY)
+        return
+    except BaseException:
+        connection.give_up(1013, "the resume was not finished; try again")
+        raise
+    connection.calls.reply(inbound, {"rooms": resumption.answers})
+    connection.answered = True
+    resumption.release()
+    for name in joined:
+        await connection.calls.hook("on_joined", name)
+
+
+class _Resumption:
+    def __init__(self, connection: Connection, offsets: dict[str, str]) -> None:
+        self._connection = connection
+        self._offsets = offsets
+        self._replayed: dict[Room, str] = {}
+        self._live: Set[str]
+        session = connection.session
+        if session.hold is not None and session.hold.active:
+            self._live = set()
+        else:
+            self._live = connection.rooms | {""}
+            session.start_hold(connection.writer, connection.give_up)
+        assert session.hold is not None
+        self._hold: Hold = session.hold
+        self._hold.replaying = True
+        self.answers: dict[str, Answer] = {name: {} for name in offsets}
+
+    async def join(self) -> list[str]:
+        allowed = [name for name in self._offsets if await self._may_join(name)]
+        done = await asyncio.gather(*(self._join_one(name) for name in allowed))
+        return [name for name, joined in zip(allowed, done, strict=True) if joined]
+
+    async def _may_join(self, name: str) -> bool:
+        connection = self._connection
+        if not name or name in connection.rooms:
+            return False
+        try:
+            await ask_guard(connection, read_room(name, connection.worker.limits))
+        except (ProtocolError, Reject) as exc:
+            self.answers[name] = {"error": exc.code}
+            return False
+        return True
+
+    async def _join_one(self, name: str) -> bool:
+        try:
+            joined, _ = await self._connection.join_room(name)
+        except ProtocolError as exc:
+            self.answers[name] = {"error": exc.code}
+        except AdapterError:
+            self.answers[name] = {"error": "unavailable"}
+        else:
+            return joined
+        return False
+
+    async def catch_up(self, name: str) -> None:
+        connection = self._connection
+        if self.answers[name] or connection.ended:
+            return
+        room = Room(connection.path, name)
+        if name not in self._live:
+            await self._drained()
+        past = await connection.worker.hub.adapter.read(room, self._offsets[name])
+        recovered = past.complete
+        if name in self._live:
+            recovered = name in connection.session.recovered or (recovered and not past.emissions)
+        else:
+            self._replay(past)
+            if past.offset is not None:
+                self._replayed[room] = past.offset
+        if recovered:
+            connection.session.recovered |= {name}
+        self.answers[name] = {"recovered": recovered}
+        if past.offset is not None:
+            self.answers[name]["offset"] = past.offset
+
+    async def _drained(self) -> None:
+        connection = self._connection
+        worker = connection.worker
+        await asyncio.sleep(0)  # what was written before is on its way, and others had their turn
+        async with asyncio.timeout(worker.holding):
+            while connection.writer.unsent > worker.limits.write_buffer / 2:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_EVERY)
+
+    def _replay(self, past: Past) -> None:
+        connection = self._connection
+        mine = connection.rooms | {connection.id}
+        session = connection.session.hash()
+        for emission, offset in past.emissions:
+            left_out = emission.except_session == session or emission.except_socket == connection.id
+            if not left_out and _is_for(emission, mine):
+                connection.writer.write(PreparedFrame(with_offset(emission.payload, offset)))
+
+    def release(self) -> None:
+        self._hold.release(self._replayed, self._connection.session.hash())
+
+
+def _is_for(emission: Emission, mine: Set[str]) -> bool:
+    def among(names: Iterable[str]) -> bool:
+        return not mine.isdisjoint(names)
+
+    return (
+        emission.kind == EMIT
+        and (not emission.rooms or among(emission.rooms))
+        and not among(emission.except_rooms)
+    )
