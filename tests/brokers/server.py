@@ -74,13 +74,13 @@ class Broker(Owned):
             yield client.execute_command
 
     @contextlib.asynccontextmanager
-    async def closed(self) -> AsyncIterator[None]:
-        """Refuse new connections during the body; those that are there go on."""
+    async def closed(self) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+        """Refuse new connections during the body; those that are there, and this one, go on."""
         async with self.connection() as send:
             most = (await send("CONFIG GET", "maxclients"))["maxclients"]
             await send("CONFIG SET", "maxclients", 1)
             try:
-                yield
+                yield send
             finally:
                 await send("CONFIG SET", "maxclients", most)
 

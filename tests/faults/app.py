@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import Any
 
 from tests.faults.naive import NaiveAdapter
-from wsroom import Adapter, Emitter, Socket, WSRoom
+from wsroom import Adapter, Emitter, MemoryAdapter, RedisAdapter, Socket, WSRoom
+
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
 
 def adapter() -> Adapter | None:
@@ -17,8 +20,10 @@ def adapter() -> Adapter | None:
     match os.environ.get("FAULTS_ADAPTER"):
         case "naive":
             return NaiveAdapter(url, **options)
+        case "memory":
+            return MemoryAdapter(**options)
         case _:
-            return None
+            return RedisAdapter(url, **options) if options else None
 
 
 app = WSRoom(adapter())

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.faults.clients import Client, Record
-from tests.faults.traces import MESSAGE, Flaw, Place, Said, check
+from tests.faults.traces import HOLE, MESSAGE, Flaw, Place, Said, check
 from tests.processes import Owned, free_port
 from tests.servers import SECOND, TICK, until
 
@@ -64,8 +64,13 @@ class Report(NamedTuple):
     accepted: int
     delivered: int
     counts: Mapping[str, int]
+    slowest: float
     complaints: list[str]
     """Lines of the workers' logs that begin a traceback."""
+
+    def clean(self) -> bool:
+        """Whether no promise was broken, nothing hung, and nothing failed in the workers."""
+        return not (self.flaws or self.hung or self.complaints)
 
     def kinds(self) -> dict[str, int]:
         return dict(Counter(flaw.kind for flaw in self.flaws))
@@ -75,6 +80,7 @@ class Report(NamedTuple):
             f"{self.said} said, {self.accepted} accepted, {self.delivered} delivered",
             f"flaws: {self.kinds() or 'none'}; hung: {self.hung[:3] or 'none'}; "
             f"complaints: {self.complaints[:3] or 'none'}",
+            f"the slowest answer took {self.slowest:.1f} s",
             ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items())),
         ]
         for flaw in self.flaws[:12]:
@@ -98,9 +104,17 @@ class Lab:
     def urls(self) -> list[str]:
         return [worker.url for worker in self.workers]
 
-    async def member(self, name: str, rooms: Sequence[str] = (), **options: Any) -> Client:
-        """Add a member; return once it is in its rooms."""
-        client = Client(self.record, name, self.urls, rooms, **options)
+    async def member(
+        self,
+        name: str,
+        rooms: Sequence[str] = (),
+        *,
+        among: Sequence[Worker] = (),
+        **options: Any,
+    ) -> Client:
+        """Add a member, of any worker or one `among` some; return once it is in its rooms."""
+        urls = [worker.url for worker in among or self.workers]
+        client = Client(self.record, name, urls, rooms, **options)
         self.members.append(client)
         await client.start()
         return client
@@ -164,7 +178,7 @@ class Lab:
                         await until(functools.partial(self._has, member, said), seconds)
 
     def _has(self, member: Client, said: Said) -> bool:
-        trace = self.record.trace(member.name, said.room)
+        trace = self.record.traces.get(Place(member.name, said.room), [])
         return said.room not in member.offsets or any(e.key == said.key for e in reversed(trace))
 
     def report(self) -> Report:
@@ -178,8 +192,17 @@ class Lab:
             record.accepted,
             sum(entry.kind == MESSAGE for entry in entries),
             record.counts,
+            record.slowest,
             [line for line in logs.splitlines() if "Traceback" in line],
         )
+
+    def holes(self, since: float = 0) -> dict[Place, int]:
+        """How many holes each member was told of, in each room."""
+        traces = self.record.traces.items()
+        return {
+            place: sum(entry.kind == HOLE and entry.time >= since for entry in trace)
+            for place, trace in traces
+        }
 
     def live_again(self, since: float) -> float:
         """Seconds from `since` until every member got, in every room, a message sent after it."""
