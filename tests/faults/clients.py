@@ -85,6 +85,8 @@ class Client:
         self.session = ""
         self.live = asyncio.Event()
         """Set while it is connected and in all its rooms."""
+        self.greeted = asyncio.Event()
+        """Set while it is connected."""
         # A patient one never pings: it stays with a worker that is frozen.
         self._ping = None if patient else SECOND
         self._random = random.Random(name)
@@ -114,10 +116,10 @@ class Client:
         """Tear the connection, without a close frame; what is on its way is gone."""
         if self._websocket is not None:
             self._websocket.transport.abort()
-
-    @property
-    def connected(self) -> bool:
-        return self._websocket is not None
+            self.greeted.clear()
+            self.live.clear()
+            if self._setup is not None:
+                self._setup.cancel()
 
     async def request(
         self, event: str, message: Any = None, taken: Callable[[Any], None] | None = None
@@ -198,7 +200,8 @@ class Client:
                 self.record.counts[type(exc).__name__] += 1
             tries = 0 if self.live.is_set() else tries + 1
             await self._lose()
-            backoff = min(MAX_BACKOFF, TICK * 2**tries)
+            # Now at once, now after a while in which something happens.
+            backoff = MAX_BACKOFF if tries else self._random.choice((TICK, MAX_BACKOFF))
             await asyncio.sleep(backoff * self._random.random())
 
     async def _connection(self) -> None:
@@ -221,6 +224,7 @@ class Client:
 
     async def _lose(self) -> None:
         self.live.clear()
+        self.greeted.clear()
         self._websocket = None
         for future, _ in self._waiting.values():
             if not future.done():
@@ -292,6 +296,7 @@ class Client:
         for room, offset in message.get("rooms", {"": None}).items():
             if not (resume and self.offsets.get(room)):
                 self._stand(room, offset)
+        self.greeted.set()
         self._setup = asyncio.create_task(self._be_there(resume))
 
     def _resumed(self, reply: Message) -> None:

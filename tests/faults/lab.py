@@ -127,7 +127,7 @@ class Lab:
         self._publishing.append(asyncio.create_task(self._publish(client, rooms, event)))
 
     def speak(self, client: Client, rooms: Sequence[str], event: str = "say") -> None:
-        """Let a member publish too."""
+        """Let a member publish too: in these rooms in turn, or to `both`, which is all at once."""
         self._publishing.append(asyncio.create_task(self._publish(client, rooms, event)))
 
     async def _publish(self, client: Client, rooms: Sequence[str], event: str) -> None:
@@ -136,7 +136,10 @@ class Lab:
             await client.live.wait()
             if self._stopped:
                 return
-            await client.say(room, event)
+            if event == "both":
+                await client.say("", event, rooms=rooms)
+            else:
+                await client.say(room, event)
             await asyncio.sleep(max(TICK, due - time.monotonic()))
 
     async def flow(self, messages: int = 160, seconds: float = 20) -> None:
@@ -163,7 +166,7 @@ class Lab:
             await asyncio.wait(self._publishing, timeout=30 * SECOND)
 
     async def _last(self, seconds: float) -> None:
-        """Say one thing in each room and wait until everybody there has it: the checker knows."""
+        """Say one thing in each room and wait until everybody there has it, or was told a hole."""
         last = Client(self.record, "last", self.urls)
         self.publishers.append(last)
         await last.start()
@@ -179,7 +182,10 @@ class Lab:
 
     def _has(self, member: Client, said: Said) -> bool:
         trace = self.record.traces.get(Place(member.name, said.room), [])
-        return said.room not in member.offsets or any(e.key == said.key for e in reversed(trace))
+        return said.room not in member.offsets or any(
+            entry.key == said.key or (entry.kind == HOLE and entry.time >= said.sent)
+            for entry in reversed(trace)
+        )
 
     def report(self) -> Report:
         record = self.record

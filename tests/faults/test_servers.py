@@ -122,11 +122,11 @@ async def test_a_server_that_is_away_for_long() -> None:
 
         await eventually(healthy, 3)
         report = await run.settle()
+        logs = [worker.log for worker in run.workers]
     assert report.clean() and run.live_again(back) < 3, str(report)
     assert report.counts["refused: unavailable"] and report.slowest < (PATIENCE + 1) * SECOND
     assert max(growth) < 30_000, growth
-    for worker in run.workers:
-        assert (worker.log.count("is away"), worker.log.count("is back")) == (1, 1), worker.log
+    assert [(log.count("is away"), log.count("is back")) for log in logs] == [(1, 1), (1, 1)], logs
 
 
 async def assert_refused(worker: Worker) -> None:
