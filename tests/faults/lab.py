@@ -237,11 +237,13 @@ async def lab(
     members: int = 40,
     publishers: int = 8,
     adapter: str = "",
+    names: str = "",
     **options: Any,
 ) -> AsyncIterator[Lab]:
     """Start it all: every member is in one room or in two, and everybody on the path.
 
-    `adapter` names another than the app's own choice; `options` are its adapter's.
+    `adapter` names another than the app's own choice; `options` are its adapter's; `names` is
+    what the clients' names begin with.
     """
     env = {"WSROOM_REDIS_URL": url} if url else {}
     env |= {"FAULTS_ADAPTER": adapter, "FAULTS_OPTIONS": json.dumps(options)}
@@ -251,7 +253,7 @@ async def lab(
             await asyncio.gather(*(worker.start() for worker in running.workers))
             starts = [
                 running.member(
-                    f"m{number}",
+                    f"{names}m{number}",
                     sorted({ROOMS[number % 10], ROOMS[number * 3 % 10]}),
                     patient=number % 4 == 0,
                 )
@@ -259,7 +261,7 @@ async def lab(
             ]
             await asyncio.gather(*starts)
             for number in range(publishers):
-                await running.publisher(f"p{number}", ROOMS[number:] + ROOMS[:number])
+                await running.publisher(f"{names}p{number}", ROOMS[number:] + ROOMS[:number])
             yield running
         finally:
             await running.stop()
