@@ -10,6 +10,7 @@ def test_the_public_names_are_these() -> None:
     assert wsroom.__all__ == [
         "Adapter",
         "AdapterError",
+        "AsyncPublisher",
         "BlockingEmitter",
         "BlockingSocket",
         "Controller",
@@ -17,6 +18,8 @@ def test_the_public_names_are_these() -> None:
         "Emitter",
         "Limits",
         "MemoryAdapter",
+        "Publisher",
+        "RedisAdapter",
         "Reject",
         "Router",
         "SetupError",

@@ -145,6 +145,6 @@ def test_workers_are_counted(
 
 def test_a_redis_url_is_not_taken_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """An app that believes its workers are joined must not find out by lost messages."""
-    monkeypatch.setenv("WSROOM_REDIS_URL", "redis://127.0.0.1")
-    with pytest.raises(SetupError, match="no Redis adapter yet"):
+    monkeypatch.setenv("WSROOM_REDIS_URL", "http://127.0.0.1")
+    with pytest.raises(SetupError, match="no URL of Redis"):
         WSRoom()

@@ -1,5 +1,6 @@
 """wsroom: a decorator-based microframework for real-time WebSocket apps with rooms."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from wsroom.adapters import Adapter as Adapter
@@ -22,12 +23,15 @@ from wsroom.sockets import Socket as Socket
 
 if TYPE_CHECKING:
     from wsroom.adapters.redis import RedisAdapter as RedisAdapter
+    from wsroom.publisher import AsyncPublisher as AsyncPublisher
+    from wsroom.publisher import Publisher as Publisher
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Adapter",
     "AdapterError",
+    "AsyncPublisher",
     "BlockingEmitter",
     "BlockingSocket",
     "Controller",
@@ -35,6 +39,7 @@ __all__ = [
     "Emitter",
     "Limits",
     "MemoryAdapter",
+    "Publisher",
     "RedisAdapter",
     "Reject",
     "Router",
@@ -48,11 +53,16 @@ __all__ = [
 ]
 
 
+_NEED_REDIS = {
+    "AsyncPublisher": "wsroom.publisher",
+    "Publisher": "wsroom.publisher",
+    "RedisAdapter": "wsroom.adapters.redis",
+}
+
+
 def __getattr__(name: str) -> Any:
     # Importing redis takes as long as all the rest, and most programs that import wsroom, tests
     # among them, do not need it.
-    if name == "RedisAdapter":
-        from wsroom.adapters.redis import RedisAdapter
-
-        return RedisAdapter
+    if name in _NEED_REDIS:
+        return getattr(importlib.import_module(_NEED_REDIS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from wsroom.adapters.base import Emission
 from wsroom.frames import PreparedFrame
 from wsroom.hub import Hub, remember
+from wsroom.limits import Limits
 from wsroom.protocol import RESERVED, encode, event_problem, room_problem
 from wsroom.rooms import Room
 from wsroom.sockets import Socket
+
+
+class Outlet(Protocol):
+    """What a target emits through: the hub of a worker, or a publisher."""
+
+    limits: Limits
+    known_events: set[str]
+    known_rooms: set[str]
+
+    async def publish(self, emission: Emission) -> None: ...
 
 
 class Target:
@@ -19,18 +30,18 @@ class Target:
     Messages of one caller to one room reach all members in the order of the calls, once each.
     """
 
-    __slots__ = ("_hub", "_left_out", "_path", "_rooms")
+    __slots__ = ("_left_out", "_outlet", "_path", "_rooms")
 
     def __init__(
-        self, hub: Hub, path: str, rooms: tuple[str, ...] = (), left_out: tuple[str, ...] = ()
+        self, outlet: Outlet, path: str, rooms: tuple[str, ...] = (), left_out: tuple[str, ...] = ()
     ) -> None:
-        self._hub = hub
+        self._outlet = outlet
         self._path = path
         self._rooms = rooms
         self._left_out = left_out
 
     def _with(self, rooms: tuple[str, ...], left_out: tuple[str, ...]) -> Self:
-        return type(self)(self._hub, self._path, rooms, left_out)
+        return type(self)(self._outlet, self._path, rooms, left_out)
 
     def to(self, *rooms: str) -> Self:
         """Return a new one for the members of these rooms as well; a socket's id is a room of one.
@@ -53,11 +64,11 @@ class Target:
         return self._with(self._rooms, self._add(self._left_out, rooms))
 
     def _add(self, names: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-        known = self._hub.known_rooms
+        known = self._outlet.known_rooms
         for name in more:
             if type(name) is str and name in known:
                 continue
-            problem = room_problem(name, self._hub.limits)
+            problem = room_problem(name, self._outlet.limits)
             if problem:
                 raise ValueError(f"room {name!r} {problem}; use another name")
             remember(known, name)
@@ -76,7 +87,7 @@ class Target:
             AdapterError: it cannot be said to have been carried to all workers.
 
         """
-        await self._hub.publish(self._emission(event, message))
+        await self._outlet.publish(self._emission(event, message))
 
     def _emission(
         self,
@@ -99,14 +110,14 @@ class Target:
         )
 
     def _check_event(self, event: str) -> None:
-        if event in self._hub.known_events:
+        if event in self._outlet.known_events:
             return
         if event in RESERVED:
             raise ValueError(f"event {event!r} is part of the protocol; use another name")
-        problem = event_problem(event, self._hub.limits)
+        problem = event_problem(event, self._outlet.limits)
         if problem:
             raise ValueError(f"event {event!r} {problem}; use another name")
-        remember(self._hub.known_events, event)
+        remember(self._outlet.known_events, event)
 
 
 class Emitter(Target):
@@ -115,7 +126,7 @@ class Emitter(Target):
     `to` and `except_` return new emitters, so one step never changes another's target.
     """
 
-    __slots__ = ("event", "socket")
+    __slots__ = ("_hub", "event", "socket")
 
     def __init__(
         self,
@@ -126,7 +137,7 @@ class Emitter(Target):
         rooms: tuple[str, ...] = (),
         left_out: tuple[str, ...] = (),
     ) -> None:
-        self._hub = hub
+        self._hub = self._outlet = hub
         self._path = path
         self._rooms = rooms
         self._left_out = left_out

@@ -6,32 +6,34 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis, RedisCluster
 
 from wsroom.adapters.base import RESYNC, Adapter, Deliver, Emission, Past
 from wsroom.adapters.redis.feeds import Feed, Verdict
 from wsroom.adapters.redis.link import Link
-from wsroom.adapters.redis.links import Links
-from wsroom.adapters.redis.records import Names, Record, decode_record, split_offset
-from wsroom.adapters.redis.sequencer import (
-    PATIENCE,
-    ROOM_BYTES,
-    STATE_TTL,
-    Keeping,
-    Sequencer,
-    is_passing,
-    state_keys,
-)
+from wsroom.adapters.redis.links import RETRY_AFTER, Links
+from wsroom.adapters.redis.records import Names, Record, decode_record
+from wsroom.adapters.redis.scripts import STATE_TTL, Keeping, keys
+from wsroom.adapters.redis.sequencer import PATIENCE, Sequencer, is_passing
 from wsroom.adapters.redis.topology import topology
 from wsroom.errors import AdapterError, SetupError
+from wsroom.history import READ_ENTRIES, make_offset, parse_offset
 from wsroom.rooms import Room
 
 logger = logging.getLogger("wsroom")
 
-AT_MOST = 300
-"""Emissions that are replayed for one room."""
+SETTINGS_TTL = 24 * 3600
+"""Seconds that the settings outlive the last worker."""
+
+
+class Read(NamedTuple):
+    """What the history told: where a room stands, and what happened, None where that is gone."""
+
+    epoch: str
+    seq: int
+    records: list[Record] | None
 
 
 class RedisAdapter(Adapter):
@@ -97,8 +99,8 @@ class RedisAdapter(Adapter):
     async def start(self, deliver: Deliver) -> None:
         if self._deliver is not None:
             raise SetupError("a RedisAdapter serves one app; make one for each")
-        self._links = Links(self._topology, self)
-        self._sequencer = Sequencer(self._names, self._keeping, self._topology.shards, self._links)
+        self._links = Links(self._topology, self, self._keeping)
+        self._sequencer = Sequencer(self._names, self._links)
         self._deliver = deliver
         try:
             await self._links.start(self._names.settings)
@@ -148,15 +150,16 @@ class RedisAdapter(Adapter):
             await self._until(feed, lambda: feed.live)
         if since == feed.offset:
             return Past(since, complete=True)
-        position = split_offset(since) or ("", 0)
-        epoch, seq, records = await self._read_history(feed, *position)
+        position = parse_offset(since) or ("", 0)
+        past = await self._read_history(feed, *position, READ_ENTRIES)
+        epoch, seq = past.epoch, past.seq
         if epoch != feed.epoch and feed.live:
             self._catch_up(feed)  # it has not noticed yet that its room began anew
         await self._until(feed, lambda: feed.live and (feed.epoch != epoch or feed.seq >= seq))
-        if records is None or epoch != feed.epoch:
+        if past.records is None or position[0] != epoch or epoch != feed.epoch:
             return Past(feed.offset, complete=False)
-        emissions = tuple((one.emission, f"{one.epoch}:{one.seq}") for one in records)
-        return Past(f"{epoch}:{seq}", complete=True, emissions=emissions)
+        emissions = ((one.emission, make_offset(one.epoch, one.seq)) for one in past.records)
+        return Past(make_offset(epoch, seq), complete=True, emissions=tuple(emissions))
 
     # -- what the links tell ---------------------------------------------------------------
 
@@ -226,7 +229,8 @@ class RedisAdapter(Adapter):
 
     def _hand_out(self, feed: Feed, record: Record) -> None:
         if feed.advance(record) and self._deliver is not None:
-            self._deliver(record.emission, feed.offset)
+            # A position in the worker's own sequence means nothing to a client.
+            self._deliver(record.emission, feed.offset if feed.room.path else None)
 
     def _count_foreign(self, channel: str, exc: ValueError) -> None:
         self.foreign += 1
@@ -241,19 +245,25 @@ class RedisAdapter(Adapter):
 
     async def _fill(self, feed: Feed) -> None:
         kept = feed.kept  # a later gap has another list, and a task of its own
-        try:
-            epoch, seq, records = await self._read_history(feed, feed.epoch or "", feed.seq)
-        except AdapterError as exc:
-            logger.debug("room %r on %s waits: %s", feed.room.name, feed.room.path, exc)
-            return
-        if feed.kept is not kept or self._feeds.get(feed.channel) is not feed:
-            return
-        if feed.epoch is not None and records is None:
-            feed.epoch, feed.seq = epoch, seq
+        most = self._keeping.history if feed.epoch else 0
+        while feed.kept is kept and self._feeds.get(feed.channel) is feed:
+            try:
+                past = await self._read_history(feed, feed.epoch or "", feed.seq, most)
+            except AdapterError as exc:
+                logger.debug("room %r on %s waits: %s", feed.room.name, feed.room.path, exc)
+                await asyncio.sleep(RETRY_AFTER)
+                continue
+            if feed.kept is kept and self._feeds.get(feed.channel) is feed:
+                self._go_on(feed, past)
+
+    def _go_on(self, feed: Feed, past: Read) -> None:
+        if feed.epoch is not None and (past.records is None or past.epoch != feed.epoch):
+            # Of a new epoch all can be there; what was missed of the one before nobody knows.
+            feed.epoch, feed.seq = past.epoch, past.seq - len(past.records or ())
             self._tell_lost(feed)
-        for record in records or ():
+        for record in past.records or ():
             self._hand_out(feed, record)
-        feed.epoch, feed.seq = epoch, seq
+        feed.epoch, feed.seq = past.epoch, past.seq
         overflowed = feed.overflowed
         for record in feed.resume():
             self._take(feed, record)
@@ -262,25 +272,20 @@ class RedisAdapter(Adapter):
         self._tell_progress(feed.channel)
 
     def _tell_lost(self, feed: Feed) -> None:
-        logger.warning("messages of room %r on %s were lost", feed.room.name, feed.room.path)
+        logger.info("messages of room %r on %s were lost", feed.room.name, feed.room.path)
         if self._deliver is not None:
             self._deliver(Emission(feed.room, b"", kind=RESYNC), feed.offset)
 
-    async def _read_history(
-        self, feed: Feed, epoch: str, seq: int
-    ) -> tuple[str, int, list[Record] | None]:
-        arguments = (epoch, seq, AT_MOST, ROOM_BYTES, int(self._keeping.trusted))
-        answer = await self._ask(
-            feed.channel, (*state_keys(feed.channel), *arguments, STATE_TTL + self._keeping.ttl)
-        )
-        now, number, complete, *entries = answer
+    async def _read_history(self, feed: Feed, epoch: str, seq: int, most: int) -> Read:
+        arguments = (*keys(feed.channel), epoch, seq, most)
+        now, number, found, *entries = await self._ask(feed.channel, arguments)
         records: list[Record] | None = None
-        if complete:
+        if found:
             try:
                 records = [decode_record(feed.room, entry) for entry in entries]
             except ValueError as exc:
                 self._count_foreign(feed.channel, exc)
-        return now.decode(), number, records
+        return Read(now.decode(), number, records)
 
     async def _ask(self, channel: str, arguments: tuple[Any, ...]) -> list[Any]:
         problem: object = "it is away"
@@ -323,8 +328,10 @@ class RedisAdapter(Adapter):
 
     async def _write_settings(self) -> None:
         """Leave a note for publishers of other processes, which must keep as we do."""
-        link = await self._links.wait_for(self._names.settings)
-        answer = await link.ask_command(("HSET", self._names.settings, *self._keeping.to_fields()))
+        key = self._names.settings
+        link = await self._links.wait_for(key)
+        link.command(("HSET", key, *self._keeping.to_fields()), _ignore)
+        answer = await link.ask_command(("EXPIRE", key, SETTINGS_TTL))
         if isinstance(answer, Exception):
             raise AdapterError(f"Redis refused: {answer}") from answer
 
@@ -332,7 +339,13 @@ class RedisAdapter(Adapter):
         """Keep the positions of our rooms from expiring, however quiet they are."""
         while True:
             await asyncio.sleep(STATE_TTL / 3)
+            with contextlib.suppress(AdapterError):  # the next round is soon enough
+                await self._write_settings()
             for feed in list(self._feeds.values()):
                 if feed.live:
-                    with contextlib.suppress(AdapterError):  # the next round is soon enough
-                        await self._read_history(feed, feed.epoch or "", feed.seq)
+                    with contextlib.suppress(AdapterError):
+                        await self._read_history(feed, feed.epoch or "", feed.seq, 0)
+
+
+def _ignore(answer: object) -> None:
+    """The command after this one fails for the same reason."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import Enum
 
 from wsroom.adapters.redis.records import Record
+from wsroom.history import make_offset
 from wsroom.rooms import Room
 
 PUBLISHERS = 256
@@ -52,7 +53,7 @@ class Feed:
     @property
     def offset(self) -> str:
         """The position, as clients get it."""
-        return f"{self.epoch}:{self.seq}"
+        return make_offset(self.epoch or "", self.seq)
 
     def judge(self, record: Record) -> Verdict:
         """Decide about a record that was heard."""

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
+from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from wsroom.adapters.redis.scripts import Script, Scripts, scripts_for
+from wsroom.adapters.redis.scripts import Keeping, Script, Scripts, scripts_for
 from wsroom.adapters.redis.topology import Server, Topology
 
 logger = logging.getLogger("wsroom")
@@ -68,13 +69,22 @@ class Link:
     connections ends both, and the owner hears of it.
     """
 
-    def __init__(self, topology: Topology, place: str, owner: Owner, *, hears: bool = True) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        place: str,
+        owner: Owner,
+        keeping: Keeping,
+        *,
+        hears: bool = True,
+    ) -> None:
         self.place = place
         self.up = False
         self.problem: BaseException | None = None
         """Why it is not connected."""
         self._topology = topology
         self._owner = owner
+        self._keeping = keeping
         self._hears = hears
         self._scripts: Scripts | None = None
         self._run_id = ""
@@ -125,7 +135,7 @@ class Link:
         assert self._connection is not None
         if not self._replies:
             self._answered = asyncio.get_running_loop().time()  # nothing was asked until now
-        self._commands += self._connection.pack_command(*words)
+        self._commands.append(pack_command(words))  # in C; redis-py's own takes most of an emit
         self._replies.append(reply)
         self._work.set()
 
@@ -175,12 +185,14 @@ class Link:
         self._run_id = servers[0].run_id
         if servers[-1].run_id != self._run_id:
             raise Lost("the two connections lead to two servers")
-        self._scripts = scripts_for(self._run_id)
-        connection = servers[0].connection
         async with asyncio.timeout(DEAF_AFTER):
-            for script in self._scripts:
-                await connection.send_command("SCRIPT", "LOAD", script.text)
-                await connection.read_response()
+            await self._load_scripts(servers[0].connection)
+
+    async def _load_scripts(self, connection: AbstractConnection) -> None:
+        self._scripts = scripts_for(self._run_id, self._keeping, shards=self._topology.shards)
+        for script in self._scripts:
+            await connection.send_command("SCRIPT", "LOAD", script.text)
+            await connection.read_response()
 
     async def _live(self, servers: list[Server]) -> None:
         loop = asyncio.get_running_loop()

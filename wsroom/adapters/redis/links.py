@@ -9,6 +9,7 @@ from typing import Protocol
 from redis.exceptions import NoScriptError, RedisError
 
 from wsroom.adapters.redis.link import Link, Lost
+from wsroom.adapters.redis.scripts import Keeping
 from wsroom.adapters.redis.topology import Topology
 from wsroom.errors import AdapterError
 
@@ -41,9 +42,12 @@ class Owner(Protocol):
 class Links:
     """A link for each place that is needed, made when it is; one log line for each outage."""
 
-    def __init__(self, topology: Topology, owner: Owner, *, hears: bool = True) -> None:
+    def __init__(
+        self, topology: Topology, owner: Owner, keeping: Keeping, *, hears: bool = True
+    ) -> None:
         self._topology = topology
         self._owner = owner
+        self._keeping = keeping
         self._hears = hears
         self._links: dict[str, Link] = {}
         self._changed = asyncio.Event()
@@ -104,7 +108,8 @@ class Links:
             return None
         link = self._links.get(place)
         if link is None:
-            link = self._links[place] = Link(self._topology, place, self, hears=self._hears)
+            link = Link(self._topology, place, self, self._keeping, hears=self._hears)
+            self._links[place] = link
         return link
 
     def find(self, place: str | None) -> Link | None:

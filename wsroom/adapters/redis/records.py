@@ -17,9 +17,9 @@ import orjson
 
 from wsroom.adapters.base import EMIT, Emission
 from wsroom.errors import SetupError
+from wsroom.history import parse_offset
 from wsroom.rooms import Room
 
-_OFFSET = re.compile(r"[0-9a-f]{1,32}:[0-9]{1,16}", re.ASCII)
 _BY = re.compile(r"([0-9]{1,4}) ([0-9a-f]{1,64}) ([0-9]{1,16})", re.ASCII)
 _PREFIX = re.compile(r"[^\x00-\x20{}\x7f]{1,64}")
 
@@ -34,14 +34,6 @@ class Record(NamedTuple):
     publisher: str
     number: int
     emission: Emission
-
-
-def split_offset(offset: str) -> tuple[str, int] | None:
-    """The epoch and the number of an offset; None where it is none of ours."""
-    if not _OFFSET.fullmatch(offset):
-        return None
-    epoch, _, seq = offset.partition(":")
-    return epoch, int(seq)
 
 
 class Names:
@@ -78,7 +70,7 @@ def encode_record(publisher: str, number: int, emission: Emission) -> bytes:
 def _encode_audience(emission: Emission) -> bytes:
     audience: dict[str, Any] = {}
     if emission.sequence != emission.room:
-        audience["room"] = emission.room
+        audience["room"] = tuple(emission.room)  # orjson takes no subclasses
     for name in ("rooms", "except_socket", "except_session", "except_rooms"):
         value = getattr(emission, name)
         if value:
@@ -99,7 +91,7 @@ def decode_record(room: Room, data: bytes) -> Record:
     if len(parts) != 4:
         raise ValueError("not four lines")
     offset, by, audience, payload = parts
-    position = split_offset(offset.decode())
+    position = parse_offset(offset.decode())
     publisher = _BY.fullmatch(by.decode())
     if position is None or publisher is None:
         raise ValueError("no offset, or no publisher")
@@ -119,7 +111,7 @@ def _decode_audience(room: Room, audience: bytes, payload: bytes) -> Emission:
     if type(values) is not dict:
         raise ValueError("the audience is no object")
     return Emission(
-        room=Room(*_names(values, "room")) if "room" in values else room,
+        room=_room(values["room"]) if "room" in values else room,
         payload=payload,
         rooms=_names(values, "rooms"),
         except_socket=_name(values.get("except_socket", "")),
@@ -129,8 +121,17 @@ def _decode_audience(room: Room, audience: bytes, payload: bytes) -> Emission:
     )
 
 
+def _room(value: object) -> Room:
+    if type(value) is not list or len(value) != 2:
+        raise ValueError(f"{value!r} is no room")
+    return Room(_name(value[0]), _name(value[1]))
+
+
 def _names(values: dict[str, Any], key: str) -> tuple[str, ...]:
-    return tuple(map(_name, values.get(key, ())))
+    names = values.get(key, [])
+    if type(names) is not list:
+        raise ValueError(f"{names!r} are no names")
+    return tuple(map(_name, names))
 
 
 def _name(value: object) -> str:

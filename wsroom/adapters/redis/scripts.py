@@ -7,6 +7,31 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from wsroom.history import ROOM_BYTES
+
+STATE_TTL = 3600
+"""Seconds that a room's position outlives its history, and its last member."""
+
+
+class Keeping(NamedTuple):
+    """How long emissions are kept: the same for all workers and publishers of an app."""
+
+    history: int = 100
+    ttl: int = 300
+    trusted: bool = False
+
+    def to_fields(self) -> tuple[str | int, ...]:
+        """As names and values of a Redis hash."""
+        return "history", self.history, "ttl", self.ttl, "trusted", int(self.trusted)
+
+    @classmethod
+    def of_values(cls, values: list[bytes | None]) -> Keeping:
+        """What a hash holds, read in the order of the fields; the defaults where there is none."""
+        if None in values:
+            return cls()
+        history, ttl, trusted = (int(value or 0) for value in values)
+        return cls(history, ttl, bool(trusted))
+
 
 class Script(NamedTuple):
     """A script as one server knows it."""
@@ -23,9 +48,19 @@ class Scripts(NamedTuple):
     read: Script
 
 
-def scripts_for(run_id: str) -> Scripts:
-    """The scripts for the server with this run_id, which is a part of their text."""
-    return Scripts(*(_script(f"local RUN = '{run_id}'\n{_text(name)}") for name in Scripts._fields))
+def scripts_for(run_id: str, keeping: Keeping, *, shards: bool) -> Scripts:
+    """The scripts for the server with this run_id; that and the settings are part of their text."""
+    settings = {
+        "RUN": f"'{run_id}'",
+        "TRUSTED": "true" if keeping.trusted else "false",
+        "HISTORY": str(keeping.history),
+        "BYTES": str(ROOM_BYTES),
+        "TTL": str(keeping.ttl),
+        "STATE_TTL": str(2 * keeping.ttl + STATE_TTL),
+        "PUBLISH": "'SPUBLISH'" if shards else "'PUBLISH'",
+    }
+    head = f"local {', '.join(settings)} = {', '.join(settings.values())}\n"
+    return Scripts(*(_script(head + _text(name)) for name in Scripts._fields))
 
 
 def _script(text: str) -> Script:
@@ -36,3 +71,8 @@ def _script(text: str) -> Script:
 @cache
 def _text(name: str) -> str:
     return (files("wsroom.adapters.redis") / f"{name}.lua").read_text()
+
+
+def keys(channel: str) -> tuple[str, str]:
+    """The keys of a sequence: its state, which is named like its channel, and its history."""
+    return channel, f"{channel}:history"

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import secrets
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis.exceptions import (
     AskError,
@@ -23,6 +23,7 @@ from wsroom.adapters.base import Emission
 from wsroom.adapters.redis.link import Link, Lost
 from wsroom.adapters.redis.links import Links
 from wsroom.adapters.redis.records import Names, encode_record
+from wsroom.adapters.redis.scripts import keys
 from wsroom.errors import AdapterError
 
 PATIENCE = 5.0
@@ -31,37 +32,11 @@ PATIENCE = 5.0
 WAITING = 1000, 1024 * 1024
 """Emissions, and bytes of them, that may wait for a Redis that does not answer."""
 
-ROOM_BYTES = 1024 * 1024
-"""What is kept for each room; more could not be replayed anyway."""
-
-STATE_TTL = 3600
-"""Seconds that a room's position outlives its last message, and its last member."""
-
 PASSING = (
     *(Lost, NoScriptError, MovedError, AskError, TryAgainError),
     *(ClusterDownError, MasterDownError, ReadOnlyError),
 )
 """What may be over in a moment: these are tried again, for as long as there is patience."""
-
-
-class Keeping(NamedTuple):
-    """How long emissions are kept: the same for all workers and publishers of an app."""
-
-    history: int = 100
-    ttl: int = 300
-    trusted: bool = False
-
-    def to_fields(self) -> tuple[str | int, ...]:
-        """As names and values of a Redis hash."""
-        return "history", self.history, "ttl", self.ttl, "trusted", int(self.trusted)
-
-    @classmethod
-    def of_values(cls, values: list[bytes | None]) -> Keeping:
-        """What a hash holds, read in the order of the fields; the defaults where there is none."""
-        if None in values:
-            return cls()
-        history, ttl, trusted = (int(value or 0) for value in values)
-        return cls(history, ttl, bool(trusted))
 
 
 def is_passing(answer: object) -> bool:
@@ -96,11 +71,9 @@ class Sequencer:
     room, and the script refuses it where that one is missing; then both are sent again, in order.
     """
 
-    def __init__(self, names: Names, keeping: Keeping, shards: bool, links: Links) -> None:
+    def __init__(self, names: Names, links: Links) -> None:
         self.publisher = secrets.token_hex(6)
         self._names = names
-        self._keeping = keeping
-        self._verb = "SPUBLISH" if shards else "PUBLISH"
         self._links = links
         self._numbers = itertools.count(1)
         self._rooms: dict[str, list[Publication]] = {}
@@ -173,22 +146,14 @@ class Sequencer:
             return
         publication.link = link
         publication.sent = True
-        channel, keeping = publication.channel, self._keeping
         link.run_script(
             "publish",
             (
-                *state_keys(channel),
+                *keys(publication.channel),
                 self.publisher,
                 publication.number,
                 "" if before is None else before.number,
                 publication.record,
-                channel,
-                self._verb,
-                int(keeping.trusted),
-                keeping.history,
-                ROOM_BYTES,
-                keeping.ttl,
-                STATE_TTL + keeping.ttl,
             ),
             partial(self._answered, publication),
         )
@@ -239,8 +204,3 @@ class Sequencer:
     def _unanswered(self) -> list[Publication]:
         rooms = self._rooms.values()
         return [one for room in rooms for one in room if not one.future.done()]
-
-
-def state_keys(channel: str) -> tuple[str, str]:
-    """The keys of a sequence's state and history."""
-    return f"{channel}:state", f"{channel}:history"

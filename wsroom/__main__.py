@@ -1,0 +1,9 @@
+"""`python -m wsroom`."""
+
+from __future__ import annotations
+
+import sys
+
+from wsroom.cli import main
+
+sys.exit(main())

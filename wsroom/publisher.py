@@ -1,0 +1,236 @@
+"""Emitting from processes that serve no sockets: Celery, Django, cron, a shell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Self
+
+from wsroom.adapters.base import Emission
+from wsroom.adapters.redis.links import Links
+from wsroom.adapters.redis.records import Names
+from wsroom.adapters.redis.scripts import Keeping
+from wsroom.adapters.redis.sequencer import Sequencer
+from wsroom.adapters.redis.topology import topology
+from wsroom.emitter import Target
+from wsroom.errors import AdapterError, SetupError
+from wsroom.limits import Limits
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis, RedisCluster
+
+    from wsroom.adapters.redis.link import Link
+
+
+class AsyncPublisher:
+    """Emits to the rooms of an app whose workers are on the same Redis, without being one of them.
+
+    What it emits has the same order, history and guarantees as what the workers emit. It connects
+    with the first emit. How much history is kept is what the workers have written into Redis.
+
+    Args:
+        source: what RedisAdapter takes; the environment variable WSROOM_REDIS_URL where it is None.
+        prefix: that of the workers' adapter.
+
+    Raises:
+        SetupError: there is no URL, or it is none of Redis.
+
+    """
+
+    def __init__(
+        self, source: str | Redis | RedisCluster | None = None, *, prefix: str = "wsroom"
+    ) -> None:
+        self._source = _source(source)
+        self._names = Names(prefix)
+        self.limits = Limits()
+        self.known_events: set[str] = set()
+        self.known_rooms: set[str] = set()
+        topology(self._source)  # a wrong URL is told now
+        self._links: Links | None = None
+        self._sequencer: Sequencer | None = None
+        self._starting = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None:
+        await self.close()
+
+    def to(self, *rooms: str, path: str = "/ws") -> Target:
+        """Choose who gets a message: `await publisher.to("chat").emit("noti", "hi")`.
+
+        Args:
+            rooms: names of rooms, or ids of sockets; none means everybody on the path.
+            path: a concrete path ("/t/acme"), without what the app is mounted under.
+
+        Raises:
+            ValueError: a name is no room's name, or the path is none.
+
+        """
+        if not path.startswith("/") or "{" in path:
+            raise ValueError(f"path {path!r} is none; give a concrete path, like '/ws'")
+        return Target(self, path).to(*rooms)
+
+    async def publish(self, emission: Emission) -> None:
+        """Publish what a target emits; connect first where that has not been done."""
+        if self._sequencer is None:
+            async with self._starting:
+                await self._start()
+        assert self._sequencer is not None
+        await self._sequencer.publish(emission)
+
+    async def _start(self) -> None:
+        if self._sequencer is not None:
+            return
+        keeping = Keeping()
+        links = await self._connect(keeping)
+        try:
+            link = await links.wait_for(self._names.settings)
+            answer = await link.ask_command(("HMGET", self._names.settings, *Keeping._fields))
+            if isinstance(answer, Exception):
+                raise AdapterError(f"Redis refused: {answer}") from answer
+            if (keeping := Keeping.of_values(answer)) != Keeping():
+                await links.stop()
+                links = await self._connect(keeping)
+        except BaseException:
+            await links.stop()
+            raise
+        self._links = links
+        self._sequencer = Sequencer(self._names, links)
+
+    async def _connect(self, keeping: Keeping) -> Links:
+        links = Links(topology(self._source), self, keeping, hears=False)
+        try:
+            await links.start(self._names.settings)
+        except BaseException:
+            await links.stop()
+            raise
+        return links
+
+    async def close(self) -> None:
+        """Close the connections; the next emit opens them again."""
+        sequencer, self._sequencer = self._sequencer, None
+        links, self._links = self._links, None
+        if sequencer is not None and links is not None:
+            sequencer.stop()
+            await links.stop()
+
+    def _forget(self) -> None:
+        # After a fork: the connections are the other process'.
+        self._links = self._sequencer = None
+        self._starting = asyncio.Lock()
+
+    # -- what the links tell ---------------------------------------------------------------
+
+    def came_up(self, link: Link) -> None:
+        """Send what waited for the connection."""
+        self.can_retry()
+
+    def can_retry(self) -> None:
+        """Send what the server refused for a passing reason."""
+        if self._sequencer is not None:
+            self._sequencer.send_again()
+
+    def went_down(self, link: Link) -> None:
+        """Nothing is heard from there."""
+
+    def moved(self) -> None:
+        """Nothing is heard from anywhere."""
+
+    def subscribed(self, link: Link, channel: str) -> None:
+        """Nothing is subscribed."""
+
+    def heard(self, channel: str, data: bytes) -> None:
+        """Nothing is heard."""
+
+
+class BlockingTarget:
+    """Who a message of a `Publisher` is for; immutable, so it can be kept and shared."""
+
+    def __init__(self, publisher: Publisher, target: Target) -> None:
+        self._publisher = publisher
+        self._target = target
+
+    def to(self, *rooms: str) -> BlockingTarget:
+        """Do what `Target.to` does."""
+        return BlockingTarget(self._publisher, self._target.to(*rooms))
+
+    def except_(self, *rooms: str) -> BlockingTarget:
+        """Do what `Target.except_` does."""
+        return BlockingTarget(self._publisher, self._target.except_(*rooms))
+
+    def emit(self, event: str, message: Any = None) -> None:
+        """Emit, and return once Redis has it; raises what `Target.emit` raises."""
+        self._publisher._run(self._target.emit(event, message))
+
+
+class Publisher:
+    """The same as `AsyncPublisher` for code without an event loop; any thread may use it.
+
+    It has a thread of its own for the connection, started by the first emit, and again in a process
+    that was forked from this one (Celery, gunicorn).
+
+    Args:
+        source: a URL that RedisAdapter takes; the environment variable WSROOM_REDIS_URL where it
+            is None.
+        prefix: that of the workers' adapter.
+
+    Raises:
+        SetupError: there is no URL, or it is none of Redis.
+
+    """
+
+    def __init__(self, source: str | None = None, *, prefix: str = "wsroom") -> None:
+        self._inner = AsyncPublisher(source, prefix=prefix)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, exc_type: object, exc: object, traceback: object) -> None:
+        self.close()
+
+    def to(self, *rooms: str, path: str = "/ws") -> BlockingTarget:
+        """Choose who gets a message, as `AsyncPublisher.to` does; its `emit` blocks."""
+        return BlockingTarget(self, self._inner.to(*rooms, path=path))
+
+    def close(self) -> None:
+        """End the thread and its connection; the next emit starts them again."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+            if loop is None or thread is None or self._process != os.getpid():
+                return
+            asyncio.run_coroutine_threadsafe(self._inner.close(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._running()).result()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._process != os.getpid():
+                self._process = os.getpid()
+                self._inner._forget()
+                self._loop = None
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="wsroom: publisher", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+
+def _source(source: Any) -> Any:
+    source = os.environ.get("WSROOM_REDIS_URL") if source is None else source
+    if not source:
+        raise SetupError("no URL of Redis was given, and WSROOM_REDIS_URL is not set")
+    return source
