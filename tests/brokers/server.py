@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,14 @@ class Broker(Owned):
         """Whether it answers and has loaded its data."""
         return bool(await self.cli("PING"))
 
-    async def cli(self, *command: str | int) -> Any:
+    async def cli(self, *command: str | bytes | int) -> Any:
         """Send one command, like redis-cli, and return the answer in RESP2's types."""
+        async with self.connection() as send:
+            return await send(*command)
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+        """One connection for several commands."""
         client: Any = Redis(
             host="127.0.0.1",
             port=self.port,
@@ -62,9 +68,21 @@ class Broker(Owned):
             retry=Retry(NoBackoff(), 0),
             socket_timeout=5 * SECOND,
             socket_connect_timeout=5 * SECOND,
+            single_connection_client=True,
         )
         async with client:
-            return await client.execute_command(*command)
+            yield client.execute_command
+
+    @contextlib.asynccontextmanager
+    async def closed(self) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+        """Refuse new connections during the body; those that are there, and this one, go on."""
+        async with self.connection() as send:
+            most = (await send("CONFIG GET", "maxclients"))["maxclients"]
+            await send("CONFIG SET", "maxclients", 1)
+            try:
+                yield send
+            finally:
+                await send("CONFIG SET", "maxclients", most)
 
     async def info(self, section: str) -> dict[str, Any]:
         answer: dict[str, Any] = await self.cli("INFO", section)

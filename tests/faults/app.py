@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import Any
 
+from tests.faults.broken import BROKEN
 from tests.faults.naive import NaiveAdapter
-from wsroom import Adapter, Emitter, Socket, WSRoom
+from wsroom import Adapter, Emitter, MemoryAdapter, RedisAdapter, Socket, WSRoom
+
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
 
 def adapter() -> Adapter | None:
     """The adapter that the test asks for by its name; none is the app's own choice."""
     options: dict[str, Any] = json.loads(os.environ.get("FAULTS_OPTIONS", "{}"))
     url = os.environ.get("WSROOM_REDIS_URL", "")
-    match os.environ.get("FAULTS_ADAPTER"):
-        case "naive":
-            return NaiveAdapter(url, **options)
-        case _:
-            return None
+    name = os.environ.get("FAULTS_ADAPTER", "")
+    if name == "naive":
+        return NaiveAdapter(url, **options)
+    if name in BROKEN:
+        return BROKEN[name](**options)
+    if name == "memory":
+        return MemoryAdapter(**options)
+    return RedisAdapter(url, **options) if options else None
 
 
 app = WSRoom(adapter())

@@ -45,6 +45,8 @@ class Record:
         """What happened how often: connections, losses, answers by code."""
         self.hung: list[str] = []
         """Requests without an answer on a connection that lived."""
+        self.slowest = 0.0
+        """Seconds that the answer took which took longest."""
 
     @property
     def accepted(self) -> int:
@@ -73,6 +75,8 @@ class Client:
         self.record = record
         self.name = name
         self.urls = urls
+        self.url = ""
+        """Where it is connected, or was last."""
         self.query = query
         self.rooms = list(rooms)
         """The rooms it wants to be in."""
@@ -81,6 +85,8 @@ class Client:
         self.session = ""
         self.live = asyncio.Event()
         """Set while it is connected and in all its rooms."""
+        self.greeted = asyncio.Event()
+        """Set while it is connected."""
         # A patient one never pings: it stays with a worker that is frozen.
         self._ping = None if patient else SECOND
         self._random = random.Random(name)
@@ -110,10 +116,10 @@ class Client:
         """Tear the connection, without a close frame; what is on its way is gone."""
         if self._websocket is not None:
             self._websocket.transport.abort()
-
-    @property
-    def connected(self) -> bool:
-        return self._websocket is not None
+            self.greeted.clear()
+            self.live.clear()
+            if self._setup is not None:
+                self._setup.cancel()
 
     async def request(
         self, event: str, message: Any = None, taken: Callable[[Any], None] | None = None
@@ -126,6 +132,7 @@ class Client:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[id] = future, taken
         frame = {"event": event, "message": message, "id": id}
+        began = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER):
                 await websocket.send(orjson.dumps(frame).decode())
@@ -138,6 +145,7 @@ class Client:
             raise Lost from exc
         finally:
             self._waiting.pop(id, None)
+            self.record.slowest = max(self.record.slowest, time.monotonic() - began)
 
     async def say(self, room: str, event: str = "say", **more: Any) -> Said:
         """Say one message; what it becomes of it is in the answer's `accepted`."""
@@ -156,6 +164,19 @@ class Client:
         with contextlib.suppress(Lost, Refused):
             await self.request(event, message, accept)
         return said
+
+    async def burst(self, room: str, count: int, size: int) -> None:
+        """Have the app emit so many messages of so many bytes, one after the other."""
+        keys = [Key(self.name, next(self._numbers)) for _ in range(count)]
+        burst = [Said(key, room, time.monotonic()) for key in keys]
+        self.record.said += burst
+
+        def accept(reply: Any) -> None:
+            for said in burst:
+                said.accepted = time.monotonic()
+
+        message = {"room": room, "by": self.name, "n": keys[0].n, "count": count, "size": size}
+        await self.request("burst", message, accept)
 
     async def join(self, room: str) -> None:
         """Join a room and remember to be in it after a reconnect too."""
@@ -179,13 +200,15 @@ class Client:
                 self.record.counts[type(exc).__name__] += 1
             tries = 0 if self.live.is_set() else tries + 1
             await self._lose()
-            backoff = min(MAX_BACKOFF, TICK * 2**tries)
+            # Now at once, now after a while in which something happens.
+            backoff = MAX_BACKOFF if tries else self._random.choice((TICK, MAX_BACKOFF))
             await asyncio.sleep(backoff * self._random.random())
 
     async def _connection(self) -> None:
         protocol = "wsroom.1.resume" if self._resumable else "wsroom.1"
+        self.url = self._random.choice(self.urls)
         async with connect(
-            self._random.choice(self.urls) + self.query,
+            self.url + self.query,
             subprotocols=[Subprotocol(protocol)],
             ping_interval=self._ping,
             ping_timeout=2 * SECOND,
@@ -201,6 +224,7 @@ class Client:
 
     async def _lose(self) -> None:
         self.live.clear()
+        self.greeted.clear()
         self._websocket = None
         for future, _ in self._waiting.values():
             if not future.done():
@@ -272,6 +296,7 @@ class Client:
         for room, offset in message.get("rooms", {"": None}).items():
             if not (resume and self.offsets.get(room)):
                 self._stand(room, offset)
+        self.greeted.set()
         self._setup = asyncio.create_task(self._be_there(resume))
 
     def _resumed(self, reply: Message) -> None:

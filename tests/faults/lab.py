@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.faults.clients import Client, Record
-from tests.faults.traces import MESSAGE, Flaw, Place, Said, check
+from tests.faults.traces import HOLE, MESSAGE, Flaw, Place, Said, check
 from tests.processes import Owned, free_port
 from tests.servers import SECOND, TICK, until
 
@@ -64,8 +64,13 @@ class Report(NamedTuple):
     accepted: int
     delivered: int
     counts: Mapping[str, int]
+    slowest: float
     complaints: list[str]
     """Lines of the workers' logs that begin a traceback."""
+
+    def clean(self) -> bool:
+        """Whether no promise was broken, nothing hung, and nothing failed in the workers."""
+        return not (self.flaws or self.hung or self.complaints)
 
     def kinds(self) -> dict[str, int]:
         return dict(Counter(flaw.kind for flaw in self.flaws))
@@ -75,6 +80,7 @@ class Report(NamedTuple):
             f"{self.said} said, {self.accepted} accepted, {self.delivered} delivered",
             f"flaws: {self.kinds() or 'none'}; hung: {self.hung[:3] or 'none'}; "
             f"complaints: {self.complaints[:3] or 'none'}",
+            f"the slowest answer took {self.slowest:.1f} s",
             ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items())),
         ]
         for flaw in self.flaws[:12]:
@@ -98,9 +104,17 @@ class Lab:
     def urls(self) -> list[str]:
         return [worker.url for worker in self.workers]
 
-    async def member(self, name: str, rooms: Sequence[str] = (), **options: Any) -> Client:
-        """Add a member; return once it is in its rooms."""
-        client = Client(self.record, name, self.urls, rooms, **options)
+    async def member(
+        self,
+        name: str,
+        rooms: Sequence[str] = (),
+        *,
+        among: Sequence[Worker] = (),
+        **options: Any,
+    ) -> Client:
+        """Add a member, of any worker or one `among` some; return once it is in its rooms."""
+        urls = [worker.url for worker in among or self.workers]
+        client = Client(self.record, name, urls, rooms, **options)
         self.members.append(client)
         await client.start()
         return client
@@ -113,7 +127,7 @@ class Lab:
         self._publishing.append(asyncio.create_task(self._publish(client, rooms, event)))
 
     def speak(self, client: Client, rooms: Sequence[str], event: str = "say") -> None:
-        """Let a member publish too."""
+        """Let a member publish too: in these rooms in turn, or to `both`, which is all at once."""
         self._publishing.append(asyncio.create_task(self._publish(client, rooms, event)))
 
     async def _publish(self, client: Client, rooms: Sequence[str], event: str) -> None:
@@ -122,7 +136,10 @@ class Lab:
             await client.live.wait()
             if self._stopped:
                 return
-            await client.say(room, event)
+            if event == "both":
+                await client.say("", event, rooms=rooms)
+            else:
+                await client.say(room, event)
             await asyncio.sleep(max(TICK, due - time.monotonic()))
 
     async def flow(self, messages: int = 160, seconds: float = 20) -> None:
@@ -149,7 +166,7 @@ class Lab:
             await asyncio.wait(self._publishing, timeout=30 * SECOND)
 
     async def _last(self, seconds: float) -> None:
-        """Say one thing in each room and wait until everybody there has it: the checker knows."""
+        """Say one thing in each room and wait until everybody there has it, or was told a hole."""
         last = Client(self.record, "last", self.urls)
         self.publishers.append(last)
         await last.start()
@@ -164,8 +181,11 @@ class Lab:
                         await until(functools.partial(self._has, member, said), seconds)
 
     def _has(self, member: Client, said: Said) -> bool:
-        trace = self.record.trace(member.name, said.room)
-        return said.room not in member.offsets or any(e.key == said.key for e in reversed(trace))
+        trace = self.record.traces.get(Place(member.name, said.room), [])
+        return said.room not in member.offsets or any(
+            entry.key == said.key or (entry.kind == HOLE and entry.time >= said.sent)
+            for entry in reversed(trace)
+        )
 
     def report(self) -> Report:
         record = self.record
@@ -178,8 +198,17 @@ class Lab:
             record.accepted,
             sum(entry.kind == MESSAGE for entry in entries),
             record.counts,
+            record.slowest,
             [line for line in logs.splitlines() if "Traceback" in line],
         )
+
+    def holes(self, since: float = 0) -> dict[Place, int]:
+        """How many holes each member was told of, in each room."""
+        traces = self.record.traces.items()
+        return {
+            place: sum(entry.kind == HOLE and entry.time >= since for entry in trace)
+            for place, trace in traces
+        }
 
     def live_again(self, since: float) -> float:
         """Seconds from `since` until every member got, in every room, a message sent after it."""
@@ -208,11 +237,13 @@ async def lab(
     members: int = 40,
     publishers: int = 8,
     adapter: str = "",
+    names: str = "",
     **options: Any,
 ) -> AsyncIterator[Lab]:
     """Start it all: every member is in one room or in two, and everybody on the path.
 
-    `adapter` names another than the app's own choice; `options` are its adapter's.
+    `adapter` names another than the app's own choice; `options` are its adapter's; `names` is
+    what the clients' names begin with.
     """
     env = {"WSROOM_REDIS_URL": url} if url else {}
     env |= {"FAULTS_ADAPTER": adapter, "FAULTS_OPTIONS": json.dumps(options)}
@@ -222,7 +253,7 @@ async def lab(
             await asyncio.gather(*(worker.start() for worker in running.workers))
             starts = [
                 running.member(
-                    f"m{number}",
+                    f"{names}m{number}",
                     sorted({ROOMS[number % 10], ROOMS[number * 3 % 10]}),
                     patient=number % 4 == 0,
                 )
@@ -230,7 +261,7 @@ async def lab(
             ]
             await asyncio.gather(*starts)
             for number in range(publishers):
-                await running.publisher(f"p{number}", ROOMS[number:] + ROOMS[:number])
+                await running.publisher(f"{names}p{number}", ROOMS[number:] + ROOMS[:number])
             yield running
         finally:
             await running.stop()

@@ -1,0 +1,75 @@
+"""A master that is replaced by Sentinel, or by its cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import pairwise
+
+import pytest
+
+from tests import brokers
+from tests.brokers import DOWN_AFTER, Broker, Cluster
+from tests.faults.lab import ROOMS, lab
+from tests.faults.traces import Place
+from tests.servers import SECOND
+
+BACK = DOWN_AFTER / SECOND + 8
+"""Seconds after which a new master is found and used."""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+async def test_sentinel_replaces_the_master(fault: str) -> None:
+    """Emits and subscribers are back in time, and no hole is kept quiet."""
+    async with brokers.sentinel() as replicated, lab(replicated.url) as run:
+        await run.flow(80)
+        old = await replicated.master()
+        gone = time.monotonic()
+        await (old.kill() if fault == "kill" else asyncio.to_thread(old.freeze))
+        await replicated.failed_over(old)
+        await run.flow(160, BACK)
+        if fault == "freeze":
+            old.thaw()
+            await run.flow(160)
+        report = await run.settle()
+        back = run.live_again(gone)
+    print(f"back after {back:.1f} s", report, sep="\n")
+    assert report.clean() and back < BACK, f"back after {back:.1f} s\n{report}"
+
+
+@pytest.mark.timeout(120)
+async def test_a_cluster_replaces_a_hot_rooms_node() -> None:
+    """The room is back in time; rooms on the other nodes notice nothing of it."""
+    async with brokers.cluster() as cluster, lab(cluster.url, publishers=0) as run:
+        nodes = {room: await node_of(cluster, room) for room in ROOMS}
+        old = nodes[ROOMS[0]]
+        hot = [room for room in ROOMS if nodes[room] is old]
+        others = [room for room in ROOMS if nodes[room] is not old]
+        for number in range(4):
+            await run.publisher(f"hot{number}", hot)
+            await run.publisher(f"other{number}", others)
+        await run.flow(80)
+        gone = time.monotonic()
+        await old.kill()
+        await run.flow(320)
+        await cluster.failed_over(name(ROOMS[0]), old)
+        await run.flow(160, BACK)
+        report = await run.settle()
+        back = run.live_again(gone)
+    print(f"back after {back:.1f} s", report, hot, sep="\n")
+    assert report.clean() and back < BACK, f"back after {back:.1f} s\n{report}"
+    holes = run.holes()
+    assert not any(holes.get(Place(m.name, room)) for m in run.members for room in others)
+    accepted = sorted(s.accepted for s in run.record.said if s.accepted and s.room in others)
+    pauses = [two - one for one, two in pairwise(accepted)]
+    assert max(pauses) < SECOND, f"{max(pauses):.1f} s without a word in the other rooms"
+
+
+def name(room: str) -> str:
+    """What of a room's keys and channels decides about their node."""
+    return f"{{/ws\n{room}}}"
+
+
+async def node_of(cluster: Cluster, room: str) -> Broker:
+    return await cluster.master(name(room))

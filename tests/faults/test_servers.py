@@ -1,0 +1,146 @@
+"""What happens to the Redis server itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from tests import brokers
+from tests.brokers import eventually
+from tests.faults.lab import Lab, Worker, lab
+from tests.faults.traces import Place
+from tests.servers import SECOND
+
+PATIENCE = 5
+"""Seconds that an emit waits for Redis; what takes a second more hangs."""
+
+
+@pytest.mark.parametrize("seconds", [3, 7])
+async def test_a_frozen_server(seconds: int) -> None:
+    """Nothing is doubled, the order is kept, nothing hangs, and no hole is kept quiet."""
+    async with brokers.valkey() as broker, lab(broker.url) as run:
+        await run.flow(80)
+        broker.freeze()
+        await run.pause(seconds)
+        broker.thaw()
+        await run.flow(160)
+        report = await run.settle()
+    assert report.clean() and report.slowest < (PATIENCE + 1) * SECOND, str(report)
+
+
+async def test_a_killed_server_with_its_data_on_disk() -> None:
+    """kill -9, and a start after a second, with AOF and `trust_persistence`: 0/0/0."""
+    async with (
+        brokers.valkey(appendonly="yes") as broker,
+        lab(broker.url, trust_persistence=True) as run,
+    ):
+        await run.flow(80)
+        await broker.kill()
+        await run.pause(1)
+        await broker.start()
+        await run.flow(160)
+        report = await run.settle()
+    assert report.clean() and not any(run.holes().values()), str(report)
+
+
+async def test_a_killed_server_without_its_data() -> None:
+    """A new epoch: everybody is told, and live again within 3 s."""
+    async with brokers.valkey() as broker, lab(broker.url) as run:
+        await run.flow(80)
+        fault = time.monotonic()
+        await broker.kill()
+        await run.pause(1)
+        await broker.start()
+        back = time.monotonic()
+        await cut_all(run)
+        await run.flow(320)
+        report = await run.settle()
+    assert_told(run, fault)
+    assert report.clean() and run.live_again(back) < 3, str(report)
+
+
+async def test_flushall() -> None:
+    """The same, with a server that goes on."""
+    async with brokers.valkey() as broker, lab(broker.url) as run:
+        await run.flow(80)
+        fault = time.monotonic()
+        await broker.cli("FLUSHALL")
+        await cut_all(run)
+        await run.flow(320)
+        report = await run.settle()
+    assert_told(run, fault)
+    assert report.clean() and run.live_again(fault) < 3, str(report)
+
+
+async def cut_all(run: Lab) -> None:
+    """Let half of the members resume: half find out by that, half as they are connected."""
+    for member in run.members[::2]:
+        member.cut()
+
+
+def assert_told(run: Lab, since: float) -> None:
+    holes = run.holes(since)
+    untold = [
+        Place(member.name, room)
+        for member in run.members
+        for room in member.rooms
+        if not holes[Place(member.name, room)]
+    ]
+    assert not untold
+
+
+@pytest.mark.timeout(120)
+async def test_a_server_that_is_away_for_long() -> None:
+    """20 s: emits wait and raise, health says so, the memory is bounded, and it heals by itself."""
+    async with brokers.valkey() as broker, lab(broker.url) as run:
+        await run.flow(80)
+        before = [memory(worker) for worker in run.workers]
+        gone = time.monotonic()
+        await broker.kill()
+
+        async def unhealthy() -> bool:
+            return all([await worker.status("/readyz") == 503 for worker in run.workers])
+
+        await eventually(unhealthy, 6)
+        for worker in run.workers:
+            await assert_refused(worker)
+        assert len([m for m in run.members if m.live.is_set()]) == len(run.members)
+        await run.pause(20 - (time.monotonic() - gone) / SECOND)
+        growth = [memory(w) - b for w, b in zip(run.workers, before, strict=True)]
+        await broker.start()
+        back = time.monotonic()
+        await run.flow(320)
+
+        async def healthy() -> bool:
+            return all([await worker.status("/readyz") == 200 for worker in run.workers])
+
+        await eventually(healthy, 3)
+        report = await run.settle()
+        logs = [worker.log for worker in run.workers]
+    assert report.clean() and run.live_again(back) < 3, str(report)
+    assert report.counts["refused: unavailable"] and report.slowest < (PATIENCE + 1) * SECOND
+    assert max(growth) < 30_000, growth
+    assert [(log.count("is away"), log.count("is back")) for log in logs] == [(1, 1), (1, 1)], logs
+
+
+async def assert_refused(worker: Worker) -> None:
+    """A new socket gets its 503 within 5 s."""
+    with pytest.raises(InvalidStatus, match="503"):
+        async with asyncio.timeout((PATIENCE + 1) * SECOND):
+            async with connect(worker.url, open_timeout=None):
+                pass
+
+
+def memory(worker: Worker) -> int:
+    """What the worker's process takes, in kB."""
+    with contextlib.suppress(OSError):  # where there is no /proc
+        for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1])
+    return 0
