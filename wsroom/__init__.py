@@ -22,6 +22,7 @@ from wsroom.routing import Router as Router
 from wsroom.sockets import Socket as Socket
 
 if TYPE_CHECKING:
+    from wsroom import client as client
     from wsroom.adapters.redis import RedisAdapter as RedisAdapter
     from wsroom.publisher import AsyncPublisher as AsyncPublisher
     from wsroom.publisher import Publisher as Publisher
@@ -63,6 +64,8 @@ _NEED_REDIS = {
 def __getattr__(name: str) -> Any:
     # Importing redis takes as long as all the rest, and most programs that import wsroom, tests
     # among them, do not need it.
+    if name == "client":
+        return importlib.import_module("wsroom.client")
     if name in _NEED_REDIS:
         return getattr(importlib.import_module(_NEED_REDIS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

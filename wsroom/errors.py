@@ -3,6 +3,8 @@
 WSRoomError
 ├── SetupError (also a ValueError)   the app is put together wrongly; raised at once
 ├── AdapterError                     the broker did not do what it was asked
+├── RequestError                     for clients: the server answered with an `error` frame
+├── ConnectionLost                   for clients: there is no connection, or none any more
 └── ProtocolError                    the peer's fault; answered with an `error` frame
 
 Reject and Disconnect stand apart: they are control flow, so `except WSRoomError` never eats them.
@@ -31,6 +33,39 @@ class AdapterError(WSRoomError):
     def __init__(self, message: str, *, maybe_sent: bool = False) -> None:
         super().__init__(message)
         self.maybe_sent = maybe_sent
+
+
+class RequestError(WSRoomError):
+    """The server answered a client with an `error` frame.
+
+    Attributes:
+        code: for programs: one of the protocol's error codes, or a code of the app's own.
+        detail: a sentence for people.
+        event: the event of the client's frame; None where no frame led to this.
+
+    """
+
+    def __init__(self, code: str, detail: str, event: str | None = None) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.event = event
+
+
+class ConnectionLost(WSRoomError):
+    """A client's connection ended, or could not be made.
+
+    Attributes:
+        code: the close code; 1006 where there was none, 4000 + the HTTP status where a handshake
+            was refused with one.
+        reason: what the server said, or what went wrong; a sentence for people.
+
+    """
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(f"{code}: {reason}" if reason else str(code))
+        self.code = code
+        self.reason = reason
 
 
 class ProtocolError(WSRoomError):

@@ -207,13 +207,26 @@ def encode(
     frame = {"event": event, "message": message, "sender": sender, "room": room}
     if id is not None:
         frame["id"] = id
+    nulls = (message is None) + (sender is None) + (room is None)
+    return _dump(frame, nulls)
+
+
+def encode_inbound(event: str, message: Any, id: int | None = None) -> bytes:
+    """Encode a client's frame; raises what `encode` raises."""
+    frame = {"event": event, "message": message}
+    if id is not None:
+        frame["id"] = id
+    return _dump(frame, message is None)
+
+
+def _dump(frame: dict[str, Any], nulls: int) -> bytes:
+    event, message = frame["event"], frame["message"]
     try:
         payload = orjson.dumps(frame)
     except TypeError as exc:
         raise TypeError(f"the message of {event!r} is not JSON: {exc}") from exc.__cause__
     # orjson writes NaN and the infinities as null, so a payload without a null that nobody asked
     # for needs no look at its values.
-    nulls = (message is None) + (sender is None) + (room is None)
     if payload.count(b"null") > nulls and _has_nan(message):
         raise ValueError(f"the message of {event!r} holds NaN or an infinity; JSON has no such")
     if not payload.isascii():

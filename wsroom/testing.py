@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.cookies import SimpleCookie
 from typing import Any, Self
 from urllib.parse import quote, urlencode
@@ -14,6 +14,7 @@ from wsroom.asgi import ASGIApp
 from wsroom.dispatch import HANDLING
 from wsroom.lifespan import forward
 from wsroom.loopback import Frame, Loopback
+from wsroom.recovery import told_offsets
 from wsroom.writers import WRITING
 
 QUIET_PASSES = 20  # of the event loop, without any work: all is settled
@@ -320,24 +321,3 @@ class TestConnection(Loopback):
 
     def _decided(self) -> bool:
         return bool(self.frames) or self._task.done() or self.close_code is not None
-
-
-def told_offsets(frame: Frame, asked: str = "") -> Iterator[tuple[str, str | None]]:
-    """The rooms of which a frame tells where they stand; None where the client is in it no more.
-
-    `asked` is the event of the client's frame that this one answers.
-    """
-    event, message, room = frame["event"], frame["message"], frame["room"] or ""
-    if "offset" in frame:
-        yield room, frame["offset"]
-    elif event == "connected" or (event == "reply" and asked == "resume"):
-        for name, told in message.get("rooms", {}).items():
-            offset = told if event == "connected" else told.get("offset")
-            if offset is not None:
-                yield name, offset
-    elif event == "resync" and message["offset"] is not None:
-        yield room, message["offset"]
-    elif event == "reply" and asked == "joinRoom" and "offset" in message:
-        yield message["room"], message["offset"]
-    elif event == "reply" and asked == "leaveRoom":
-        yield message["room"], None

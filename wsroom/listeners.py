@@ -1,0 +1,99 @@
+"""Who listens to a client's connection, called one after the other and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from wsroom.callbacks import name_of, signature_of, takes
+from wsroom.errors import SetupError
+
+logger = logging.getLogger("wsroom.client")
+
+MOST = 1000
+"""Calls that may wait; with more, nothing is read from the server."""
+
+Key = tuple[str, str]
+"""("event", its name), or ("hook", its name)."""
+
+
+class _Listener(NamedTuple):
+    function: Callable[..., Any]
+    takes: int
+
+
+class Listeners:
+    """Calls functions with what happened, in the order in which it happened, one at a time.
+
+    An `async def` one is awaited before the next is called. One that raises is logged, and the
+    others go on.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: dict[Key, list[_Listener]] = {}
+        self._calls: asyncio.Queue[tuple[Key, tuple[Any, ...]] | None] = asyncio.Queue()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def add(self, key: Key, function: Callable[..., Any], most: int) -> Callable[[], None]:
+        """Add a listener that takes `most` arguments or fewer; return what removes it.
+
+        Raises:
+            SetupError: it takes more.
+
+        """
+        signature = signature_of(function)
+        counts = [count for count in range(most, -1, -1) if takes(signature, count)]
+        if not counts:
+            raise SetupError(
+                f"{name_of(function)}{signature} cannot listen to {key[1]!r}; "
+                f"it is called with {most} arguments at most"
+            )
+        listener = _Listener(function, counts[0])
+        self._listeners.setdefault(key, []).append(listener)
+        return lambda: self._remove(key, lambda other: other is listener)
+
+    def remove(self, key: Key, function: Callable[..., Any] | None) -> None:
+        """Remove a function's listeners of this key, or all of them."""
+        self._remove(key, lambda other: function is None or other.function == function)
+
+    def _remove(self, key: Key, unwanted: Callable[[_Listener], bool]) -> None:
+        rest = [other for other in self._listeners.pop(key, []) if not unwanted(other)]
+        if rest:
+            self._listeners[key] = rest
+
+    def tell(self, key: Key, *arguments: Any) -> None:
+        """Have the listeners called, after those that wait already."""
+        if key in self._listeners:
+            self._calls.put_nowait((key, arguments))
+            if self._calls.qsize() >= MOST:
+                self._room.clear()
+
+    async def room(self) -> None:
+        """Wait until more can be taken."""
+        await self._room.wait()
+
+    def end(self) -> None:
+        """Let `run` return once everything before is told."""
+        self._calls.put_nowait(None)
+
+    async def run(self) -> None:
+        """Call listeners until `end`."""
+        while (call := await self._calls.get()) is not None:
+            if self._calls.qsize() < MOST:
+                self._room.set()
+            key, arguments = call
+            for listener in tuple(self._listeners.get(key, ())):
+                await _call(key, listener, arguments)
+
+
+async def _call(key: Key, listener: _Listener, arguments: tuple[Any, ...]) -> None:
+    try:
+        result = listener.function(*arguments[: listener.takes])
+        if inspect.isawaitable(result):
+            await result
+    except Exception:
+        logger.exception("%s, which listens to %r, failed", name_of(listener.function), key[1])
