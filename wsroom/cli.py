@@ -6,36 +6,182 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from wsroom.errors import WSRoomError
 
+# What a command needs is imported where it runs: `wsroom --help` should not wait for Redis.
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 where it failed, 2 for wrong arguments."""
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    own, flags = given, []
+    if given[:1] == ["doctor"] and "--" in given:
+        # argparse takes the "--" away, but not in the same way in all versions of Python.
+        own, flags = given[: given.index("--")], given[given.index("--") + 1 :]
+    options = _parser().parse_args(own)
+    options.flags = flags
     try:
-        options.run(options)
+        code: int | None = options.run(options)
     except (WSRoomError, ValueError) as exc:
         print(f"wsroom: {exc}", file=sys.stderr)
         return 1
-    return 0
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wsroom", description="Real-time apps with rooms.")
+    parser = argparse.ArgumentParser(
+        prog="wsroom",
+        description="Real-time apps with rooms. Begin with: wsroom new my-chat",
+        epilog="`wsroom COMMAND --help` says more, with examples.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_emit(commands)
+    for add in (_add_new, _add_dev, _add_controller, _add_routes, _add_doctor, _add_emit):
+        add(commands)
     return parser
 
 
+def _add(commands: Any, name: str, help: str, description: str, *examples: str) -> Any:
+    shown = "\n".join(f"  wsroom {example}" for example in examples)
+    return commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=f"examples:\n{shown}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_new(commands: Any) -> None:
+    new = _add(
+        commands,
+        "new",
+        "begin a project: an app, its page, a test",
+        "Write a small chat into a new folder: app.py, page.html, test_app.py, README.md.\n"
+        "It runs as it is, and its test passes.",
+        "new my-chat && cd my-chat && wsroom dev",
+    )
+    new.add_argument("name", metavar="NAME", help="the folder's name; nothing may be there yet")
+    new.set_defaults(run=_new)
+
+
+def _new(options: argparse.Namespace) -> None:
+    from wsroom.scaffold import PROJECT, create_project
+
+    project = create_project(options.name, Path())
+    print(f"wrote {', '.join(str(project / name) for name in PROJECT)}")
+    print(f"now: cd {project} && wsroom dev")
+
+
+def _add_dev(commands: Any) -> None:
+    dev = _add(
+        commands,
+        "dev",
+        "serve an app while you write it",
+        "Serve an app with uvicorn, load it again whenever a file of its folder changes, and\n"
+        "print its URL. The app is the variable `app` of the file, or else the one that a\n"
+        "WSRoom() is assigned to. In production: uvicorn app:app",
+        "dev",
+        "dev chat/app.py --port 9000",
+        "dev --host 0.0.0.0        # for other machines too, such as a phone",
+    )
+    dev.add_argument("file", metavar="FILE", nargs="?", default="app.py", help="default: app.py")
+    dev.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    dev.add_argument("--port", type=_port, default=8000, help="default: 8000; 0 for any free one")
+    dev.set_defaults(run=_dev)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; use 0 to 65535")
+    return int(text)
+
+
+def _dev(options: argparse.Namespace) -> None:
+    from wsroom.dev import serve
+
+    serve(Path(options.file), options.host, options.port)
+
+
+def _add_controller(commands: Any) -> None:
+    controller = _add(
+        commands,
+        "create:controller",
+        "write a class whose methods handle events",
+        "Write a module with a controller: a class whose methods handle the events of a path.\n"
+        "Two lines in the app register it; they are printed, and stand in the file.\n"
+        "A file that exists is never overwritten.",
+        "create:controller ChatRoomController         # chat_room_controller.py",
+        "create:controller chat_room -ws --path /chat",
+    )
+    controller.add_argument("name", metavar="NAME", help="such as ChatRoomController or chat_room")
+    controller.add_argument("--path", default="/ws", help="the path of its events (default: /ws)")
+    controller.add_argument("-ws", action="store_true", help="as Dox has it; it is always one")
+    controller.set_defaults(run=_create_controller)
+
+
+def _create_controller(options: argparse.Namespace) -> None:
+    from wsroom.scaffold import create_controller
+
+    file, controller = create_controller(options.name, options.path, Path())
+    print(f"wrote {file}; register it in your app:", *controller.lines, sep="\n    ")
+
+
+def _add_routes(commands: Any) -> None:
+    routes = _add(
+        commands,
+        "routes",
+        "list what an app answers",
+        "List the paths of an app with their pages, hooks, guards and events, and the functions\n"
+        "behind them. An app that is mounted in a FastAPI or Starlette app is found there.",
+        "routes app:app",
+        "routes shop.realtime:app",
+    )
+    routes.add_argument("app", metavar="MODULE:APP", help="as uvicorn takes it")
+    routes.set_defaults(run=_routes)
+
+
+def _routes(options: argparse.Namespace) -> None:
+    from wsroom.apps import load_parts, rows, table
+
+    print(table([row for part in load_parts(options.app) for row in rows(part)]))
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = _add(
+        commands,
+        "doctor",
+        "look for what would go wrong in production",
+        "Look at an app as uvicorn would serve it: the WebSocket library, Redis and its version,\n"
+        "workers against adapter, and flags of uvicorn that do harm. The flags follow after --;\n"
+        "UVICORN_* variables and WEB_CONCURRENCY count too. A problem makes the exit code 1.",
+        "doctor app:app",
+        "doctor app:app -- --workers 4 --ws wsproto",
+    )
+    doctor.add_argument("app", metavar="MODULE:APP", help="as uvicorn takes it")
+    doctor.usage = "wsroom doctor [-h] MODULE:APP [-- UVICORN-FLAGS ...]"
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from wsroom.doctor import PROBLEM, examine, report
+
+    findings = examine(options.app, options.flags)
+    print(report(findings))
+    return int(any(finding.level == PROBLEM for finding in findings))
+
+
 def _add_emit(commands: Any) -> None:
-    emit = commands.add_parser(
+    emit = _add(
+        commands,
         "emit",
-        help="emit a message to a room, through Redis, from a shell or cron",
-        description="Emit a message to the members of a room, on whatever worker they are. It gets "
-        "its place in the room's order, and in its history, like any other.",
-        epilog='example: wsroom emit chat noti \'{"text": "hi"}\' --redis redis://localhost:6379',
+        "emit a message to a room, through Redis, from a shell or cron",
+        "Emit a message to the members of a room, on whatever worker they are. It gets its place\n"
+        "in the room's order, and in its history, like any other.",
+        'emit chat noti \'{"text": "hi"}\' --redis redis://localhost:6379',
+        "emit '' closing_soon 5    # to everybody on the path",
     )
     emit.add_argument("room", metavar="ROOM", help="a room, or the id of a socket; '' for the path")
     emit.add_argument("event", metavar="EVENT", help="the event's name")
@@ -60,7 +206,7 @@ def _emit(options: argparse.Namespace) -> None:
         raise ValueError(
             f"the message {options.message!r} is no JSON ({exc}); a string is '\"hi\"'"
         ) from None
-    from wsroom.publisher import Publisher  # takes long to import
+    from wsroom.publisher import Publisher
 
     with Publisher(options.redis, prefix=options.prefix) as publisher:
         rooms = (options.room,) if options.room else ()

@@ -38,7 +38,7 @@ def connect(
     *,
     params: Params | None = None,
     headers: Mapping[str, str] | None = None,
-    buffer: int = 1000,
+    buffer: int = 100,
     max_retries: int | None = None,
     retry_after: float = 0.5,
     connect_timeout: float = 10.0,

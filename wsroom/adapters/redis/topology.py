@@ -47,6 +47,8 @@ class Server:
         self.connection = connection
         self.run_id = info["run_id"]
         """Names the process: another one, or the same started again, has another."""
+        valkey = info.get("valkey_version")
+        self.version = f"Valkey {valkey}" if valkey else f"Redis {info['redis_version']}"
 
     async def close(self) -> None:
         """Close the connection; never fails."""

@@ -1,0 +1,170 @@
+"""The user's app, as the command line sees it: importing it, listing what it answers."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wsroom.app import WSRoom
+from wsroom.callbacks import name_of
+from wsroom.errors import SetupError
+
+
+class Part(NamedTuple):
+    """A WSRoom, and the path that it is mounted under."""
+
+    mount: str
+    app: WSRoom
+
+
+class Row(NamedTuple):
+    """One thing that an app answers."""
+
+    path: str
+    kind: str
+    name: str
+    function: str
+    where: str
+
+
+def load(target: str) -> Any:
+    """Import "module:attribute", from the current folder too.
+
+    Raises:
+        SetupError: there is no such thing, or importing it failed; in one sentence.
+
+    """
+    module_name, _, attribute = target.partition(":")
+    if not module_name or not attribute:
+        raise SetupError(f"{target!r} names no app; use module:name, like app:app")
+    if module_name.endswith(".py"):
+        raise SetupError(f"{target!r} names a file; use {module_name[:-3]}:{attribute}")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        value: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as exc:
+        if exc.name != module_name.partition(".")[0]:
+            raise SetupError(f"{module_name} cannot be imported: {exc}{_line_of(exc)}") from exc
+        raise SetupError(
+            f"there is no module {module_name!r} in {Path.cwd()}; go to the app's folder first"
+        ) from None
+    except Exception as exc:
+        said = f"{type(exc).__name__}: {exc}"
+        raise SetupError(f"{module_name} cannot be imported: {said}{_line_of(exc)}") from exc
+    for name in attribute.split("."):
+        if not hasattr(value, name):
+            raise SetupError(f"{module_name} has no {attribute!r}; is the app called otherwise?")
+        value = getattr(value, name)
+    return value
+
+
+def _line_of(exc: Exception) -> str:
+    if isinstance(exc, SyntaxError):
+        return ""  # its text says where
+    frames = traceback.extract_tb(exc.__traceback__)
+    ours = [frame for frame in frames if "importlib" not in frame.filename][1:]
+    return f" ({ours[-1].filename}, line {ours[-1].lineno})" if ours else ""
+
+
+def find(app: Any, mount: str = "") -> Iterator[Part]:
+    """Find the WSRooms in an ASGI app: itself, what it has mounted, what is behind it."""
+    if isinstance(app, WSRoom):
+        yield Part(mount, app)
+        return
+    routes = getattr(app, "routes", None)  # Starlette's and FastAPI's
+    for route in routes if isinstance(routes, list) else ():
+        if hasattr(route, "app") and hasattr(route, "path"):
+            yield from find(route.app, mount + route.path)
+
+
+def load_parts(target: str) -> list[Part]:
+    """Load an app and find its WSRooms; raises SetupError where there are none."""
+    value = load(target)
+    parts = list(find(value))
+    if not parts:
+        kind = type(value).__name__
+        raise SetupError(f"{target!r} is a {kind}, in which no WSRoom is; name the WSRoom itself")
+    return parts
+
+
+def rows(part: Part) -> Iterator[Row]:
+    """What a WSRoom answers: pages, and for each path its hooks, guards and events."""
+    router = part.app.router()
+    for path, page in router._pages.items():
+        yield _row(part.mount + path, "page", "", page.function)
+    for route in router._routes.values():
+        path = part.mount + route.pattern.text
+        for hook, callback in route.hooks.items():
+            yield _row(path, "hook", hook, callback.function)
+        for guard in route.guards.values():
+            yield _row(path, "guard", guard.pattern.text, guard.callback.function)
+        if not route.guards:
+            yield Row(path, "guard", "-", "any client may join any room", "")
+        for event, handler in route.handlers.items():
+            kind = "event, concurrent" if handler.concurrent else "event"
+            yield _row(path, kind, event, handler.callback.function)
+
+
+def _row(path: str, kind: str, name: str, function: Callable[..., Any]) -> Row:
+    code = inspect.unwrap(function)
+    try:
+        file = Path(inspect.getsourcefile(code) or "")
+        where = f"{file.name}:{inspect.getsourcelines(code)[1]}"
+    except (OSError, TypeError):
+        where = ""
+    return Row(path, kind, name, name_of(function), where)
+
+
+def table(lines: list[Row]) -> str:
+    """Rows in columns, under their names."""
+    head = Row("PATH", "WHAT", "NAME", "FUNCTION", "WHERE")
+    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *lines]
+    )
+
+
+def name_of_app(file: Path) -> str:
+    """The name of the app in a file, without running it: `app`, or what a WSRoom is assigned to.
+
+    Raises:
+        SetupError: the file cannot be read, or holds no app.
+
+    """
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    except OSError as exc:
+        raise SetupError(f"{file} cannot be read ({exc.strerror}); name the app's file") from None
+    except (SyntaxError, ValueError) as exc:
+        raise SetupError(f"{file} is no Python: {exc}") from None
+    names = dict(_assigned(tree))
+    rooms = [name for name, maker in names.items() if maker == "WSRoom"]
+    if "app" in names:
+        return "app"
+    if not rooms:
+        raise SetupError(f"{file} has no app; write: app = WSRoom()")
+    return rooms[0]
+
+
+def _assigned(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            for alias in node.names:
+                yield alias.asname or alias.name, ""
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in targets:
+            if isinstance(target, ast.Name):
+                yield target.id, _maker(getattr(node, "value", None))
+
+
+def _maker(value: ast.AST | None) -> str:
+    if not isinstance(value, ast.Call):
+        return ""
+    return getattr(value.func, "attr", getattr(value.func, "id", ""))

@@ -1,0 +1,37 @@
+"""Serving an app while it is written: `wsroom dev`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from wsroom.apps import name_of_app
+from wsroom.errors import SetupError
+
+
+def serve(file: Path, host: str, port: int) -> None:
+    """Serve the app in `file`, again after each change, until Ctrl+C; print its URL.
+
+    Raises:
+        SetupError: there is no app in the file.
+
+    """
+    file = file.resolve()
+    app = name_of_app(file)
+    if not file.stem.isidentifier():
+        raise SetupError(f"{file.name} cannot be imported; give it a name like app.py")
+    # uvicorn's own command does the same; taken apart, so that the URL is known with --port 0 too.
+    import uvicorn
+    from uvicorn.supervisors import ChangeReload
+
+    sys.path.insert(0, str(file.parent))
+    config = uvicorn.Config(
+        f"{file.stem}:{app}", host=host, port=port, reload=True, reload_dirs=[str(file.parent)]
+    )
+    sock = config.bind_socket()
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    shown = f"[{shown}]" if ":" in shown else shown
+    url = f"http://{shown}:{sock.getsockname()[1]}"
+    print(f"wsroom: {file.name} is at {url}, and loaded again when it changes; Ctrl+C ends it")
+    sys.stdout.flush()
+    ChangeReload(config, target=uvicorn.Server(config).run, sockets=[sock]).run()

@@ -1,0 +1,222 @@
+"""What would go wrong in production: `wsroom doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wsroom.apps import Part, load_parts
+from wsroom.errors import SetupError
+from wsroom.worker import GRACE
+
+if TYPE_CHECKING:
+    from wsroom.adapters.redis.topology import Topology
+
+OK = "ok"
+WARNING = "warning"
+PROBLEM = "problem"
+
+PATIENCE = 10.0
+"""Seconds for all servers of one Redis."""
+UVICORN = (0, 52, 1)
+"""The first whose keepalive and close behave as docs/design.md describes."""
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    level: str
+    subject: str
+    text: str
+
+
+def examine(target: str, flags: Sequence[str]) -> list[Finding]:
+    """Look at an app as `uvicorn TARGET FLAGS` would serve it.
+
+    Raises:
+        SetupError: there is no such app, or uvicorn has no such flags.
+
+    """
+    params = read_flags(target, flags)
+    parts = load_parts(target)
+    findings = [*_app(target, parts), *_libraries(params), *_workers(parts, params)]
+    findings += asyncio.run(_brokers(parts))
+    return [*findings, *_flags(parts, params)]
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """The findings as text."""
+    widths = [max(len(finding[column]) for finding in findings) for column in range(2)]
+    return "\n".join(
+        f"{level.ljust(widths[0])}  {subject.ljust(widths[1])}  {text}"
+        for level, subject, text in findings
+    )
+
+
+def read_flags(target: str, flags: Sequence[str]) -> Mapping[str, Any]:
+    """What uvicorn makes of its flags, its UVICORN_* variables and WEB_CONCURRENCY.
+
+    Raises:
+        SetupError: uvicorn has no such flags.
+
+    """
+    import click  # uvicorn's own
+    from uvicorn.main import main as uvicorn
+
+    try:
+        params = dict(uvicorn.make_context("uvicorn", [target, *flags]).params)
+    except click.exceptions.Exit:
+        raise SetupError(f"{' '.join(flags)}: give only flags with which it serves") from None
+    except click.ClickException as exc:
+        raise SetupError(f"uvicorn: {exc.format_message()}") from None
+    counted = os.environ.get("WEB_CONCURRENCY", "")
+    if params["workers"] is None and counted.isdigit():
+        params["workers"] = int(counted)
+    params["forwarded_allow_ips"] = params["forwarded_allow_ips"] or os.environ.get(
+        "FORWARDED_ALLOW_IPS"
+    )
+    return params
+
+
+def _app(target: str, parts: Sequence[Part]) -> Iterator[Finding]:
+    paths = [
+        part.mount + route.pattern.text
+        for part in parts
+        for route in part.app.router()._routes.values()
+    ]
+    if paths:
+        yield Finding(OK, "app", f"{target} serves WebSockets on {', '.join(paths)}")
+    else:
+        yield Finding(PROBLEM, "app", f'{target} has no event; write one: @app.on("say")')
+
+
+def _libraries(params: Mapping[str, Any]) -> Iterator[Finding]:
+    uvicorn = version("uvicorn")
+    if _numbers(uvicorn) < UVICORN:
+        least = ".".join(map(str, UVICORN))
+        yield Finding(PROBLEM, "uvicorn", f"{uvicorn} is too old: pip install 'uvicorn>={least}'")
+    else:
+        yield Finding(OK, "uvicorn", uvicorn)
+    ws = params["ws"]
+    if ws == "none":
+        yield Finding(PROBLEM, "--ws none", "no WebSocket is served; leave it out")
+        return
+    name = "wsproto" if ws == "wsproto" else "websockets"
+    try:
+        yield Finding(OK, "WebSocket library", f"{name} {version(name)}")
+    except PackageNotFoundError:
+        advice = "wsproto" if ws == "wsproto" else "'uvicorn[standard]'"
+        yield Finding(PROBLEM, "WebSocket library", f"{name} is missing: pip install {advice}")
+    if ws == "websockets":
+        text = "deprecated in uvicorn, and slower here; use --ws auto"
+        yield Finding(WARNING, "--ws websockets", text)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:3] if part.isdigit())
+
+
+def _workers(parts: Sequence[Part], params: Mapping[str, Any]) -> Iterator[Finding]:
+    count = 1 if params["reload"] else params["workers"] or 1
+    for part in parts:
+        name = type(part.app._adapter).__name__
+        if part.app._adapter.shared:
+            yield Finding(OK, "workers", f"{count}, and {name} connects any number")
+        elif count == 1:
+            yield Finding(OK, "workers", f"1, which is all that {name} serves")
+        else:
+            text = (
+                f"{count}, but the rooms of {name} are in the memory of each: the start is "
+                "refused. Set WSROOM_REDIS_URL=redis://host:6379, or run one worker"
+            )
+            yield Finding(PROBLEM, "workers", text)
+
+
+async def _brokers(parts: Sequence[Part]) -> list[Finding]:
+    # An app without Redis need not import it: only its adapter has a topology.
+    topologies = {id(part.app._adapter): part.app._adapter for part in parts}.values()
+    return [await _redis(found) for a in topologies if (found := getattr(a, "_topology", None))]
+
+
+async def _redis(topology: Topology) -> Finding:
+    from redis.exceptions import RedisError
+
+    versions = set()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await topology.refresh()
+            for place in topology.places():
+                server = await topology.connect(place)
+                versions.add(server.version)
+                await server.close()
+    except (RedisError, OSError) as exc:
+        why = str(exc) or "no answer"
+        return Finding(PROBLEM, "redis", f"{topology.url} cannot be used: {why}")
+    finally:
+        await topology.close()
+    return Finding(OK, "redis", f"{topology.url} is {', '.join(sorted(versions))}")
+
+
+def _flags(parts: Sequence[Part], params: Mapping[str, Any]) -> Iterator[Finding]:
+    frame_size = max(part.app._limits.frame_size for part in parts)
+    for name, risky, text in (
+        (
+            "ws_max_size",
+            lambda value: value < frame_size,
+            f"larger frames close the connection with 1009, before Limits.frame_size={frame_size} "
+            "can answer them with `too_large`",
+        ),
+        (
+            "ws_ping_interval",
+            lambda value: value <= 0,
+            "nobody notices clients that vanished; they stay in their rooms",
+        ),
+        (
+            "ws_ping_timeout",
+            lambda value: value <= 0 < params["ws_ping_interval"],
+            "every client is closed at its first ping",
+        ),
+        (
+            "interface",
+            lambda value: value in ("wsgi", "asgi2"),
+            "wsroom is ASGI 3; leave it out",
+        ),
+        (
+            "lifespan",
+            lambda value: value == "off",
+            "the app starts with its first connection only, and its own lifespan= is not run",
+        ),
+        (
+            "timeout_graceful_shutdown",
+            lambda value: value is not None and value < GRACE,
+            f"handlers at work when the server stops have {GRACE:g} s; this cuts them off earlier",
+        ),
+        (
+            "limit_max_requests",
+            lambda value: value is not None,
+            "after so many HTTP requests, health checks too, all sockets of the worker are closed",
+        ),
+        (
+            "limit_concurrency",
+            lambda value: value is not None,
+            "each open socket counts: with so many, HTTP requests, health checks too, get 503",
+        ),
+        (
+            "forwarded_allow_ips",
+            lambda value: value == "*" and params["proxy_headers"],
+            "whoever reaches the server chooses its socket.client; name the proxy's address",
+        ),
+        (
+            "reload",
+            lambda value: value,
+            "for development: each changed file closes all sockets",
+        ),
+    ):
+        value = params[name]
+        if risky(value):
+            level = PROBLEM if name in ("interface", "ws_ping_timeout") else WARNING
+            shown = "" if value is True else f" {value:g}" if type(value) is float else f" {value}"
+            yield Finding(level, f"--{name.replace('_', '-')}{shown}", text)
