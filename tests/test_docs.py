@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from playwright.async_api import Dialog, expect
 
 import wsroom
+import wsroom.client
 import wsroom.testing
 from tests.browsers import chromium
 from tests.peers import WAIT
@@ -65,7 +68,16 @@ def load_app(folder: Path) -> WSRoom:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        importlib.invalidate_caches()
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(folder)):
+                del sys.modules[name]  # the next folder may have one of this name
     assert isinstance(module.app, WSRoom)
     return module.app
 
@@ -193,12 +205,14 @@ def signature(function: Any, *, skip: int = 0) -> str:
 INNER = {("Router", "find"), ("Router", "limits"), ("Router", "router"), ("Controller", "router")}
 """What a router and the app ask of each other."""
 GIVEN = {"Target", "Emitter", "Socket", "BlockingEmitter", "BlockingSocket", "TestConnection"}
+GIVEN |= {"ClientSocket"}
 """Classes that wsroom alone makes instances of."""
 
 
 def described() -> list[Any]:
-    testing = wsroom.testing
+    testing, client = wsroom.testing, wsroom.client
     names: list[Any] = [getattr(wsroom, name) for name in wsroom.__all__ if name[0] != "_"]
+    names += [getattr(client, name) for name in client.__all__]
     return [*names, testing.TestClient, testing.TestConnection, testing.Refused]
 
 
