@@ -179,8 +179,11 @@ class Parity(RuleBasedStateMachine):
     @rule(index=indexes, worker=workers)
     def come_back(self, index: int, worker: int) -> None:
         if (at := self.pick(index, here=False)) is not None:
-            self.members[at].here = True
-            self.each(lambda system: system.come_back(at, worker))
+            self.bring_back(at, worker)
+
+    def bring_back(self, at: int, worker: int) -> None:
+        self.members[at].here = True
+        self.each(lambda system: system.come_back(at, worker))
 
     @invariant()
     def nobody_is_left(self) -> None:
@@ -200,7 +203,7 @@ class Parity(RuleBasedStateMachine):
     def compare(self) -> None:
         for at, member in enumerate(self.members):
             if not member.here:
-                self.come_back(at, at % len(WORKERS))
+                self.bring_back(at, at % len(WORKERS))
         if not self.members:
             return
         self.each(lambda system: system.sockets[0].join(*ROOMS))
@@ -222,7 +225,7 @@ def test_memory_redis_and_a_model_see_the_same(valkey: Broker, prefix: str) -> N
         run_state_machine_as_test(
             Parity,
             settings=settings(
-                max_examples=25,
+                max_examples=50,
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
