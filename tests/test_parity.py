@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -228,6 +228,7 @@ def test_memory_redis_and_a_model_see_the_same(valkey: Broker, prefix: str) -> N
                 max_examples=50,
                 stateful_step_count=40,
                 deadline=None,
+                phases=[Phase.generate],  # making a failure smaller would take minutes
                 suppress_health_check=list(HealthCheck),
             ),
         )
