@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -96,13 +96,44 @@ def said(socket: TestConnection) -> list[tuple[str, Any]]:
     return [(f["room"] or PATH, f["message"]) for f in socket.frames if f["event"] == "said"]
 
 
+class Said(NamedTuple):
+    """A message in the model."""
+
+    text: int
+    to: tuple[str, ...]
+    but: tuple[str, ...]
+    hushed: Member | None
+    """Its sender, where it is not for that one."""
+
+
 class Member:
     """A socket in the model."""
 
-    def __init__(self) -> None:
-        self.rooms: set[str] = {PATH}
+    def __init__(self, log: dict[str, list[Said]]) -> None:
+        self.log = log
+        self.at = {PATH: len(log[PATH])}
+        """The rooms it is in, and up to where it knows what happened there."""
         self.here = True
         self.seen: dict[str, list[Any]] = {}
+
+    def join(self, room: str) -> None:
+        self.at[room] = len(self.log[room])
+
+    def hear(self, room: str, said: Said) -> bool:
+        """Whether it is for this one; who is in a room is decided when it is delivered."""
+        to = said.to if room == PATH else (room,)
+        heard = not to or not self.at.keys().isdisjoint(to)
+        heard = heard and self.at.keys().isdisjoint(said.but) and said.hushed is not self
+        if heard:
+            self.seen.setdefault(room, []).append(said.text)
+        return heard
+
+    def come_back(self) -> None:
+        self.here = True
+        for room, since in self.at.items():
+            for said in self.log[room][since:]:
+                self.hear(room, said)
+            self.at[room] = len(self.log[room])
 
 
 class Parity(RuleBasedStateMachine):
@@ -119,6 +150,7 @@ class Parity(RuleBasedStateMachine):
         shared: list[Adapter] = [RedisAdapter(self.url, prefix=prefix) for _ in WORKERS]
         self.systems = [System([memory for _ in WORKERS]), System(shared)]
         self.members: list[Member] = []
+        self.log: dict[str, list[Said]] = {room: [] for room in (PATH, *ROOMS)}
         self.count = 0
         self.each(lambda system: system.start())
 
@@ -135,19 +167,19 @@ class Parity(RuleBasedStateMachine):
     @precondition(lambda self: len(self.members) < 6)
     @rule(worker=workers)
     def connect(self, worker: int) -> None:
-        self.members.append(Member())
+        self.members.append(Member(self.log))
         self.each(lambda system: system.connect(worker))
 
     @rule(index=indexes, room=st.sampled_from(ROOMS))
     def join(self, index: int, room: str) -> None:
         if (at := self.pick(index)) is not None:
-            self.members[at].rooms.add(room)
+            self.members[at].join(room)
             self.each(lambda system: system.sockets[at].join(room))
 
     @rule(index=indexes, room=st.sampled_from(ROOMS))
     def leave(self, index: int, room: str) -> None:
         if (at := self.pick(index)) is not None:
-            self.members[at].rooms.discard(room)
+            self.members[at].at.pop(room, None)
             self.each(lambda system: system.sockets[at].leave(room))
 
     @rule(index=indexes, to=some_rooms, but=some_rooms, hushed=st.booleans())
@@ -160,15 +192,14 @@ class Parity(RuleBasedStateMachine):
         message = [self.count, to, but, hushed]
         self.each(lambda system: system.sockets[at].request("say", message))
         room = to[0] if len(to) == 1 else PATH
-        chosen = []
+        self.log[room].append(Said(self.count, to, but, self.members[at] if hushed else None))
+        heard = []
         for index, member in enumerate(self.members):
-            is_chosen = member.rooms & set(to or (PATH,)) and not member.rooms & set(but)
-            if is_chosen and not (hushed and index == at):
-                member.seen.setdefault(room, []).append(self.count)
-                chosen.append(index)
+            if member.here and room in member.at and member.hear(room, self.log[room][-1]):
+                member.at[room] = len(self.log[room])
+                heard.append(index)
         # Who is in a room is decided at delivery, so nobody comes or goes before that.
-        here = [index for index in chosen if self.members[index].here]
-        self.each(lambda system: system.until_all_saw(here, (room, self.count)))
+        self.each(lambda system: system.until_all_saw(heard, (room, self.count)))
 
     @rule(index=indexes)
     def cut(self, index: int) -> None:
@@ -182,7 +213,7 @@ class Parity(RuleBasedStateMachine):
             self.bring_back(at, worker)
 
     def bring_back(self, at: int, worker: int) -> None:
-        self.members[at].here = True
+        self.members[at].come_back()
         self.each(lambda system: system.come_back(at, worker))
 
     @invariant()
@@ -190,7 +221,7 @@ class Parity(RuleBasedStateMachine):
         """A room is known to a worker only while it has a member there."""
         for system in getattr(self, "systems", ()):
             rooms = [len(client.app._worker.hub.rooms) for client in system.clients]
-            assert sum(rooms) <= sum(len(one.rooms) for one in self.members if one.here)
+            assert sum(rooms) <= sum(len(one.at) for one in self.members if one.here)
 
     def teardown(self) -> None:
         if not hasattr(self, "systems"):
@@ -207,7 +238,8 @@ class Parity(RuleBasedStateMachine):
         if not self.members:
             return
         self.each(lambda system: system.sockets[0].join(*ROOMS))
-        self.members[0].rooms |= set(ROOMS)
+        for room in ROOMS:
+            self.members[0].join(room)
         for room in (PATH, *ROOMS):
             self.say(0, (room,) if room else (), (), False)
         for index, member in enumerate(self.members):
@@ -225,7 +257,7 @@ def test_memory_redis_and_a_model_see_the_same(valkey: Broker, prefix: str) -> N
         run_state_machine_as_test(
             Parity,
             settings=settings(
-                max_examples=50,
+                max_examples=100,
                 stateful_step_count=40,
                 deadline=None,
                 phases=[Phase.generate],  # making a failure smaller would take minutes
