@@ -11,8 +11,8 @@ import wsroom
 
 PACKAGE = Path(wsroom.__file__).parent
 PURE = (
-    "asgi callbacks controllers errors frames handshake limits patterns protocol rooms routing "
-    "servers"
+    "asgi callbacks controllers errors frames handshake history limits patterns protocol rooms "
+    "routing servers"
 ).split()
 """Modules of values and decisions."""
 IMPURE = {"asyncio", "redis", "uvicorn", "socket", "threading", "concurrent"}

@@ -21,6 +21,9 @@ ROOM_BYTES = 1024 * 1024
 ENTRY_BYTES = 400
 """What an entry takes in memory beside its payload and its names."""
 
+NAME_BYTES = 200
+"""What a room's name in it takes at the most: such names are 128 bytes long."""
+
 IDLE_LOGS = 100_000
 """Logs that are kept of rooms to which nobody is subscribed."""
 
@@ -54,7 +57,7 @@ class Log:
         """Names this very sequence: another log of the same room has another one."""
         self.seq = 0
         """The position of the last emission."""
-        self.entries: deque[Emission] | None = None  # an empty one takes 700 bytes
+        self.entries: deque[tuple[Emission, int]] | None = None  # an empty one takes 700 bytes
         self.size = 0
         """Bytes of the entries."""
         self.last = 0.0
@@ -81,7 +84,7 @@ class Log:
             complete=True,
             emissions=tuple(
                 (emission, make_offset(self.epoch, seq))
-                for seq, emission in enumerate(found, known[1] + 1)
+                for seq, (emission, _) in enumerate(found, known[1] + 1)
             ),
         )
 
@@ -162,17 +165,16 @@ class History:
         """
         if now >= self._due:
             self._expire(now)
-        room = emission.room
-        log = self._logs.get(room)
+        log = self._logs.get(emission.room)
         if log is None:
             return None
-        log.seq += 1
+        log.seq = seq = log.seq + 1
         if not log.subscribed:
             log.used = now
-            self._idle.move_to_end(room)
+            self._idle.move_to_end(log.room)
         if self._history:
             self._keep(log, emission, now)
-        return f"{log.epoch}:{log.seq}"  # make_offset, without the call
+        return f"{log.epoch}:{seq}"  # make_offset, without the call
 
     def read(self, room: Room, since: str, now: float) -> Past:
         """Tell what happened in the room since the offset."""
@@ -185,22 +187,31 @@ class History:
         entries = log.entries
         if entries is None:
             entries = log.entries = deque()
-        entries.append(emission)
-        size = _size(emission)
-        log.size += size
-        self.size += size
+        _, payload, rooms, _, _, except_rooms, _, _ = emission
+        size = len(payload) + ENTRY_BYTES
+        if rooms or except_rooms:
+            size += NAME_BYTES * (len(rooms) + len(except_rooms))
+        entries.append((emission, size))
         log.last = now
         if self._newest is not log:
             self._newest = self._filled[log.room] = log
             self._filled.move_to_end(log.room)
-        while len(entries) > self._history or log.size > ROOM_BYTES:
+        if len(entries) > self._history:
+            size -= entries.popleft()[1]
+        if size:
+            log.size += size
+            self.size += size
+            self._bound(log)
+
+    def _bound(self, log: Log) -> None:
+        while log.size > ROOM_BYTES:
             self._pop(log)
         while self.size > self._max_bytes:
-            self._pop(next(iter(self._filled.values())))
+            self._pop(self._first(self._filled))
 
     def _pop(self, log: Log) -> None:
         assert log.entries
-        size = _size(log.entries.popleft())
+        _, size = log.entries.popleft()
         log.size -= size
         self.size -= size
         if not log.entries:
@@ -235,11 +246,3 @@ class History:
     @staticmethod
     def _first(logs: OrderedDict[Room, Log]) -> Log:
         return next(iter(logs.values()))
-
-
-def _size(emission: Emission) -> int:
-    size = len(emission.payload) + ENTRY_BYTES
-    if emission.rooms or emission.except_rooms:
-        names = (*emission.rooms, *emission.except_rooms)
-        size += sum(map(len, names)) + 8 * len(names)
-    return size

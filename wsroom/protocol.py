@@ -266,4 +266,4 @@ def presentable(text: str) -> str:
 
 def with_offset(payload: bytes, offset: str) -> bytes:
     """Add the `offset` that the adapter's history gave to a room's frame, without parsing it."""
-    return b'%b,"offset":"%b"}' % (payload[:-1], offset.encode())
+    return payload[:-1] + f',"offset":"{offset}"}}'.encode()

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.cookies import SimpleCookie
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
-from wsroom.asgi import ASGIApp, Message
+from wsroom.asgi import ASGIApp
 from wsroom.dispatch import HANDLING
-from wsroom.inbox import WAITING
 from wsroom.lifespan import forward
+from wsroom.loopback import Frame, Loopback
 from wsroom.writers import WRITING
-
-Frame = dict[str, Any]
 
 QUIET_PASSES = 20  # of the event loop, without any work: all is settled
 
@@ -144,33 +142,25 @@ class TestClient:
         return [*(connection for connection in self.connections if not connection._idle), *tasks]
 
 
-class TestConnection:
+class TestConnection(Loopback):
     """One client's connection."""
 
     __test__ = False
 
     def __init__(self, client: TestClient, scope: dict[str, Any]) -> None:
+        super().__init__(client.app, scope)
         self.id = ""
         """The socket's id, from `connected`."""
         self.session = ""
-        """The session's secret, from `connected`."""
+        """The session's secret, from `connected`, or from the connection that it resumed."""
         self.frames: list[Frame] = []
         """Every frame that has arrived so far, `connected` first."""
-        self.subprotocol: str | None = None
-        """The subprotocol that the app chose."""
-        self.close_code: int | None = None
-        """The code with which the app closed the connection; None while it is open."""
-        self.close_reason = ""
+        self.offsets: dict[str, str] = {}
+        """Where each room stands for this client, from all that has arrived; "" is the path."""
         self._client = client
-        self._scope = scope
         self._unread: list[Frame] = []
-        self._news = asyncio.Event()
-        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
-        self._status: int | None = None
-        self._body = b""
         self._ids = itertools.count(1)
-        self._task: asyncio.Task[None] | None = None
-        self._waiting: asyncio.Task[Any] | None = None
+        self._asked: dict[str | int, str] = {}
 
     def __repr__(self) -> str:
         return f"<TestConnection {self.id or 'not open'} on {self._scope['path']}>"
@@ -182,6 +172,7 @@ class TestConnection:
         frame = {"event": event, "message": message}
         if id is not None:
             frame["id"] = id
+            self._asked[id] = event
         await self.send_text(json.dumps(frame))
 
     async def request(
@@ -211,6 +202,21 @@ class TestConnection:
         for room in rooms:
             await self.request("leaveRoom", room, timeout=timeout)
 
+    async def resume(
+        self, earlier: TestConnection, *, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Get what was missed since an earlier connection, and go on with its session and rooms.
+
+        Returns:
+            for each of its rooms `{"recovered": ..., "offset": ...}` or `{"error": ...}`.
+
+        """
+        message = {"session": earlier.session, "rooms": earlier.offsets}
+        answer = await self.request("resume", message, timeout=timeout)
+        self.session = earlier.session
+        rooms: dict[str, Any] = answer["rooms"]
+        return rooms
+
     async def send_text(self, text: str) -> None:
         """Send a text frame as it stands, well formed or not."""
         self._inbox.put_nowait({"type": "websocket.receive", "text": text})
@@ -223,7 +229,6 @@ class TestConnection:
 
     async def close(self, code: int = 1000, *, timeout: float | None = None) -> None:
         """Close from this side and wait until the app is done with the connection."""
-        assert self._task is not None
         if not self._task.done():
             self._inbox.put_nowait({"type": "websocket.disconnect", "code": code})
             limit = self._client.timeout if timeout is None else timeout
@@ -233,9 +238,8 @@ class TestConnection:
         self._task.result()
 
     async def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=self._client.timeout)
+        self._task.cancel()
+        await asyncio.wait([self._task], timeout=self._client.timeout)
 
     # -- what a client hears ---------------------------------------------------------------
 
@@ -292,13 +296,18 @@ class TestConnection:
                 arrived += f", then a close with {self.close_code}"
             raise TimeoutError(f"no {name} within {limit:g} s; arrived: {arrived}") from None
 
-    # -- the server's side of ASGI ---------------------------------------------------------
+    def _take(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self._unread.append(frame)
+        asked = self._asked.pop(frame.get("id", ""), "")
+        for room, offset in told_offsets(frame, asked):
+            if offset is None:
+                self.offsets.pop(room, None)
+            else:
+                self.offsets[room] = offset
 
     async def _open(self, timeout: float | None) -> None:
-        self._inbox.put_nowait({"type": "websocket.connect"})
-        run = self._client.app(self._scope, self._receive, self._send)
-        self._task = asyncio.ensure_future(run)
-        self._task.add_done_callback(lambda task: self._news.set())
+        self._begin()
         await self._wait(self._decided, "answer to the handshake", timeout)
         if self._status is not None:
             raise Refused(self._body.decode(), status=self._status)
@@ -310,41 +319,25 @@ class TestConnection:
         self.id, self.session = connected["id"], connected["session"]
 
     def _decided(self) -> bool:
-        assert self._task is not None
         return bool(self.frames) or self._task.done() or self.close_code is not None
 
-    @property
-    def _idle(self) -> bool:
-        if self._task is None or self._task.done():
-            return True
-        # Whoever waits for a frame does so for the app's own task, not beside its handler.
-        waiting = self._waiting
-        waits = waiting is not None and (waiting is self._task or waiting.get_name() == WAITING)
-        return waits and self._inbox.empty()
 
-    async def _receive(self) -> Message:
-        self._waiting = asyncio.current_task()
-        try:
-            return await self._inbox.get()
-        finally:
-            self._waiting = None
+def told_offsets(frame: Frame, asked: str = "") -> Iterator[tuple[str, str | None]]:
+    """The rooms of which a frame tells where they stand; None where the client is in it no more.
 
-    async def _send(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "websocket.accept":
-            self.subprotocol = message.get("subprotocol")
-        elif kind == "websocket.send":
-            frame = json.loads(message["text"])
-            self.frames.append(frame)
-            self._unread.append(frame)
-        elif kind == "websocket.close":
-            self.close_code = message.get("code", 1000)
-            self.close_reason = message.get("reason") or ""
-            self._inbox.put_nowait({"type": "websocket.disconnect", "code": self.close_code})
-        elif kind == "websocket.http.response.start":
-            self._status = message["status"]
-        elif kind == "websocket.http.response.body":
-            self._body += message.get("body", b"")
-            for _ in range(2):  # as uvicorn does
-                self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
-        self._news.set()
+    `asked` is the event of the client's frame that this one answers.
+    """
+    event, message, room = frame["event"], frame["message"], frame["room"] or ""
+    if "offset" in frame:
+        yield room, frame["offset"]
+    elif event == "connected" or (event == "reply" and asked == "resume"):
+        for name, told in message.get("rooms", {}).items():
+            offset = told if event == "connected" else told.get("offset")
+            if offset is not None:
+                yield name, offset
+    elif event == "resync" and message["offset"] is not None:
+        yield room, message["offset"]
+    elif event == "reply" and asked == "joinRoom" and "offset" in message:
+        yield message["room"], message["offset"]
+    elif event == "reply" and asked == "leaveRoom":
+        yield message["room"], None

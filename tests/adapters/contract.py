@@ -5,7 +5,8 @@
         def adapters(self) -> list[Adapter]:
             return [MyAdapter(url), MyAdapter(url)]   # two workers of one app
 
-All tests use two workers. An adapter that lives in one process gives the same one twice.
+All tests use two workers. An adapter that lives in one process gives the same one twice. They keep
+100 messages of each room, or more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -31,11 +33,13 @@ class Worker:
     def __init__(self, adapter: Adapter) -> None:
         self.adapter = adapter
         self.delivered: list[Emission] = []
+        self.offsets: list[Any] = []
         self._news = asyncio.Event()
 
     def deliver(self, emission: Emission, offset: str | None) -> None:
         assert offset is None or isinstance(offset, str)
         self.delivered.append(emission)
+        self.offsets.append(offset)
         self._news.set()
 
     async def until(self, emission: Emission) -> list[bytes]:
@@ -151,3 +155,137 @@ class AdapterContract:
         back = said("back")
         await one.adapter.publish(back)
         assert await two.until(back) == [b"back"]
+
+    # -- history ---------------------------------------------------------------------------------
+
+    async def test_every_offset_is_a_place_to_go_on_from(self, workers: list[Worker]) -> None:
+        """`read` tells exactly what came after each, on any worker, with the same offsets."""
+        one, two = workers
+        for worker in workers:
+            offset = await worker.adapter.subscribe(CHAT)
+        assert offset is not None
+        emissions = [said(str(number)) for number in range(10)]
+        for emission in emissions:
+            await one.adapter.publish(emission)
+        for worker in workers:
+            await worker.until(emissions[-1])
+        offsets = [offset, *one.offsets]
+        assert two.offsets == one.offsets and len(set(offsets)) == 11
+        told = list(zip(emissions, one.offsets, strict=True))
+        for worker in workers:
+            for number, since in enumerate(offsets):
+                past = await worker.adapter.read(CHAT, since)
+                assert past == (offsets[-1], True, tuple(told[number:]))
+
+    async def test_a_subscribe_tells_where_the_room_stands(self, workers: list[Worker]) -> None:
+        """What is read since then is what is published after it returned."""
+        one, two = workers
+        await one.adapter.subscribe(CHAT)
+        before = said("before")
+        await one.adapter.publish(before)
+        await one.until(before)
+        since = str(await two.adapter.subscribe(CHAT))
+        assert since == one.offsets[0]
+        assert await two.adapter.read(CHAT, since) == (since, True, ())
+        after = said("after")
+        await one.adapter.publish(after)
+        await two.until(after)
+        past = await two.adapter.read(CHAT, since)
+        assert [emission for emission, _ in past.emissions] == [after]
+
+    async def test_a_read_is_behind_nothing_that_was_delivered(self, workers: list[Worker]) -> None:
+        """When it has returned, its worker has been delivered everything up to its offset."""
+        one, two = workers
+        since = ""
+        for worker in workers:
+            since = str(await worker.adapter.subscribe(CHAT))
+        for number in range(50):
+            await two.adapter.publish(said(str(number)))
+            past = await one.adapter.read(CHAT, since)
+            assert past.complete
+            assert past.offset in (since, *one.offsets)
+
+    async def test_a_room_that_is_empty_for_a_while_goes_on(self, workers: list[Worker]) -> None:
+        """What is published while nobody is there is told to whoever comes back."""
+        one, two = workers
+        since = str(await one.adapter.subscribe(CHAT))
+        one.adapter.unsubscribe(CHAT)
+        missed = [said("one"), said("two")]
+        for emission in missed:
+            await two.adapter.publish(emission)
+        await two.adapter.subscribe(CHAT)
+        past = await two.adapter.read(CHAT, since)
+        assert past.complete and [emission for emission, _ in past.emissions] == missed
+
+    async def test_what_history_does_not_reach_is_not_told(self, workers: list[Worker]) -> None:
+        """More than it keeps or than a read may bring: nothing, and where the room stands."""
+        one, two = workers
+        first = str(await one.adapter.subscribe(CHAT))
+        for number in range(301):
+            await two.adapter.publish(said(str(number)))
+        await one.until(said("300"))
+        past = await one.adapter.read(CHAT, first)
+        assert past == (one.offsets[-1], False, ())
+        since = one.offsets[-100]
+        past = await one.adapter.read(CHAT, since)
+        assert past.complete
+        assert past.emissions[0][0] == said("202")
+
+    async def test_a_mebibyte_is_the_most(self, workers: list[Worker]) -> None:
+        """More of one room is not told, however few messages it is."""
+        one, two = workers
+        first = str(await one.adapter.subscribe(CHAT))
+        for letter in "abc":
+            await two.adapter.publish(said(letter * 400_000))
+        await one.until(said("c" * 400_000))
+        assert not (await one.adapter.read(CHAT, first)).complete
+        past = await one.adapter.read(CHAT, one.offsets[0])
+        assert past.complete and len(past.emissions) == 2
+
+    async def test_rubbish_is_no_offset(self, workers: list[Worker]) -> None:
+        """Offsets come from clients: whatever it is, it is answered like one too old."""
+        one, two = workers
+        own = str(await one.adapter.subscribe(CHAT))
+        other = str(await one.adapter.subscribe(PATH))
+        await two.adapter.publish(said("x"))
+        await one.until(said("x"))
+        here = one.offsets[-1]
+        rubbish = [*"x:", "", "1:1", ":1", "a:", "a:b", own + "9" * 30, own + "x", " " + own]
+        for since in [*rubbish, other + "1", "é:1", "a:\u0661", "x" * 10_000, "a:-1", "\0", "%s:*"]:
+            assert await one.adapter.read(CHAT, since) == (here, False, ()), since
+        assert (await one.adapter.read(CHAT, own)).complete
+
+    async def test_history_keeps_whom_to_leave_out(self, workers: list[Worker]) -> None:
+        """An emission is read in all its parts, as it was delivered."""
+        one, two = workers
+        since = str(await one.adapter.subscribe(PATH))
+        emission = Emission(
+            PATH, '{"event":"é"}'.encode(), ("a", "b"), "ws:1.2", "hash", ("muted", "é"), "later", 1
+        )
+        await two.adapter.publish(emission)
+        await one.until(emission)
+        past = await one.adapter.read(PATH, since)
+        assert past.emissions == ((emission, one.offsets[-1]),)
+
+    async def test_each_room_has_a_history_of_its_own(self, workers: list[Worker]) -> None:
+        """Of several rooms, of the path, and of a room of the same name on another path."""
+        one, two = workers
+        rooms = [CHAT, PATH, Room("/ws", "other"), Room("/other", "chat")]
+        since = {room: str(await one.adapter.subscribe(room)) for room in rooms}
+        for number in range(3):
+            for room in rooms:
+                await two.adapter.publish(said(f"{room} {number}", room))
+        await one.until(said(f"{rooms[-1]} 2", rooms[-1]))
+        for room in rooms:
+            past = await one.adapter.read(room, since[room])
+            texts = [emission.payload.decode() for emission, _ in past.emissions]
+            assert past.complete and texts == [f"{room} {number}" for number in range(3)]
+
+    async def test_what_is_for_one_socket_has_no_offset(self, workers: list[Worker]) -> None:
+        """It is delivered like the rest, on the worker whose socket it is."""
+        one, two = workers
+        emission = said("psst", Room("/ws", "ws:0123abcd.ef"))
+        await one.adapter.subscribe(emission.sequence)
+        await two.adapter.publish(emission)
+        await one.until(emission)
+        assert one.offsets == [None]

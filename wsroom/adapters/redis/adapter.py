@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
 
@@ -14,9 +14,10 @@ from wsroom.adapters.base import RESYNC, Adapter, Deliver, Emission, Past
 from wsroom.adapters.redis.feeds import Feed, Verdict
 from wsroom.adapters.redis.link import Link
 from wsroom.adapters.redis.links import RETRY_AFTER, Links
+from wsroom.adapters.redis.reader import Read, Reader
 from wsroom.adapters.redis.records import Names, Record, decode_record
-from wsroom.adapters.redis.scripts import STATE_TTL, Keeping, keys
-from wsroom.adapters.redis.sequencer import PATIENCE, Sequencer, is_passing
+from wsroom.adapters.redis.scripts import STATE_TTL, Keeping
+from wsroom.adapters.redis.sequencer import PATIENCE, Sequencer
 from wsroom.adapters.redis.topology import topology
 from wsroom.errors import AdapterError, SetupError
 from wsroom.history import READ_ENTRIES, make_offset, parse_offset
@@ -26,14 +27,6 @@ logger = logging.getLogger("wsroom")
 
 SETTINGS_TTL = 24 * 3600
 """Seconds that the settings outlive the last worker."""
-
-
-class Read(NamedTuple):
-    """What the history told: where a room stands, and what happened, None where that is gone."""
-
-    epoch: str
-    seq: int
-    records: list[Record] | None
 
 
 class RedisAdapter(Adapter):
@@ -100,6 +93,7 @@ class RedisAdapter(Adapter):
         if self._deliver is not None:
             raise SetupError("a RedisAdapter serves one app; make one for each")
         self._links = Links(self._topology, self, self._keeping)
+        self._reader = Reader(self._links)
         self._sequencer = Sequencer(self._names, self._links)
         self._deliver = deliver
         try:
@@ -151,7 +145,7 @@ class RedisAdapter(Adapter):
         if since == feed.offset:
             return Past(since, complete=True)
         position = parse_offset(since) or ("", 0)
-        past = await self._read_history(feed, *position, READ_ENTRIES)
+        past = await self._reader.read(feed, *position, READ_ENTRIES)
         epoch, seq = past.epoch, past.seq
         if epoch != feed.epoch and feed.live:
             self._catch_up(feed)  # it has not noticed yet that its room began anew
@@ -248,7 +242,7 @@ class RedisAdapter(Adapter):
         most = self._keeping.history if feed.epoch else 0
         while feed.kept is kept and self._feeds.get(feed.channel) is feed:
             try:
-                past = await self._read_history(feed, feed.epoch or "", feed.seq, most)
+                past = await self._reader.read(feed, feed.epoch or "", feed.seq, most)
             except AdapterError as exc:
                 logger.debug("room %r on %s waits: %s", feed.room.name, feed.room.path, exc)
                 await asyncio.sleep(RETRY_AFTER)
@@ -275,33 +269,6 @@ class RedisAdapter(Adapter):
         logger.info("messages of room %r on %s were lost", feed.room.name, feed.room.path)
         if self._deliver is not None:
             self._deliver(Emission(feed.room, b"", kind=RESYNC), feed.offset)
-
-    async def _read_history(self, feed: Feed, epoch: str, seq: int, most: int) -> Read:
-        arguments = (*keys(feed.channel), epoch, seq, most)
-        now, number, found, *entries = await self._ask(feed.channel, arguments)
-        records: list[Record] | None = None
-        if found:
-            try:
-                records = [decode_record(feed.room, entry) for entry in entries]
-            except ValueError as exc:
-                self._count_foreign(feed.channel, exc)
-        return Read(now.decode(), number, records)
-
-    async def _ask(self, channel: str, arguments: tuple[Any, ...]) -> list[Any]:
-        problem: object = "it is away"
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while True:
-                    link = await self._links.wait_for(channel)
-                    answer = await link.ask("read", arguments)
-                    if not isinstance(answer, Exception):
-                        return list(answer)
-                    problem = answer
-                    if not is_passing(answer):
-                        raise AdapterError(f"Redis refused: {answer}") from answer
-                    await self._links.next_change(answer)
-        except TimeoutError:
-            raise AdapterError(f"Redis did not answer within {PATIENCE:g} s ({problem})") from None
 
     # -- waiting ---------------------------------------------------------------------------
 
@@ -344,7 +311,7 @@ class RedisAdapter(Adapter):
             for feed in list(self._feeds.values()):
                 if feed.live:
                     with contextlib.suppress(AdapterError):
-                        await self._read_history(feed, feed.epoch or "", feed.seq, 0)
+                        await self._reader.read(feed, feed.epoch or "", feed.seq, 0)
 
 
 def _ignore(answer: object) -> None:

@@ -165,9 +165,14 @@ class Cluster(Topology):
         super().__init__(url)
         self._client = client
         self._own = own
+        self._known = False
 
     async def refresh(self) -> None:
-        await self._client.nodes_manager.initialize()
+        if self._known:
+            await self._client.nodes_manager.initialize()
+        else:
+            await self._client.initialize()
+            self._known = True
 
     def place(self, channel: str) -> str | None:
         nodes = self._client.nodes_manager
@@ -188,8 +193,8 @@ class Cluster(Topology):
 
     async def close(self) -> None:
         if self._own:
-            await self._client.nodes_manager.aclose()
-            await self._client.nodes_manager.aclose("startup_nodes")
+            await self._client.aclose()
+            self._known = False
 
 
 def _connection(make: Callable[..., AbstractConnection], kwargs: Any) -> AbstractConnection:
