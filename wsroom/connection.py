@@ -175,7 +175,7 @@ class Connection:
             if refusal is None:
                 _, offset = await self._hub.join(self.writer, "")
         except AdapterError:
-            logger.warning("a socket on %s is refused: the adapter is away", self.path)
+            logger.info("a socket on %s is refused: the adapter cannot do it now", self.path)
             refusal = Reject("the server cannot reach its broker; try again", status=503)
         subprotocol = self._subprotocol()
         if refusal is not None:

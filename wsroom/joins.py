@@ -50,7 +50,7 @@ async def join(connection: Connection, inbound: Inbound) -> None:
     try:
         joined, offset = await connection.join_room(room)
     except AdapterError:
-        logger.warning("a join on %s failed: the adapter is away", connection.path)
+        logger.info("a join on %s failed: the adapter cannot do it now", connection.path)
         raise ProtocolError("unavailable", AWAY) from None
     answer: dict[str, Any] = {"room": room}
     if offset is not None:

@@ -238,11 +238,10 @@ class Link:
                 await servers[0].connection.send_packed_command(commands, check_health=False)
             wishes, self._wishes = self._wishes, []
             if wishes and self._hears:
-                connection = servers[1].connection
-                packed = [
-                    part for words in _joined(wishes) for part in connection.pack_command(*words)
-                ]
-                await connection.send_packed_command(packed, check_health=False)
+                # Sharded channels of different slots cannot be named in one command.
+                most = 1 if self._topology.shards else CHANNELS_AT_ONCE
+                packed = [pack_command(words) for words in _joined(wishes, most)]
+                await servers[1].connection.send_packed_command(packed, check_health=False)
 
     async def _read_replies(self, connection: AbstractConnection) -> None:
         loop = asyncio.get_running_loop()
@@ -315,11 +314,11 @@ def _settle(future: asyncio.Future[Any], answer: Any) -> None:
         future.set_result(answer)
 
 
-def _joined(wishes: list[tuple[str, str]]) -> Iterable[tuple[str, ...]]:
+def _joined(wishes: list[tuple[str, str]], most: int) -> Iterable[tuple[Any, ...]]:
     """The commands, in order, with many channels in one where that is possible."""
     words: list[str] = []
     for command, channel in wishes:
-        if not words or words[0] != command or len(words) > CHANNELS_AT_ONCE:
+        if not words or words[0] != command or len(words) > most:
             if words:
                 yield tuple(words)
             words = [command]
