@@ -26,7 +26,10 @@ async def test_a_killed_subscription(start: Any) -> None:
             client.burst(room, 50, 100)
             for client, room in zip(run.members, ROOMS[:4], strict=False)
         ]
-        await asyncio.gather(*bursts, broker.cli("CLIENT", "KILL", "TYPE", "pubsub"))
+        _, killed = await asyncio.gather(
+            asyncio.gather(*bursts), broker.cli("CLIENT", "KILL", "TYPE", "pubsub")
+        )
+        assert killed == len(run.workers)
         await run.flow(80)
         report = await run.settle()
     assert report.clean() and not any(run.holes().values()), str(report)
@@ -106,7 +109,7 @@ async def test_killed_commands_and_forgotten_scripts(start: Any) -> None:
     async with start() as broker, lab(broker.url) as run:
         await run.flow(80)
         for _ in range(10):
-            await broker.cli("CLIENT", "KILL", "TYPE", "normal")
+            assert await broker.cli("CLIENT", "KILL", "TYPE", "normal")
             await run.flow(8)
             await broker.cli("SCRIPT", "FLUSH")
             await run.flow(8)
