@@ -103,9 +103,9 @@ class AsyncPublisher:
         self._sequencer = Sequencer(self._names, links)
 
     async def _connect(self, keeping: Keeping) -> Links:
-        links = Links(topology(self._source), self, keeping, hears=False)
+        links = Links(topology(self._source), self, self._names, keeping, hears=False)
         try:
-            await links.start(self._names.settings)
+            await links.start()
         except BaseException:
             await links.stop()
             raise

@@ -92,12 +92,12 @@ class RedisAdapter(Adapter):
     async def start(self, deliver: Deliver) -> None:
         if self._deliver is not None:
             raise SetupError("a RedisAdapter serves one app; make one for each")
-        self._links = Links(self._topology, self, self._keeping)
+        self._links = Links(self._topology, self, self._names, self._keeping)
         self._reader = Reader(self._links)
         self._sequencer = Sequencer(self._names, self._links)
         self._deliver = deliver
         try:
-            await self._links.start(self._names.settings)
+            await self._links.start()
             await self._write_settings()
         except BaseException:
             await self.stop(deliver)

@@ -75,6 +75,7 @@ class Link:
         place: str,
         owner: Owner,
         keeping: Keeping,
+        beat: str,
         *,
         hears: bool = True,
     ) -> None:
@@ -95,7 +96,7 @@ class Link:
         self._replies: deque[Reply] = deque()
         self._wishes: list[tuple[str, str]] = []  # (command, channel), in order
         self._work = asyncio.Event()
-        self._beat_channel = f"wsroom:beat:{secrets.token_hex(8)}"
+        self._beat_channel = f"{beat}:{secrets.token_hex(8)}"
         self._beat_heard = 0.0
         self._answered = 0.0
         self._connection: AbstractConnection | None = None
