@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import itertools
 import os
 import signal
@@ -20,6 +21,7 @@ from tests import brokers
 from tests.peers import WAIT
 from tests.processes import free_port
 from tests.servers import HOUR, SECOND, TICK, Server, program, serve, until
+from tests.test_docs import ROOT, blocks, save
 from wsroom import (
     Adapter,
     Disconnect,
@@ -35,6 +37,8 @@ from wsroom.adapters import Deliver, Emission
 from wsroom.client import ClientSocket, ConnectionLost, RequestError
 from wsroom.recovery import is_final, pause
 from wsroom.rooms import Room
+
+PAGE = ROOT / "docs" / "python-client.md"
 
 
 def chat(adapter: Adapter | None = None, **options: Any) -> WSRoom:
@@ -602,6 +606,51 @@ async def test_nothing_is_lost_when_workers_are_killed(tmp_path: Path) -> None:
             hooks = [entry[0] for entry in each if isinstance(entry, tuple)]
             assert "resync" not in hooks
         assert sum(("close", 1006, "") in each for each in heard)
+
+
+# -- the page --------------------------------------------------------------------------------
+
+
+async def test_the_pages_programs_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], quiet: pytest.LogCaptureFixture
+) -> None:
+    """docs/python-client.md: the bot answers, the question is answered, the watcher is told."""
+    save(PAGE, tmp_path)
+    bot = load_module(tmp_path / "bot.py")
+    rest: dict[str, Any] = {"connect": wsroom.client.connect}
+    for block in blocks(PAGE):
+        if block.file is None and block.language == "python":
+            exec(block.text, rest)
+    app = chat(MemoryAdapter(history=0))
+
+    @app.on("sum")
+    async def add(emitter: Emitter, message: list[int]) -> int:
+        return sum(message)
+
+    async with serve(app) as server, client(server) as socket:
+        heard = Heard(socket)
+        await rest["ask"](socket)
+        await socket.join_room("chat")
+        tasks = [asyncio.create_task(main(server.url())) for main in (bot.main, rest["watch"])]
+        while "pong" not in heard:
+            await socket.request("say", "ping")
+        await until(lambda: "open" in capsys.readouterr().out)
+        cut(server)
+        await app.to("prices").emit("said", 1)
+        async with asyncio.timeout(WAIT):
+            while "something is missing in prices" not in capsys.readouterr().out:  # noqa: ASYNC110
+                await asyncio.sleep(TICK)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=WAIT)
+
+
+def load_module(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 # -- the rules -------------------------------------------------------------------------------

@@ -96,6 +96,10 @@ class Broker(MemoryAdapter):
 
     away = False
 
+    @property
+    def healthy(self) -> bool:
+        return not self.away
+
     async def start(self, deliver: Deliver) -> None:
         if self.away:
             raise AdapterError("the broker does not answer")
@@ -108,10 +112,10 @@ async def test_readiness_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async with serve(site(adapter=adapter)) as server:
         status, response = await get(server, "/readyz")
         assert (status, response.json()) == (200, {"status": "ready"})
-        adapter.healthy = False
+        adapter.away = True
         status, response = await get(server, "/readyz")
         assert (status, response.json()) == (503, {"status": "not ready"})
-        adapter.healthy = True
+        adapter.away = False
         assert (await get(server, "/readyz"))[0] == 200
         assert (await get(server, "/readyz", "POST"))[0] == 404
     # Without a lifespan it starts when it is asked, as with the first connection.

@@ -93,6 +93,16 @@ def test_importing_needs_the_three_dependencies_only() -> None:
     assert third - {"wsroom", "orjson", "uvicorn", "redis", "hiredis"} <= site_startup()
 
 
+def test_the_client_is_imported_by_who_uses_it() -> None:
+    """`wsroom.client` is there without an import of its own, and costs nobody else anything."""
+    code = (
+        "import sys, wsroom, wsroom.testing; before = 'websockets' in sys.modules;"
+        "print(before, 'wsroom.client' in sys.modules, wsroom.client.connect.__name__)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["False", "False", "connect"]
+
+
 def site_startup() -> set[str]:
     """What an interpreter of this environment loads before it does anything."""
     code = "import sys; print(*{name.split('.')[0] for name in sys.modules})"

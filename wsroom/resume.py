@@ -105,6 +105,7 @@ class _Resumption:
         if self.answers[name] or connection.ended:
             return
         room = Room(connection.path, name)
+        await asyncio.sleep(0)  # what was written before is on its way, and others had their turn
         if name not in self._live:
             await self._drained()
         past = await connection.worker.hub.adapter.read(room, self._offsets[name])
@@ -123,7 +124,6 @@ class _Resumption:
     async def _drained(self) -> None:
         connection = self._connection
         worker = connection.worker
-        await asyncio.sleep(0)  # what was written before is on its way, and others had their turn
         async with asyncio.timeout(worker.holding):
             while connection.writer.unsent > worker.limits.write_buffer / 2:  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_EVERY)
