@@ -1,10 +1,17 @@
-"""The commands, as programs: what they write, serve, list and find."""
+"""The commands: what they write, serve, list and find."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import importlib.util
+import io
+import os
 import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +25,46 @@ from tests.browsers import chromium, open_page
 from tests.peers import WAIT
 from tests.servers import TICK, Program, program
 from wsroom import Controller, SetupError, WSRoom
+from wsroom.apps import name_of_app
+from wsroom.cli import main
 from wsroom.client import RequestError
 from wsroom.scaffold import name_controller
 from wsroom.testing import TestClient
 
 
 async def run(*arguments: str, cwd: Path, code: int = 0, env: dict[str, str] | None = None) -> str:
-    """Run `python -m wsroom ...`; return its output, in which there is no traceback."""
-    async with program("-m", "wsroom", *arguments, cwd=cwd, env=env) as running:
-        assert await running.end(60) == code, running.output
-    assert "Traceback" not in running.output
-    return running.output
+    """Run the command here, in a thread, as it may have an event loop; return its output."""
+    output = io.StringIO()
+    with surroundings(cwd, env or {}), redirect_stdout(output), redirect_stderr(output):
+        async with asyncio.timeout(6 * WAIT):
+            ended = await asyncio.to_thread(call, arguments)
+    assert ended == code, output.getvalue()
+    return output.getvalue()
+
+
+def call(arguments: Sequence[str]) -> object:
+    try:
+        return main(arguments)
+    except SystemExit as exc:  # argparse has spoken
+        return exc.code
+
+
+@contextlib.contextmanager
+def surroundings(cwd: Path, env: dict[str, str]) -> Iterator[None]:
+    """What a process of its own would have: a folder, variables, no modules of another test."""
+    path, modules, environ = sys.path.copy(), set(sys.modules), os.environ.copy()
+    os.environ.update(env)
+    importlib.invalidate_caches()
+    try:
+        with contextlib.chdir(cwd):
+            yield
+    finally:
+        sys.path[:] = path
+        os.environ.clear()
+        os.environ.update(environ)
+        for name in set(sys.modules) - modules:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(cwd)):
+                del sys.modules[name]
 
 
 def load(file: Path) -> Any:
@@ -154,6 +190,21 @@ async def test_dev_loads_the_app_again_when_it_changes(tmp_path: Path) -> None:
                 while socket.state != "open":  # noqa: ASYNC110
                     await asyncio.sleep(TICK)
             await socket.request("two", timeout=WAIT)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("from wsroom import WSRoom\napp = FastAPI()\nrt = WSRoom()", "app"),
+        ("import wsroom\nchat: wsroom.WSRoom = wsroom.WSRoom()", "chat"),
+        ("from shop.realtime import app", "app"),
+        ("import shop\nx = y = shop\nrt = WSRoom(debug=True)", "rt"),
+    ],
+)
+def test_the_app_of_a_file_is_found(text: str, name: str, tmp_path: Path) -> None:
+    """Without running the file: `app`, or else what a WSRoom is assigned to."""
+    (tmp_path / "app.py").write_text(text)
+    assert name_of_app(tmp_path / "app.py") == name
 
 
 # -- routes ----------------------------------------------------------------------------------
@@ -378,3 +429,18 @@ async def test_help_teaches_with_examples(command: str, tmp_path: Path) -> None:
     output = await run(*command.split(), "--help", cwd=tmp_path)
     expected = f"examples:\n  wsroom {command} " if command else "Begin with: wsroom new"
     assert expected in output or f"examples:\n  wsroom {command}\n" in output
+
+
+async def test_the_script_and_the_module_are_one(tmp_path: Path) -> None:
+    """`wsroom` and `python -m wsroom` are programs, with exit codes and no traceback."""
+    script = str(Path(sys.executable).with_name("wsroom"))
+    for start in (("-m", "wsroom"), (script,)):
+        for arguments, code, says in (
+            (("new", "a b"), 1, "wsroom: 'a b' is no name for a project"),
+            (("routes", "nowhere:app"), 1, "wsroom: there is no module 'nowhere'"),
+            (("--help",), 0, "usage: wsroom [-h] COMMAND"),
+            ((), 2, "the following arguments are required: COMMAND"),
+        ):
+            async with program(*start, *arguments, cwd=tmp_path) as running:
+                assert await running.end() == code
+            assert says in running.output and "Traceback" not in running.output

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import itertools
+import json
 import os
 import signal
 import socket as network
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
+from websockets.typing import Subprotocol
 
 import wsroom
 from tests import brokers
@@ -24,6 +26,7 @@ from tests.servers import HOUR, SECOND, TICK, Server, program, serve, until
 from tests.test_docs import ROOT, blocks, save
 from wsroom import (
     Adapter,
+    AdapterError,
     Disconnect,
     Emitter,
     Limits,
@@ -354,6 +357,136 @@ async def test_a_loss_in_the_middle_is_told(valkey: brokers.Broker) -> None:
             await heard.wait("live")
 
 
+async def test_a_guard_that_fails_for_a_while_costs_nothing() -> None:
+    """`internal` and `unavailable` pass: it tries again, and then has all that it missed."""
+    failures = iter([AdapterError("the database is away"), KeyError("user")])
+    app = WSRoom()
+
+    @app.on_join("chat")
+    async def guard(socket: Socket, room: str) -> None:
+        if socket.query.get("again") == "yes" and (exc := next(failures, None)):
+            raise exc
+
+    attempts: list[dict[str, str]] = []
+
+    def params() -> dict[str, str]:
+        attempts.append({"again": "yes"} if attempts else {})
+        return attempts[-1]
+
+    async with serve(app) as server, client(server, params=params) as socket:
+        await socket.join_room("chat")
+        heard = Heard(socket)
+        cut(server)
+        await app.to("chat").emit("said", "missed")
+        await heard.wait("missed", ("connected",))
+        assert heard.count("missed") == 1 and ("resync", "chat") not in heard
+        assert len(attempts) == 4
+
+
+async def test_rooms_without_history_may_be_closed_or_fail_too() -> None:
+    """What the guard refuses is told and forgotten; what fails is tried again."""
+    answers: dict[str, list[Exception]] = {"gone": [], "late": []}
+    app = WSRoom(WithoutHistory())
+
+    @app.on_join()
+    async def guard(socket: Socket, room: str) -> None:
+        if answers[room]:
+            raise answers[room].pop()
+
+    async with serve(app) as server, client(server) as socket:
+        await socket.join_room("gone")
+        await socket.join_room("late")
+        answers |= {"gone": [Reject("no more")], "late": [AdapterError("away")]}
+        heard = Heard(socket)
+        cut(server)
+        await heard.wait(("connected",))
+        assert socket.rooms == {"late"}
+        ((_, exc),) = [entry for entry in heard if entry[0] == "error"]
+        assert (exc.code, exc.detail) == ("forbidden", "no more")
+        assert heard.count(("resync", "late")) == 1
+
+
+async def test_a_server_that_knows_no_resume_is_joined_anew() -> None:
+    """Every room is joined again, and told to be incomplete."""
+    frames: list[tuple[str, Any]] = []
+
+    async def old(websocket: ServerConnection) -> None:
+        message = {"id": "ws:1", "session": "s", "rooms": {"": "e:0"}}
+        await send(websocket, "connected", message)
+        async for raw in websocket:
+            frame = json.loads(raw)
+            frames.append((frame["event"], frame["message"]))
+            if frame["event"] == "joinRoom":
+                message = {"room": frame["message"], "offset": "e:0"}
+                await send(websocket, "reply", message, id=frame["id"])
+            elif frame["event"] == "resume":
+                error = {"code": "unknown_event", "detail": "what?", "event": "resume"}
+                await send(websocket, "error", error, id=frame["id"])
+            else:
+                await websocket.close(1001)
+
+    async def send(websocket: ServerConnection, event: str, message: Any, **more: Any) -> None:
+        frame = {"event": event, "message": message, "sender": None, "room": None, **more}
+        await websocket.send(json.dumps(frame))
+
+    protocols = [Subprotocol("wsroom.1")]
+    async with serve_websocket(old, "127.0.0.1", 0, subprotocols=protocols) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with wsroom.client.connect(f"ws://127.0.0.1:{port}", retry_after=TICK) as socket:
+            await socket.join_room("chat")
+            heard = Heard(socket)
+            await socket.emit("close me")
+            await heard.wait(("connected",))
+            assert heard[2:] == [("resync", None), ("resync", "chat"), ("connected",)]
+            assert [event for event, _ in frames] == ["joinRoom", "close me", "resume", "joinRoom"]
+            assert frames[2][1] == {"session": "s", "rooms": {"": "e:0", "chat": "e:0"}}
+
+
+async def test_joining_survives_a_lost_connection() -> None:
+    """Joining and leaving may be repeated, so they wait for the next connection, in time."""
+    gate = asyncio.Event()
+    app = WSRoom()
+
+    @app.on_join()
+    async def guard(socket: Socket, room: str) -> None:
+        await gate.wait()
+
+    async with serve(app) as server, client(server) as socket:
+        joining = asyncio.create_task(socket.join_room("chat"))
+        await until(lambda: socket._keeper.outgoing._unanswered)
+        cut(server)
+        await until(lambda: socket.state == "waiting")
+        gate.set()
+        await asyncio.wait_for(joining, WAIT)
+        assert socket.rooms == {"chat"}
+        cut(server)
+        await until(lambda: socket.state == "waiting")
+        with pytest.raises(TimeoutError, match="no answer to leaveRoom 'chat'"):
+            await socket.leave_room("chat", timeout=TICK)
+        await until(lambda: socket.state == "open")
+        assert socket.rooms == frozenset()
+
+
+async def test_a_room_that_was_left_and_joined_again_is_whole() -> None:
+    """Messages on their way at the leave do not count; those after the join do, once."""
+    app = chat()
+    async with serve(app) as server, client(server) as socket:
+        await socket.join_room("chat")
+        heard = Heard(socket)
+        for _ in range(2):
+            leaving = asyncio.create_task(socket.leave_room("chat"))
+            joining = asyncio.create_task(socket.join_room("chat"))
+            await asyncio.gather(leaving, joining, app.to("chat").emit("said", "maybe"))
+            await app.to("chat").emit("said", "surely")
+            await heard.wait("surely")
+            heard.clear()
+            cut(server)
+            await app.to("chat").emit("said", "missed")
+            await heard.wait(("connected",))
+            assert heard == [("close", 1006, ""), ("open",), "missed", ("connected",)]
+            heard.clear()
+
+
 async def test_params_are_asked_anew_at_each_attempt() -> None:
     """A token that has expired is replaced; one that cannot be had is another failed attempt."""
     tokens = itertools.count(1)
@@ -470,9 +603,15 @@ async def test_close_is_the_end() -> None:
             with pytest.raises(ConnectionLost, match="4001: enough"):
                 await hanging
             assert heard == [("open",), ("connected",), ("close", 4001, "enough")]
+            for volatile in (True, False):
+                with pytest.raises(ConnectionLost, match="4001: enough"):
+                    await socket.emit("say", volatile=volatile)
             await socket.close()
         assert (await socket.wait_closed()).code == 4001
-        await client(server).close()
+        unused = client(server)
+        await unused.emit("say")
+        await unused.close()
+        assert (unused.state, unused.dropped) == ("closed", 1)
 
 
 async def test_it_can_be_closed_by_its_own_listener_and_while_it_waits() -> None:

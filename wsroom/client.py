@@ -161,7 +161,7 @@ class ClientSocket:
 
     @property
     def dropped(self) -> int:
-        """How many frames were given up because more than `buffer` waited."""
+        """How many kept frames were given up: more than `buffer` waited, or the end came."""
         return self._keeper.outgoing.dropped
 
     # -- what is sent ----------------------------------------------------------------------
@@ -184,7 +184,7 @@ class ClientSocket:
         """
         self._check(event)
         frame = OutFrame(event, message, None, None)
-        if not volatile or self.state == "open":
+        if not volatile or self.state in ("open", "closed"):
             await self._keeper.send(frame)
 
     async def request(

@@ -75,6 +75,7 @@ class Outgoing:
         frames = [*self._unanswered.values(), *(self.queue if final else ())]
         self._unanswered.clear()
         if final:
+            self.dropped += len(self.queue)
             self.queue.clear()
         for frame in frames:
             frame.fail(exc)

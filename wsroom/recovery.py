@@ -68,6 +68,7 @@ class Recovery:
         elif event == REPLY and asked == LEAVE:
             self._leaving.discard(message["room"])
         elif event == REPLY and asked == JOIN:
+            self._leaving.discard(message["room"])
             self.places[message["room"]] = message.get("offset")
         elif event != REPLY or asked == RESUME:
             for room, offset in told_offsets(frame, asked):
