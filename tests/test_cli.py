@@ -438,7 +438,8 @@ async def test_the_script_and_the_module_are_one(tmp_path: Path) -> None:
         for arguments, code, says in (
             (("new", "a b"), 1, "wsroom: 'a b' is no name for a project"),
             (("routes", "nowhere:app"), 1, "wsroom: there is no module 'nowhere'"),
-            (("--help",), 0, "usage: wsroom [-h] COMMAND"),
+            (("--version",), 0, f"wsroom {wsroom.__version__}"),
+            (("--help",), 0, "usage: wsroom [-h]"),
             ((), 2, "the following arguments are required: COMMAND"),
         ):
             async with program(*start, *arguments, cwd=tmp_path) as running:

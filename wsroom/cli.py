@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from wsroom import __version__
 from wsroom.errors import WSRoomError
 
 # What a command needs is imported where it runs: `wsroom --help` should not wait for Redis.
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Real-time apps with rooms. Begin with: wsroom new my-chat",
         epilog="`wsroom COMMAND --help` says more, with examples.",
     )
+    parser.add_argument("--version", action="version", version=f"wsroom {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_new, _add_dev, _add_controller, _add_routes, _add_doctor, _add_emit):
         add(commands)
