@@ -444,6 +444,20 @@ async def test_a_server_that_knows_no_resume_is_joined_anew() -> None:
             assert frames[2][1] == {"session": "s", "rooms": {"": "e:0", "chat": "e:0"}}
 
 
+async def test_more_rooms_than_fit_into_a_frame() -> None:
+    """Where the server takes only small frames, each room is joined by itself."""
+    async with serve(chat(limits=Limits(frame_size=200))) as server, client(server) as socket:
+        rooms = [f"{number} {'x' * 60}" for number in range(3)]
+        for room in rooms:
+            await socket.join_room(room)
+        heard = Heard(socket)
+        cut(server)
+        await heard.wait(("connected",))
+        assert heard[2][0] == "error" and heard[2][1].code == "too_large"
+        assert heard[3:] == [("resync", room) for room in (None, *rooms)] + [("connected",)]
+        assert socket.rooms == set(rooms)
+
+
 async def test_joining_survives_a_lost_connection() -> None:
     """Joining and leaving may be repeated, so they wait for the next connection, in time."""
     gate = asyncio.Event()

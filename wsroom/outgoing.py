@@ -7,7 +7,7 @@ import itertools
 from collections import deque
 from typing import Any
 
-from wsroom.errors import ConnectionLost
+from wsroom.errors import ConnectionLost, RequestError
 from wsroom.protocol import encode_inbound
 
 Answer = asyncio.Future[Any]
@@ -69,6 +69,13 @@ class Outgoing:
             self.queue.remove(frame)
         if frame.answer is not None and not frame.answer.cancel() and not frame.answer.cancelled():
             frame.answer.exception()  # it has been seen, or nobody is there to see it
+
+    def refused(self, exc: RequestError) -> None:
+        """Let what was sent raise; the server could not read of which frame it speaks."""
+        frames = [*self._unanswered.values()]
+        self._unanswered.clear()
+        for frame in frames:
+            frame.fail(exc)
 
     def lost(self, exc: ConnectionLost, *, final: bool) -> None:
         """Let every request raise that was under way; where it is `final`, the waiting ones too."""

@@ -246,7 +246,9 @@ class Keeper:
             self.id = message["id"]
             self._greeted.set()
         elif event == ERROR:
-            self._tell("on_error", read_error(message))
+            self._tell("on_error", exc := read_error(message))
+            if exc.code == "too_large" and not self._usable.is_set():
+                self.outgoing.refused(exc)  # our own `resume`: until then nothing else is sent
         elif event == RESYNC:
             self._tell("on_resync", message["room"])
         if "id" not in frame:
