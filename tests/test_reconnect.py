@@ -1,0 +1,284 @@
+"""wsroom.js coming back: when it tries, when it does not, and what it does first."""
+
+from __future__ import annotations
+
+import asyncio
+import socket as sockets
+import struct
+from typing import Any
+
+import pytest
+
+from tests.servers import SECOND, until
+from tests.site import Site
+from tests.tabs import Pages, Tab
+from wsroom import Socket
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CLIENTS = 200
+WINDOW = 0.05
+"""Seconds: what comes within is a burst."""
+
+
+def only(site: Site) -> Socket:
+    """The one socket that is there."""
+    (socket,) = site.sockets.values()
+    return socket
+
+
+async def back(tab: Tab, site: Site, times: int = 2) -> None:
+    """Wait until the page is connected for that many times, and no longer with an old socket."""
+    await tab.sees("connected", True, times=times)
+    await until(lambda: len(site.sockets) == 1)
+
+
+def reset(pages: Pages) -> None:
+    """Tear all WebSockets of the server by a TCP reset, as a machine that falls over does."""
+    for protocol in list(pages.server.server_state.connections):
+        transport: Any = protocol.transport
+        if hasattr(protocol, "handshake_complete") or hasattr(protocol, "conn"):
+            raw = transport.get_extra_info("socket")
+            raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+
+
+async def test_it_comes_back_after_a_tcp_reset(pages: Pages, site: Site) -> None:
+    """Without a close frame it is no other."""
+    tab = await pages.open()
+    await tab.opened()
+    reset(pages)
+    await back(tab, site)
+    assert await tab.log("close") == [["close", 1006]]
+
+
+async def test_rooms_come_first_then_what_waited(pages: Pages, site: Site) -> None:
+    """On the wire: `resume` as the first frame, its answer, the queue; then `onConnected`."""
+    other, tab = await pages.open(), await pages.open()
+    for each in (other, tab):
+        for room in ("chat", "news"):
+            await each.call(f"socket.joinRoom('{room}')")
+    session = next(f["message"]["session"] for _, f in tab.got if f["event"] == "connected")
+    await tab.page.context.set_offline(True)
+    await tab.sees("state", "waiting")
+    await other.call("socket.request('say', {room: 'chat', n: 1})")
+    await other.call("socket.request('say', {room: '', n: 2})")
+    await tab.run("""() => {
+        socket.emit("say", { room: "chat", n: 3 });
+        window.asked = settled(socket.request("echo", "asked"));
+        socket.onConnected(() => socket.emit("echo", "last"));
+    }""")
+    await tab.log()
+    await tab.page.context.set_offline(False)
+    await tab.sees("said", {"room": "chat", "n": 3})
+    assert await tab.run("() => asked") == ["resolved", "asked"]
+
+    first, *rest = tab.frames(len(tab.urls) - 1)
+    assert first[0] == "resume" and first[1]["session"] == session
+    assert set(first[1]["rooms"]) == {"", "chat", "news"}
+    say = ("say", {"room": "chat", "n": 3})
+    assert rest == [say, ("echo", "asked"), ("echo", "last")]
+    log = await tab.log("said", "connected", "state", "resync")
+    assert log[-2:] == [["connected", True], ["said", {"room": "chat", "n": 3}]]
+    missed = [["said", {"room": "chat", "n": 1}], ["said", {"room": "", "n": 2}]]
+    assert sorted(log[-5:-3], key=str) == sorted(missed, key=str)
+    assert log[-3] == ["state", "open"]
+
+    # It keeps its first session, however often it comes back: the server knows what was its own.
+    await tab.call("socket.request('hush', {room: 'chat', n: 4})")
+    await tab.run("() => { dispatchEvent(new Event('offline')); dispatchEvent(new Event('online')); }")
+    await tab.sees("connected", True)
+    assert tab.frames(len(tab.urls) - 1)[0][1]["session"] == session
+    assert await tab.log("said", "resync") == []
+
+
+async def test_a_room_that_was_left_stays_left(pages: Pages, site: Site) -> None:
+    """The client comes back to what it was in: by its own wish, or the app's."""
+    tab = await pages.open("/ws?room=hall")
+    for room in ("chat", "news"):
+        await tab.call(f"socket.joinRoom('{room}')")
+    await tab.call("socket.request('enter', 'vault')")
+    await tab.call("socket.request('say', {room: 'vault'})")
+    await tab.sees("said", {"room": "vault"})
+    await tab.call("socket.leaveRoom('news')")
+    await only(site).close(4000)
+    await back(tab, site)
+    assert only(site).rooms == {"hall", "chat", "vault"}
+
+
+async def test_what_was_lost_is_told(pages: Pages, site: Site) -> None:
+    """Where the history does not reach back, `onResync` says of which rooms, before anything."""
+    tab = await pages.open()
+    await tab.call("socket.joinRoom('chat')")
+    await tab.call("socket.joinRoom('quiet')")
+    await tab.page.context.set_offline(True)
+    await tab.sees("state", "waiting")
+    for n in range(301):  # more than is kept
+        await site.to("chat").emit("said", {"n": n})
+    await tab.log()
+    await tab.page.context.set_offline(False)
+    await tab.sees("connected", True)
+    log = await tab.log("said", "resync", "connected")
+    assert log == [["resync", "chat"], ["connected", True]]
+
+
+async def test_a_room_that_is_closed_meanwhile_is_told(pages: Pages, site: Site) -> None:
+    """The guard decides anew; what it refuses is an error, and forgotten."""
+    tab = await pages.open()
+    for room in ("chat", "vip"):
+        await tab.call(f"socket.joinRoom('{room}')")
+    site.closed_rooms.add("vip")
+    await only(site).close(4000)
+    await back(tab, site)
+    assert await tab.log("error") == [["error", "forbidden"]]
+    await only(site).close(4000)
+    await back(tab, site, 1)
+    assert set(tab.frames(2)[0][1]["rooms"]) == {"", "chat"}
+    assert await tab.log("error") == []
+
+
+async def test_an_expired_token_is_asked_anew(pages: Pages, site: Site) -> None:
+    """`params` runs before each attempt; a failure of it is a failed attempt."""
+    site.tokens.add("t1")
+    tab = await pages.open(None)
+    await tab.run("() => { window.asked = 0; }")
+    token = """async () => {
+        asked += 1;
+        if (asked === 3) throw new Error("no token today");
+        return { token: "t" + asked };
+    }"""
+    await tab.connect("/ws?more=é", f"{{ retryAfter: 1, params: {token} }}")
+    await tab.opened()
+    site.tokens = {"t2"}
+    await only(site).close(1012)
+    await back(tab, site)
+    site.tokens = {"t4"}
+    await only(site).close(1012)
+    await back(tab, site, 3)
+    assert only(site).query == {"more": "é", "token": "t4"}
+    assert await tab.log("error") == [["error", "no token today"]]
+
+
+@pytest.mark.parametrize("code", [1008, 4400, 4401, 4499])
+async def test_some_codes_are_the_end(pages: Pages, code: int) -> None:
+    """1008 and 4400 to 4499 say that the client is to blame: it does not try again."""
+    tab = await pages.open()
+    await tab.opened()
+    await tab.run("(code) => { window.waiting = settled(socket.request('quit', code)); }", code)
+    assert await tab.run("() => waiting") == ["rejected", "lost"]
+    await tab.run("() => dispatchEvent(new Event('online'))")
+    assert await tab.log("state", "close") == [
+        ["state", "open"],
+        ["state", "closed"],
+        ["close", code],
+    ]
+
+
+@pytest.mark.parametrize("code", [1000, 1011, 1013, 4399, 4500])
+async def test_other_codes_are_not(pages: Pages, code: int) -> None:
+    """Whatever else the server says, the client comes back."""
+    tab = await pages.open()
+    await tab.opened()
+    await tab.run("(code) => socket.emit('quit', code)", code)
+    await tab.sees("connected", True, times=2)
+    assert await tab.log("close") == [["close", code]]
+
+
+async def test_a_refusal_is_the_end(pages: Pages, site: Site) -> None:
+    """A `Reject` in `on_connect` is a code; what waits for the connection is told."""
+    site.tokens.add("good")
+    tab = await pages.open()
+    waiting = "[socket.request('echo'), socket.joinRoom('chat')].map(settled)"
+    await tab.run(f"() => {{ window.waiting = Promise.all({waiting}); }}")
+    assert await tab.run("() => waiting") == [["rejected", "closed"]] * 2
+    assert await tab.log("state", "close") == [["state", "closed"], ["close", 4401]]
+
+
+async def test_it_gives_up_where_it_is_told_to(pages: Pages) -> None:
+    """`maxRetries` counts attempts after the first; a server that is not there is no reason."""
+    tab = await pages.open("/nothing", "{maxRetries: 2, retryAfter: 1}")
+    await tab.sees("state", "closed")
+    assert await tab.log("close") == [["close", 1006]] * 3
+
+
+async def test_an_attempt_has_a_time(pages: Pages) -> None:
+    """A token that never comes, or a server that never answers, is given up."""
+    with sockets.create_server(("127.0.0.1", 0)) as silent:  # nobody accepts
+        port = silent.getsockname()[1]
+        options = "{connectTimeout: 200, retryAfter: 1, maxRetries: 1}"
+        tab = await pages.open(f"ws://127.0.0.1:{port}/ws", options)
+        await tab.sees("state", "closed")
+        assert await tab.log("close") == [["close", 1006]] * 2
+    never = "{connectTimeout: 200, maxRetries: 0, params: () => new Promise(() => {})}"
+    tab = await pages.open("/ws", never)
+    await tab.sees("close", 1006)
+
+
+async def test_offline_and_back(pages: Pages, site: Site) -> None:
+    """It knows at once that it is cut off, and comes back at once: its pauses are cut short."""
+    tab = await pages.open("/ws", "{retryAfter: 3600000}")
+    await tab.call("socket.joinRoom('chat')")
+    for round in range(3):
+        await tab.page.context.set_offline(True)
+        await tab.sees("state", "waiting", times=round + 1)
+        await tab.page.context.set_offline(False)
+        await back(tab, site, round + 2)
+    await tab.call("socket.request('say', {room: 'chat', n: 1})")
+    await tab.sees("said", {"room": "chat", "n": 1})
+
+
+@pytest.mark.parametrize("event", ["online", "pageshow", "visibilitychange"])
+async def test_it_tries_at_once_when_the_page_wakes(pages: Pages, event: str) -> None:
+    """A pause of up to an hour ends with the event, and only that of a client that waits."""
+    tab = await pages.open("/ws", "{retryAfter: 3600000}")
+    await tab.opened()
+    await tab.run("() => socket.emit('quit', 1012)")
+    await tab.sees("state", "waiting")
+    await tab.run("(type) => dispatchEvent(new Event(type))", event)
+    await tab.sees("connected", True, times=2)
+    await tab.run("(type) => dispatchEvent(new Event(type))", event)
+    assert await tab.call("socket.request('echo', 1)") == ["resolved", 1]
+    assert len(tab.urls) == 2
+
+
+MEASURE = """async ([count, options]) => {
+    window.sockets = Array.from({ length: count }, () => wsroom.connect("/ws", options));
+    await Promise.all(sockets.map((socket) => new Promise((go) => socket.onConnected(go))));
+}"""
+
+
+async def test_many_clients_do_not_come_back_in_one_burst(
+    pages: Pages, site: Site, record_property: Any
+) -> None:
+    """200 that are cut off at one moment come evenly spread over the pause."""
+    tab = await pages.open(None)
+    await tab.run(MEASURE, [CLIENTS, {"retryAfter": 4000}])
+    await until(lambda: len(site.sockets) == CLIENTS)
+    site.times.clear()
+    cut = asyncio.get_running_loop().time()
+    await asyncio.gather(*(each.close(1012) for each in list(site.sockets.values())))
+    await until(lambda: len(site.times) == CLIENTS, 20)
+    times = sorted(time - cut for time in site.times)
+    burst = max(sum(start <= time < start + WINDOW for time in times) for start in times)
+    spread = times[CLIENTS * 9 // 10] - times[CLIENTS // 10]
+    record_property("spread", f"{times[0]:.2f}..{times[-1]:.2f} s, {spread:.2f} s, {burst}")
+    assert times[0] >= 0.1
+    assert spread > 2, times
+    assert burst <= CLIENTS / 8, times
+
+
+async def test_pauses_grow_and_begin_anew_only_after_good_connections(
+    pages: Pages, site: Site
+) -> None:
+    """A server that takes clients and throws them out at once is asked less and less often."""
+    tab = await pages.open("/ws", "{retryAfter: 2}")
+    lost = """() => new Promise((done) => {
+        const times = [];
+        socket.onConnected(() => { times.push(performance.now()); socket.emit("quit", 1012); });
+        socket.onClose(() => times.length === 12 && done(times));
+        socket.emit("quit", 1012);
+    })"""
+    times = await tab.run(lost)
+    pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
+    assert min(pauses) >= 90 and max(pauses[:4]) < 1000 * SECOND
+    assert sum(pauses[-3:]) > 3 * 150, pauses
