@@ -83,6 +83,10 @@ class Site(WSRoom):
             self.handled.append(("echo", message))
             return message
 
+        @self.on("pid")
+        async def pid(emitter: Emitter) -> int:
+            return os.getpid()
+
         @self.on("wait")
         async def wait(emitter: Emitter) -> None:
             self.handled.append(("wait", None))

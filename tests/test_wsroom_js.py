@@ -177,7 +177,9 @@ async def test_an_error_without_a_request_is_told(pages: Pages) -> None:
 async def test_what_waits_is_bounded(pages: Pages, site: Site) -> None:
     """The oldest frames are dropped and counted; a request that is dropped rejects."""
     site.tokens.add("later")
-    tab = await pages.open("/ws", "{buffer: 3, params: () => new Promise((go) => { window.go = go; })}")
+    tab = await pages.open(
+        "/ws", "{buffer: 3, params: () => new Promise((go) => { window.go = go; })}"
+    )
     first = "window.first = settled(socket.request('echo', 'first'))"
     await tab.run(f"() => {{ {first}; for (const n of [1, 2, 3, 4]) socket.emit('echo', n); }}")
     await tab.run("() => socket.emit('echo', 'volatile', {volatile: true})")
