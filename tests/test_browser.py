@@ -299,13 +299,28 @@ async def test_a_refused_name_says_why(chat: Chat) -> None:
 
 
 async def test_the_chat_comes_back_by_itself(chat: Chat) -> None:
-    """After a lost connection the page is soon in its rooms again, and so after a reload."""
+    """After a lost connection the page is soon in its rooms again, with all that it missed; after
+    a reload it is in them too.
+    """
     ada, grace = await chat.guest("Ada"), await chat.guest("Grace")
-    await run(ada.page, "() => socket.close()")
-    await ada.sees("You are back")
+    await ada.say("Is the line good?")
+    await run(ada.page, "() => { tries = 5; socket.close(); }")  # a long pause
     await grace.sees("Ada left")
+    hal = await chat.guest("Hal")
+    await grace.say("She is gone.")
+    await hal.say("She will be back.")
+    await grace.sees("She will be back.")
+    await run(ada.page, "() => dispatchEvent(new Event('online'))")
+    await ada.sees("You are back")
     await grace.say("Welcome back!")
     await ada.sees("Welcome back!")
+    said = ["Is the line good?", "She is gone.", "She will be back.", "Welcome back!"]
+    await expect(ada.log().locator(".said")).to_contain_text(said)
+    await expect(ada.log().locator(".said")).to_have_count(4)
+    await expect(ada.people).to_have_count(3)
+    for name in ("Ada", "Grace", "Hal"):
+        await expect(ada.people.filter(has_text=name)).to_have_count(1)
+    await expect(ada.log().get_by_text("Ada left")).to_have_count(0)
     await ada.page.reload()
     await ada.sees("You joined")
     await expect(ada.people).to_contain_text(["Ada", "Grace"])

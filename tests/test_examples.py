@@ -15,7 +15,7 @@ from wsroom import WSRoom
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FOLDERS = sorted(path.parent.name for path in EXAMPLES.glob("*/app.py"))
 
-PATHS = {"chat": "/ws?name=Ada"}
+PATHS = {"chat": "/ws?name=Ada", "redis_workers": "/ws?name=Ada"}
 """Where an example's WebSocket is, if it is not plain /ws."""
 
 

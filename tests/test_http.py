@@ -10,7 +10,8 @@ import pytest
 
 from tests.peers import peer
 from tests.servers import SECOND, Server, serve
-from wsroom import Emitter, WSRoom
+from wsroom import AdapterError, Emitter, MemoryAdapter, WSRoom
+from wsroom.adapters import Deliver
 
 
 async def get(server: Server, path: str, method: str = "GET", **options: Any) -> tuple[int, Any]:
@@ -88,6 +89,46 @@ async def test_health_is_told() -> None:
     async with serve(site()) as server:
         status, response = await get(server, "/healthz")
         assert (status, response.json()) == (200, {"status": "ok"})
+
+
+class Broker(MemoryAdapter):
+    """A broker that can be away: from the start, or later."""
+
+    away = False
+
+    @property
+    def healthy(self) -> bool:
+        return not self.away
+
+    async def start(self, deliver: Deliver) -> None:
+        if self.away:
+            raise AdapterError("the broker does not answer")
+        await super().start(deliver)
+
+
+async def test_readiness_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Whether sockets can be served: the app has started, and reaches its broker."""
+    adapter = Broker()
+    async with serve(site(adapter=adapter)) as server:
+        status, response = await get(server, "/readyz")
+        assert (status, response.json()) == (200, {"status": "ready"})
+        adapter.away = True
+        status, response = await get(server, "/readyz")
+        assert (status, response.json()) == (503, {"status": "not ready"})
+        adapter.away = False
+        assert (await get(server, "/readyz"))[0] == 200
+        assert (await get(server, "/readyz", "POST"))[0] == 404
+    # Without a lifespan it starts when it is asked, as with the first connection.
+    adapter = Broker()
+    adapter.away = True
+    app = site(adapter=adapter)
+    async with serve(app, lifespan="off") as server:
+        assert (await get(server, "/readyz"))[0] == 503
+        assert "not ready: the broker does not answer" in caplog.text
+        adapter.away = False
+        assert (await get(server, "/readyz"))[0] == 200
+        await app._worker.stop()
+        assert (await get(server, "/readyz"))[0] == 503
 
 
 async def test_everything_else_is_404_or_the_app_behind() -> None:

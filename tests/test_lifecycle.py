@@ -458,6 +458,44 @@ async def test_a_broker_that_is_away_refuses_and_keeps_nothing() -> None:
     assert raised == [True]
 
 
+async def test_a_broker_that_is_away_is_answered_and_logged_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Handlers and hooks that let it through are `unavailable`; on_error hears of each."""
+    app = WSRoom(GoneAdapter())
+    failed: list[BaseException] = []
+
+    @app.on("say", path="/ws")
+    @app.on("say", path="/quiet")
+    async def say(emitter: Emitter) -> None:
+        await emitter.to("chat").emit("said")
+
+    @app.on_join("tell", path="/quiet")
+    @app.on_joined(path="/ws")
+    async def tell(who: Any, room: str) -> None:
+        await app.to("chat").emit("said")
+
+    @app.on_error(path="/quiet")
+    async def on_error(emitter: Emitter, exc: BaseException) -> None:
+        failed.append(exc)
+
+    async with TestClient(app) as client:
+        a, b = await client.connect(), await client.connect("/quiet")
+        for connection in (a, b):
+            for _ in range(3):
+                with pytest.raises(Refused, match="unavailable"):
+                    await connection.request("say")
+        await a.join("chat")
+        assert (await a.expect("error"))["code"] == "unavailable"
+        with pytest.raises(Refused, match="unavailable"):
+            await b.join("tell")
+    assert len(failed) == 3 and isinstance(failed[0], AdapterError)
+    warnings = [record for record in caplog.records if "`unavailable`" in record.getMessage()]
+    assert len(warnings) == 1 and warnings[0].exc_info is None
+    assert warnings[0].getMessage().endswith("`unavailable`: away")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_a_gone_client_ends_its_handler_after_a_grace(
     ws: str, quiet: pytest.LogCaptureFixture
 ) -> None:

@@ -18,7 +18,7 @@ from websockets.typing import Origin, Subprotocol
 import wsroom
 from tests.peers import WAIT
 from tests.servers import Server, serve
-from wsroom.protocol import CONNECTED, ERROR, JOIN, LEAVE, REPLY, RESERVED, RESUME
+from wsroom.protocol import CONNECTED, ERROR, JOIN, LEAVE, REPLY, RESERVED, RESUME, RESYNC
 
 PAGE = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text(encoding="utf-8")
 LINE = re.compile(r"(?P<client>[a-z]?)(?P<way>[<>]) (?P<rest>.+)")
@@ -190,7 +190,7 @@ def test_every_kind_of_frame_is_shown() -> None:
     sent = {frame.get("event") for frame in shown(sends=True)}
     assert {JOIN, LEAVE, RESUME} <= {event for event in sent if isinstance(event, str)}
     answers = shown(sends=False)
-    assert {CONNECTED, REPLY, ERROR} <= {frame["event"] for frame in answers}
+    assert {CONNECTED, REPLY, ERROR, RESYNC} <= {frame["event"] for frame in answers}
     apps = [frame for frame in answers if frame["event"] not in RESERVED]
     forms = {(frame["sender"] is None, frame["room"] is None) for frame in apps}
     assert forms >= {(False, False), (False, True), (True, False)}

@@ -91,6 +91,43 @@ async def test_a_request_that_is_refused_shows_its_code() -> None:
         assert (caught.value.code, caught.value.status) == ("unknown_event", None)
 
 
+async def test_a_connection_knows_where_its_rooms_stand() -> None:
+    """From `connected`, answers and messages, in the order in which they arrive."""
+    app = room_app()
+    async with TestClient(app) as client:
+        a = await client.connect()
+        assert a.offsets.keys() == {""}
+        await a.join("chat")
+        joined = a.offsets["chat"]
+        await a.emit("say", 1)
+        await client.settle()
+        assert a.offsets["chat"] == a.frames[-1]["offset"] != joined
+        await app.to().emit("to all")
+        await client.settle()
+        assert a.offsets[""] == a.frames[-1]["offset"]
+        await a.leave("chat")
+        assert a.offsets.keys() == {""}
+
+
+async def test_a_connection_resumes_another() -> None:
+    """With its session, which it has from then on; a refusal leaves it as it was."""
+    app = room_app()
+    async with TestClient(app) as client:
+        a = await client.connect()
+        await a.join("chat")
+        await app.to("chat").emit("said", "missed")
+        b = await client.connect(subprotocols=["wsroom.1.resume"])
+        own, offsets = b.session, a.offsets
+        a.offsets = {"chat": 17}  # type: ignore[dict-item]
+        with pytest.raises(Refused, match="invalid_message"):
+            await b.resume(a)
+        assert b.session == own
+        a.offsets = offsets
+        await client.settle()
+        rooms = await b.resume(a)
+        assert rooms.keys() == {"", "chat"} and b.session == a.session != own
+
+
 async def test_settle_waits_for_all_that_was_sent() -> None:
     """Frames handled, concurrent handlers done, everything delivered."""
     async with TestClient(room_app(), timeout=10 * SECOND) as client:

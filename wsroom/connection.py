@@ -14,6 +14,7 @@ from wsroom.dispatch import handle
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject, check_close
 from wsroom.frames import PreparedFrame
 from wsroom.http import refuse
+from wsroom.hub import Joined
 from wsroom.inbox import Inbox, close_code
 from wsroom.limits import TokenBucket
 from wsroom.protocol import Inbound
@@ -41,6 +42,7 @@ class Connection:
         "_last_rooms",
         "_receive",
         "_send",
+        "_subprotocol",
         "_supervisor",
         "_their_code",
         "answered",
@@ -81,6 +83,7 @@ class Connection:
         """Whether the frame that is handled has had its one answer already."""
         self.session = Session(worker.hub, self.id)
         self._hub = worker.hub
+        self._subprotocol = protocol.choose_subprotocol(scope.get("subprotocols", ()))
         self._receive = receive
         self._inbox = Inbox(receive)
         self._send = send
@@ -112,13 +115,13 @@ class Connection:
                 raise ValueError(f"room {room!r} {problem}; use another name")
         for room in rooms:
             try:
-                joined, offset = await self.join_room(room)
+                joined = await self.join_room(room)
             except ProtocolError as exc:
                 raise ValueError(exc.detail) from None
-            if joined and self._accepted:
+            if joined.new and self._accepted:
                 await self.calls.hook("on_joined", room)
-            elif joined and offset is not None:
-                self.session.offsets[room] = offset
+            elif joined.new and joined.since is not None:
+                self.session.offsets[room] = joined.since
 
     async def leave(self, *rooms: str) -> None:
         for room in rooms:
@@ -145,7 +148,7 @@ class Connection:
     async def run(self) -> None:
         """Live it, from the handshake to the last hook; `websocket.connect` has been received."""
         self._hub.add(self.writer)
-        if self._subprotocol() == protocol.RESUMING:
+        if self._subprotocol == protocol.RESUMING:
             self.session.start_hold(self.writer, self.give_up)
         task = asyncio.current_task()
         assert task is not None  # ASGI apps are called in tasks
@@ -173,16 +176,15 @@ class Connection:
             refusal = await self._ask_to_connect()
             offset = None
             if refusal is None:
-                _, offset = await self._hub.join(self.writer, "")
+                offset = (await self._hub.join(self.writer, "")).since
         except AdapterError:
             logger.info("a socket on %s is refused: the adapter cannot do it now", self.path)
             refusal = Reject("the server cannot reach its broker; try again", status=503)
-        subprotocol = self._subprotocol()
         if refusal is not None:
-            await refuse(self.scope, self._inbox.next, self._send, refusal, subprotocol)
+            await refuse(self.scope, self._inbox.next, self._send, refusal, self._subprotocol)
             return False
         try:
-            await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
+            await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
         except OSError:  # the peer did not wait; ASGI's word for that
             return False
         self._accepted = True
@@ -216,9 +218,6 @@ class Connection:
             logger.error("on_connect on %s raised", self.path, exc_info=exc)
             return Reject(status=500)
         return None if self._closed is None else Reject()
-
-    def _subprotocol(self) -> str | None:
-        return protocol.choose_subprotocol(self.scope.get("subprotocols", ()))
 
     def _connected(self, offset: str | None) -> bytes:
         message: dict[str, Any] = {"id": self.id, "session": self.session.secret}
@@ -319,7 +318,7 @@ class Connection:
 
     # -- rooms -----------------------------------------------------------------------------
 
-    async def join_room(self, room: str) -> tuple[bool, str | None]:
+    async def join_room(self, room: str) -> Joined:
         """Join without a guard or a hook; raises ProtocolError where that is one room too many."""
         rooms = self.rooms
         most = self.worker.limits.rooms_per_socket

@@ -6,7 +6,6 @@ No I/O and no asyncio here.
 from __future__ import annotations
 
 import zlib
-from typing import Any
 
 from wsroom.adapters.base import Emission
 
@@ -27,72 +26,56 @@ _DEFLATED = 0x40  # RSV1: the payload is deflated (RFC 7692, section 7.2.3.1)
 class PreparedFrame:
     """A server's frame on its way to any number of sockets.
 
-    What is not always needed is made when it is first asked for, and is an attribute like any other
-    from then on: Python calls `__getattr__` only for a slot that is still empty.
+    What is not always needed is made when it is first asked for, by a method: attributes that
+    `__getattr__` makes would slow all others down, and `plain` is read once for each recipient.
     """
 
-    __slots__ = ("packed", "payload", "plain", "stamp", "text")
-
-    payload: bytes
-    """The frame's JSON, UTF-8."""
-    plain: bytes
-    """The WebSocket frame as it goes over the wire to anybody."""
-    packed: bytes
-    """The frame for recipients that inflate a window of 12 bits: deflated if that pays.
-
-    Each is deflated by itself, from an empty window, so one will do for all recipients.
-    """
-    text: str
-    """The payload as ASGI's `websocket.send` takes it."""
-    stamp: tuple[Emission, str] | None
-    """The emission that it came with, and its offset, where there is one."""
+    __slots__ = ("_packed", "_text", "payload", "plain", "stamp")
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
+        """The frame's JSON, UTF-8."""
         size = len(payload)
-        if size < 126:
-            self.plain = self.packed = _SHORT[size] + payload
-        else:
-            self.plain = _header(_TEXT, size) + payload
-            if size < DEFLATE_FROM:
-                self.packed = self.plain
+        self.plain = (_SHORT[size] if size < 126 else _header(_TEXT, size)) + payload
+        """The WebSocket frame as it goes over the wire to anybody."""
+        self._packed = self.plain if size < DEFLATE_FROM else None
+        self._text: str | None = None
+        self.stamp: tuple[Emission, str] | None = None
+        """The emission that it came with, and its offset, where there is one."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "packed":
-            self.packed = _pack(self.payload) or self.plain
-            return self.packed
-        if name == "text":
-            self.text = self.payload.decode()
-            return self.text
-        if name == "stamp":
-            self.stamp = None
-            return None
-        raise AttributeError(name)
+    def packed(self) -> bytes:
+        """The frame for recipients that inflate a window of 12 bits: deflated if that pays.
+
+        Each is deflated by itself, from an empty window, so one will do for all recipients.
+        """
+        if self._packed is None:
+            self._packed = _pack(self.payload) or self.plain
+        return self._packed
+
+    def text(self) -> str:
+        """The payload as ASGI's `websocket.send` takes it."""
+        if self._text is None:
+            self._text = self.payload.decode()
+        return self._text
 
 
 class Chunk:
     """Frames that go to the same recipients one after the other, joined once for all of them."""
 
-    __slots__ = ("frames", "packed", "plain")
-
-    frames: list[PreparedFrame]
-    """The frames, in their order."""
-    plain: bytes
-    """The frames as they go over the wire to anybody."""
-    packed: bytes
-    """The frames for recipients that inflate a window of 12 bits."""
+    __slots__ = ("_packed", "frames", "plain")
 
     def __init__(self, frames: list[PreparedFrame]) -> None:
         self.frames = frames
+        """The frames, in their order."""
+        self.plain = b"".join([frame.plain for frame in frames])
+        """The frames as they go over the wire to anybody."""
+        self._packed: bytes | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "plain":
-            self.plain = b"".join([frame.plain for frame in self.frames])
-            return self.plain
-        if name == "packed":
-            self.packed = b"".join([frame.packed for frame in self.frames])
-            return self.packed
-        raise AttributeError(name)
+    def packed(self) -> bytes:
+        """The frames for recipients that inflate a window of 12 bits."""
+        if self._packed is None:
+            self._packed = b"".join([frame.packed() for frame in self.frames])
+        return self._packed
 
 
 def _pack(payload: bytes) -> bytes | None:

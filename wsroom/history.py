@@ -111,10 +111,10 @@ class History:
     def __init__(self, history: int, ttl: float, max_bytes: int, *, idle: int = IDLE_LOGS) -> None:
         if type(history) is not int or history < 0:
             raise SetupError(f"history is {history!r}; use a count of messages, or 0 for none")
-        if not ttl > 0:
+        if not (isinstance(ttl, (int, float)) and ttl > 0):
             raise SetupError(f"ttl is {ttl!r}; use seconds above 0")
-        if not max_bytes > 0:
-            raise SetupError(f"max_bytes is {max_bytes!r}; use a number above 0")
+        if type(max_bytes) is not int or max_bytes <= 0:
+            raise SetupError(f"max_bytes is {max_bytes!r}; use a number of bytes above 0")
         self.name = ""
         """What all epochs begin with; whoever lets time pass by it makes it unique."""
         self.size = 0
@@ -187,10 +187,9 @@ class History:
         entries = log.entries
         if entries is None:
             entries = log.entries = deque()
-        _, payload, rooms, _, _, except_rooms, _, _ = emission
-        size = len(payload) + ENTRY_BYTES
-        if rooms or except_rooms:
-            size += NAME_BYTES * (len(rooms) + len(except_rooms))
+        size = len(emission.payload) + ENTRY_BYTES
+        if emission.rooms or emission.except_rooms:
+            size += NAME_BYTES * (len(emission.rooms) + len(emission.except_rooms))
         entries.append((emission, size))
         log.last = now
         if self._newest is not log:
@@ -198,12 +197,8 @@ class History:
             self._filled.move_to_end(log.room)
         if len(entries) > self._history:
             size -= entries.popleft()[1]
-        if size:
-            log.size += size
-            self.size += size
-            self._bound(log)
-
-    def _bound(self, log: Log) -> None:
+        log.size += size
+        self.size += size
         while log.size > ROOM_BYTES:
             self._pop(log)
         while self.size > self._max_bytes:

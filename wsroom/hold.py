@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from wsroom.frames import Chunk, PreparedFrame
 from wsroom.history import parse_offset
 from wsroom.hub import Hub, Member
 from wsroom.rooms import Room
 from wsroom.writers import GiveUp
+
+NOTHING: Mapping[Room, str] = MappingProxyType({})
 
 
 class Hold:
@@ -84,7 +87,18 @@ class Hold:
         elif self.active:
             self._give_up(1013, "too much happened meanwhile; try again")
 
-    def release(self, replayed: Mapping[Room, str] | None = None, session: str = "") -> None:
+    def let_through(self, until: Mapping[Room, str]) -> None:
+        """Give the writer what is held of these rooms up to the offsets; hold the rest."""
+        self._hub.outbox.settle()
+        past = _positions(until)
+        frames, self._frames = self._frames, []
+        for frame in frames:
+            if _is_within(frame, past):
+                self._writer.collect(Chunk([frame]))
+            else:
+                self._frames.append(frame)
+
+    def release(self, replayed: Mapping[Room, str] = NOTHING, session: str = "") -> None:
         """Let the writer be the member again, and give it what is not replayed; once.
 
         Args:
@@ -96,10 +110,13 @@ class Hold:
         if not self.active:
             return
         self._hub.replace(self._writer)  # settles first: the last frames come here
-        frames, self._frames = self._frames, []
-        if replayed or session:
-            past = {room: parse_offset(offset) for room, offset in (replayed or {}).items()}
-            frames = [frame for frame in frames if not _is_past(frame, past, session)]
+        past = _positions(replayed)
+        frames = [
+            frame
+            for frame in self._frames
+            if not _is_within(frame, past) and not _leaves_out(frame, session)
+        ]
+        self._frames = []
         if frames:
             self._writer.collect(Chunk(frames))
 
@@ -110,13 +127,20 @@ class Hold:
             self._timer = None
 
 
-def _is_past(
-    frame: PreparedFrame, past: Mapping[Room, tuple[str, int] | None], session: str
-) -> bool:
+Positions = Mapping[Room, tuple[str, int] | None]
+
+
+def _positions(offsets: Mapping[Room, str]) -> Positions:
+    return {room: parse_offset(offset) for room, offset in offsets.items()}
+
+
+def _is_within(frame: PreparedFrame, past: Positions) -> bool:
     if frame.stamp is None:
         return False
     emission, offset = frame.stamp
-    if session and emission.except_session == session:
-        return True
     end, here = past.get(emission.room), parse_offset(offset)
     return end is not None and here is not None and here[0] == end[0] and here[1] <= end[1]
+
+
+def _leaves_out(frame: PreparedFrame, session: str) -> bool:
+    return frame.stamp is not None and frame.stamp[0].except_session == session != ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterable, Set
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from wsroom.adapters.base import EMIT, RESYNC, Adapter, Emission
 from wsroom.frames import PreparedFrame
@@ -33,6 +33,17 @@ class Member(Writer, Protocol):
     path: str
 
 
+class Joined(NamedTuple):
+    """How a join went."""
+
+    new: bool
+    """Whether it put the member into the room."""
+    since: str | None
+    """The offset after which all that is emitted comes; None where no history is kept."""
+    now: str | None
+    """The offset up to which all of that has come already."""
+
+
 class Hub:
     """The rooms of this worker, joined to those of the other workers by the adapter."""
 
@@ -48,6 +59,8 @@ class Hub:
         """Events that have been emitted, so their names are good."""
         self.known_rooms: set[str] = set()
         """The same for rooms."""
+        self._joining: dict[Room, int] = {}  # the joins that wait for the adapter
+        self._latest: dict[Room, str] = {}  # the last offsets delivered to their rooms meanwhile
         self._id_prefix = ""
         self._tick = 0
         self._emitted = 0  # in this tick
@@ -105,12 +118,10 @@ class Hub:
         """Make `member` reachable by its id."""
         self.members[member.id] = member
 
-    async def join(self, member: Member, name: str) -> tuple[bool, str | None]:
+    async def join(self, member: Member, name: str) -> Joined:
         """Return once nothing emitted to the room from now on can pass `member` by.
 
-        Returns:
-            whether this put it into the room, and the offset at which the room stands. A member
-            that was removed, before or meanwhile, is put into nothing.
+        A member that was removed, before or meanwhile, is put into nothing.
 
         Raises:
             AdapterError: the broker did not confirm; the member is not in the room.
@@ -118,19 +129,30 @@ class Hub:
         """
         here = self.members.get(member.id)
         if here is None:
-            return False, None
+            return Joined(False, None, None)
         room = Room(member.path, name)
         # The member comes first, so that what the broker sends right after its confirmation
         # finds it there.
         self.outbox.settle()
         joined = self.rooms.join(here, room)
+        self._joining[room] = self._joining.get(room, 0) + 1
         try:
-            offset = await self.adapter.subscribe(room)
+            since = await self.adapter.subscribe(room)
         except BaseException:
+            self._end_join(room)
             if joined:
                 self.leave(member, name)
             raise
-        return joined and room in self.rooms.of(self._here(member)), offset
+        now = self._end_join(room) or since
+        return Joined(joined and room in self.rooms.of(self._here(member)), since, now)
+
+    def _end_join(self, room: Room) -> str | None:
+        latest = self._latest.get(room)
+        self._joining[room] -= 1
+        if not self._joining[room]:
+            del self._joining[room]
+            self._latest.pop(room, None)
+        return latest
 
     def leave(self, member: Member, name: str) -> None:
         """Take `member` out of a room, at once."""
@@ -219,6 +241,8 @@ class Hub:
         else:
             frame = PreparedFrame(with_offset(emission.payload, offset))
             frame.stamp = emission, offset
+            if self._joining and emission.room in self._joining:
+                self._latest[emission.room] = offset
         if emission.except_rooms:
             path = emission.room.path
             members = members - self._union(path, emission.except_rooms)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from wsroom import protocol
 from wsroom.calls import AWAY, Calls
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
+from wsroom.hub import Joined
 from wsroom.protocol import Inbound
 from wsroom.routing import Route
 from wsroom.session import Session
@@ -35,7 +36,7 @@ class Connection(Protocol):
 
     @property
     def rooms(self) -> frozenset[str]: ...
-    async def join_room(self, room: str) -> tuple[bool, str | None]: ...
+    async def join_room(self, room: str) -> Joined: ...
     async def leave(self, *rooms: str) -> None: ...
     @property
     def ended(self) -> bool: ...
@@ -48,16 +49,18 @@ async def join(connection: Connection, inbound: Inbound) -> None:
     if room not in connection.rooms:
         await ask_guard(connection, room)
     try:
-        joined, offset = await connection.join_room(room)
+        joined = await connection.join_room(room)
     except AdapterError:
         logger.info("a join on %s failed: the adapter cannot do it now", connection.path)
         raise ProtocolError("unavailable", AWAY) from None
     answer: dict[str, Any] = {"room": room}
-    if offset is not None:
-        answer["offset"] = offset
+    if joined.now is not None:
+        answer["offset"] = joined.now
+    if connection.session.hold is not None:
+        connection.session.hold.release()  # what came up to that offset comes before it is told
     connection.calls.reply(inbound, answer)
     connection.answered = True
-    if joined:
+    if joined.new:
         await connection.calls.hook("on_joined", room)
 
 

@@ -76,15 +76,14 @@ class Outbox:
         Before somebody joins or leaves, and before a frame for one socket alone, so that the order
         of each socket's frames is that of the calls.
         """
-        chunk, writers = self._take()
-        for writer in writers:
-            writer.collect(chunk)
+        if self.frames:
+            chunk, writers = self._take()
+            for writer in writers:
+                writer.collect(chunk)
 
     def _take(self) -> tuple[Chunk, Iterable[Writer]]:
         chunk, self.frames = Chunk(self.frames), []
         members, self._members = self._members, frozenset()
-        if not chunk.frames:
-            return chunk, ()
         if not self._skip:
             return chunk, members
         return chunk, [member for member in members if member.id != self._skip]
@@ -111,13 +110,14 @@ class Outbox:
     def _flush(self) -> None:
         self._scheduled = False
         self.ticks += 1
-        chunk, writers = self._take()
-        for writer in writers:
-            writer.take(chunk)
+        if self.frames:
+            chunk, writers = self._take()
+            for writer in writers:
+                writer.take(chunk)
+            self._watched.update(writers)
         dirty, self._dirty = self._dirty, []
         for writer in dirty:
             writer.flush()
-        self._watched.update(writers)
         self._watched.update(dirty)
         self._arm()
 

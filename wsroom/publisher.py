@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Coroutine
@@ -50,6 +51,7 @@ class AsyncPublisher:
         topology(self._source)  # a wrong URL is told now
         self._links: Links | None = None
         self._sequencer: Sequencer | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -115,6 +117,8 @@ class AsyncPublisher:
         links, self._links = self._links, None
         if sequencer is not None and links is not None:
             sequencer.stop()
+            if self._telling is not None:
+                self._telling.cancel()
             await links.stop()
 
     def _forget(self) -> None:
@@ -125,8 +129,15 @@ class AsyncPublisher:
     # -- what the links tell ---------------------------------------------------------------
 
     def came_up(self, link: Link) -> None:
-        """Send what waited for the connection."""
+        """Send what waited for the connection, and tell what may be lost with the one before."""
         self.can_retry()
+        if self._sequencer is not None:
+            self._telling = asyncio.get_running_loop().create_task(self._tell_lost())
+
+    async def _tell_lost(self) -> None:
+        with contextlib.suppress(AdapterError):
+            if self._sequencer is not None:
+                await self._sequencer.tell_lost()
 
     def can_retry(self) -> None:
         """Send what the server refused for a passing reason."""

@@ -49,6 +49,7 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
     except BaseException:
         connection.give_up(1013, "the resume was not finished; try again")
         raise
+    resumption.let_through()
     connection.calls.reply(inbound, {"rooms": resumption.answers})
     connection.answered = True
     resumption.release()
@@ -61,6 +62,7 @@ class _Resumption:
         self._connection = connection
         self._offsets = offsets
         self._replayed: dict[Room, str] = {}
+        self._standing: dict[Room, str] = {}  # of the rooms that were live before
         self._live: Set[str]
         session = connection.session
         if session.hold is not None and session.hold.active:
@@ -91,13 +93,11 @@ class _Resumption:
 
     async def _join_one(self, name: str) -> bool:
         try:
-            joined, _ = await self._connection.join_room(name)
+            return (await self._connection.join_room(name)).new
         except ProtocolError as exc:
             self.answers[name] = {"error": exc.code}
         except AdapterError:
             self.answers[name] = {"error": "unavailable"}
-        else:
-            return joined
         return False
 
     async def catch_up(self, name: str) -> None:
@@ -105,6 +105,7 @@ class _Resumption:
         if self.answers[name] or connection.ended:
             return
         room = Room(connection.path, name)
+        await asyncio.sleep(0)  # what was written before is on its way, and others had their turn
         if name not in self._live:
             await self._drained()
         past = await connection.worker.hub.adapter.read(room, self._offsets[name])
@@ -113,18 +114,16 @@ class _Resumption:
             recovered = name in connection.session.recovered or (recovered and not past.emissions)
         else:
             self._replay(past)
-            if past.offset is not None:
-                self._replayed[room] = past.offset
         if recovered:
             connection.session.recovered |= {name}
         self.answers[name] = {"recovered": recovered}
         if past.offset is not None:
             self.answers[name]["offset"] = past.offset
+            (self._standing if name in self._live else self._replayed)[room] = past.offset
 
     async def _drained(self) -> None:
         connection = self._connection
         worker = connection.worker
-        await asyncio.sleep(0)  # what was written before is on its way, and others had their turn
         async with asyncio.timeout(worker.holding):
             while connection.writer.unsent > worker.limits.write_buffer / 2:  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_EVERY)
@@ -137,6 +136,11 @@ class _Resumption:
             left_out = emission.except_session == session or emission.except_socket == connection.id
             if not left_out and _is_for(emission, mine):
                 connection.writer.write(PreparedFrame(with_offset(emission.payload, offset)))
+
+    def let_through(self) -> None:
+        # The reply says where the rooms stand that were live already. Whoever is cut off after it
+        # goes on from there, so what came up to there must come before.
+        self._hold.let_through(self._standing)
 
     def release(self) -> None:
         self._hold.release(self._replayed, self._connection.session.hash())

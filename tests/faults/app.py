@@ -58,6 +58,12 @@ async def hush(emitter: Emitter, message: dict[str, Any]) -> None:
     await target.emit_except_sender("said", {"by": message["by"], "n": message["n"]})
 
 
+@app.on("whisper")
+async def whisper(emitter: Emitter, message: dict[str, Any]) -> None:
+    """Emit to one socket."""
+    await emitter.to(message["to"]).emit("said", {"by": message["by"], "n": message["n"]})
+
+
 @app.on("burst")
 async def burst(emitter: Emitter, message: dict[str, Any]) -> None:
     """Emit `count` messages of `size` bytes, numbered from n on."""

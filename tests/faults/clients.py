@@ -83,6 +83,9 @@ class Client:
         self.offsets: dict[str, str | None] = {}
         """Where it stands in the rooms, and on the path (""), that it is in."""
         self.session = ""
+        self.id = ""
+        """Its socket's id, while it is connected."""
+        self._alone = f"@{name}"  # in the record: the room of what is for its socket alone
         self.live = asyncio.Event()
         """Set while it is connected and in all its rooms."""
         self.greeted = asyncio.Event()
@@ -233,6 +236,9 @@ class Client:
             self._setup.cancel()
             await asyncio.wait([self._setup])
             self._setup = None
+        if self.id:
+            self.id = ""
+            self._note(self._alone, Entry(time.monotonic(), LEFT))
         for room, offset in list(self.offsets.items()):
             if offset is None:  # nobody could resume that
                 self._left(room)
@@ -270,7 +276,10 @@ class Client:
         elif event == "resync":
             self.record.counts["resyncs"] += 1
             self._hole(message["room"] or "", message.get("offset"), "resync")
-        elif event == "said" and not room.startswith("ws:"):
+            if message["room"] is None:  # of the path, or what was for this socket alone
+                self._note(self._alone, Entry(time.monotonic(), HOLE))
+        elif event == "said":
+            room = self._alone if room == self.id else room
             self._note(room, Entry(time.monotonic(), MESSAGE, Key(message["by"], message["n"])))
             if "offset" in frame and room in self.offsets:
                 self.offsets[room] = frame["offset"]
@@ -292,6 +301,8 @@ class Client:
 
     def _greet(self, message: Message) -> None:
         resume = self._resumable
+        self.id = message["id"]
+        self._note(self._alone, Entry(time.monotonic(), JOINED))
         self.session = self.session or message.get("session", "")
         for room, offset in message.get("rooms", {"": None}).items():
             if not (resume and self.offsets.get(room)):

@@ -7,6 +7,8 @@ import contextlib
 import functools
 import itertools
 import json
+import math
+import re
 import sys
 import tempfile
 import time
@@ -16,14 +18,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.faults.clients import Client, Record
-from tests.faults.traces import HOLE, MESSAGE, Flaw, Place, Said, check
+from tests.faults.traces import HOLE, MESSAGE, Flaw, Place, Said, check, segments
 from tests.processes import Owned, free_port
-from tests.servers import SECOND, TICK, until
+from tests.servers import HOUR, SECOND, TICK, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROOMS = [f"room{number}" for number in range(10)]
 PACE = SECOND / 20
 """Between the messages of one publisher."""
+
+
+TRACEBACK = re.compile(r"[^\n]*\nTraceback.*\n(?:[ \n].*\n)*[^ \n].*")
 
 
 class Worker(Owned):
@@ -60,13 +65,14 @@ class Report(NamedTuple):
 
     flaws: list[Flaw]
     hung: list[str]
+    """Requests that got no answer, and members that did not get back into a room."""
     said: int
     accepted: int
     delivered: int
     counts: Mapping[str, int]
     slowest: float
     complaints: list[str]
-    """Lines of the workers' logs that begin a traceback."""
+    """Tracebacks in the workers' logs, with the lines before them."""
 
     def clean(self) -> bool:
         """Whether no promise was broken, nothing hung, and nothing failed in the workers."""
@@ -79,14 +85,14 @@ class Report(NamedTuple):
         lines = [
             f"{self.said} said, {self.accepted} accepted, {self.delivered} delivered",
             f"flaws: {self.kinds() or 'none'}; hung: {self.hung[:3] or 'none'}; "
-            f"complaints: {self.complaints[:3] or 'none'}",
+            f"complaints: {len(self.complaints)}",
             f"the slowest answer took {self.slowest:.1f} s",
             ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items())),
         ]
         for flaw in self.flaws[:12]:
             where = f"{flaw.place.client} in {flaw.place.room or 'the path'}"
             lines.append(f"  {flaw.kind}: {flaw.key} for {where}: {flaw.detail}")
-        return "\n".join(lines)
+        return "\n".join(lines + self.complaints[:3])
 
 
 class Lab:
@@ -120,7 +126,7 @@ class Lab:
         return client
 
     async def publisher(self, name: str, rooms: Sequence[str] = ROOMS, event: str = "say") -> None:
-        """Add a publisher, which speaks in all rooms in turn."""
+        """Add a publisher, which speaks in all rooms in turn; "@m1" is for the member m1 alone."""
         client = Client(self.record, name, self.urls)
         self.publishers.append(client)
         await client.start()
@@ -139,8 +145,14 @@ class Lab:
             if event == "both":
                 await client.say("", event, rooms=rooms)
             else:
-                await client.say(room, event)
+                await self._say(client, room, event)
             await asyncio.sleep(max(TICK, due - time.monotonic()))
+
+    async def _say(self, client: Client, room: str, event: str = "say") -> Said:
+        if not room.startswith("@"):
+            return await client.say(room, event)
+        (listener,) = [member for member in self.members if f"@{member.name}" == room]
+        return await client.say(room, "whisper", to=listener.id or "ws:gone")
 
     async def flow(self, messages: int = 160, seconds: float = 20) -> None:
         """Let so many messages more be accepted: at full pace 160 a second."""
@@ -174,32 +186,46 @@ class Lab:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds * SECOND):
                 for room in sorted(rooms):
-                    while (said := await last.say(room)).accepted is None:
-                        await last.live.wait()
-                        await asyncio.sleep(TICK)
-                    for member in self.members:
-                        await until(functools.partial(self._has, member, said), seconds)
+                    await self._say_last(last, room, self.members)
+                for member in self.members:
+                    await self._say_last(last, f"@{member.name}", [member])
+
+    async def _say_last(self, last: Client, room: str, members: Sequence[Client]) -> None:
+        said = None
+        while said is None or said.accepted is None:
+            await last.live.wait()
+            said = await self._say(last, room)
+            await asyncio.sleep(TICK)
+        for member in members:
+            await until(functools.partial(self._has, member, said), HOUR)
 
     def _has(self, member: Client, said: Said) -> bool:
+        """Whether it got the message, or was told that it did not, or is not there any more."""
         trace = self.record.traces.get(Place(member.name, said.room), [])
-        return said.room not in member.offsets or any(
+        return not any(part.open for part in segments(trace)) or any(
             entry.key == said.key or (entry.kind == HOLE and entry.time >= said.sent)
             for entry in reversed(trace)
         )
 
     def report(self) -> Report:
         record = self.record
+        absent = [
+            f"{member.name} is not in {room}"
+            for member in self.members
+            for room in member.rooms
+            if room not in member.offsets
+        ]
         entries = itertools.chain.from_iterable(record.traces.values())
-        logs = "\n".join(worker.log for worker in self.workers)
+        logs = "".join(worker.log for worker in self.workers)
         return Report(
             check(record.said, record.traces),
-            record.hung,
+            record.hung + absent,
             len(record.said),
             record.accepted,
             sum(entry.kind == MESSAGE for entry in entries),
             record.counts,
             record.slowest,
-            [line for line in logs.splitlines() if "Traceback" in line],
+            TRACEBACK.findall(logs),
         )
 
     def holes(self, since: float = 0) -> dict[Place, int]:
@@ -217,8 +243,8 @@ class Lab:
         for member in self.members:
             for room in member.rooms:
                 trace = self.record.traces[Place(member.name, room)]
-                first = next(e.time for e in trace if e.key and sent[e.key] > since)
-                back = max(back, first - since)
+                after = (entry.time for entry in trace if entry.key and sent[entry.key] > since)
+                back = max(back, next(after, math.inf) - since)
         return back / SECOND
 
     async def stop(self) -> None:
@@ -262,6 +288,8 @@ async def lab(
             await asyncio.gather(*starts)
             for number in range(publishers):
                 await running.publisher(f"{names}p{number}", ROOMS[number:] + ROOMS[:number])
+            if members and publishers:
+                await running.publisher(f"{names}w", [f"@{names}m{n}" for n in range(members)])
             yield running
         finally:
             await running.stop()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests import brokers
 from tests.faults.clients import Client
 from tests.faults.lab import ROOMS, Lab, lab
@@ -14,6 +16,7 @@ PAIRS = 10
 ROUNDS = 200
 
 
+@pytest.mark.slow
 async def test_nothing_passes_by_after_the_reply_to_a_join() -> None:
     """2,000 rounds of an emit on one worker during a join on the other, and one right after it."""
     async with brokers.valkey() as broker, lab(broker.url, members=0, publishers=0) as run:

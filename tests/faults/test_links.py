@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
+
+import pytest
 
 from tests import brokers
 from tests.brokers import Broker, eventually
@@ -11,16 +14,22 @@ from tests.faults.clients import Client, Lost, Refused
 from tests.faults.lab import ROOMS, Lab, lab
 from tests.faults.traces import Place
 
+START = pytest.mark.parametrize("start", [brokers.valkey, brokers.redis])
 
-async def test_a_killed_subscription() -> None:
-    """Once, with a burst on its way: the workers notice, and read what they missed."""
-    async with brokers.valkey() as broker, lab(broker.url) as run:
+
+@START
+async def test_a_killed_subscription(start: Any) -> None:
+    """Once, with bursts on their way: the workers notice, and read what they missed."""
+    async with start() as broker, lab(broker.url) as run:
         await run.flow(80)
         bursts = [
             client.burst(room, 50, 100)
             for client, room in zip(run.members, ROOMS[:4], strict=False)
         ]
-        await asyncio.gather(*bursts, broker.cli("CLIENT", "KILL", "TYPE", "pubsub"))
+        _, killed = await asyncio.gather(
+            asyncio.gather(*bursts), broker.cli("CLIENT", "KILL", "TYPE", "pubsub")
+        )
+        assert killed == len(run.workers)
         await run.flow(80)
         report = await run.settle()
     assert report.clean() and not any(run.holes().values()), str(report)
@@ -44,6 +53,7 @@ async def test_a_worker_without_redis_for_a_second() -> None:
     assert report.clean() and not any(run.holes().values()), str(report)
 
 
+@pytest.mark.slow
 async def test_subscriptions_killed_all_the_time_while_sockets_come_and_go() -> None:
     """Every 100 ms for 5 s; and at the end what is subscribed is what has members."""
     async with brokers.valkey() as broker, lab(broker.url) as run:
@@ -93,12 +103,13 @@ async def subscriptions(broker: Broker) -> set[str]:
     return {name.rpartition("\n")[2].rstrip("}") for name in channels} - {""}
 
 
-async def test_killed_commands_and_forgotten_scripts() -> None:
+@START
+async def test_killed_commands_and_forgotten_scripts(start: Any) -> None:
     """CLIENT KILL TYPE normal again and again, and SCRIPT FLUSH, under load."""
-    async with brokers.valkey() as broker, lab(broker.url) as run:
+    async with start() as broker, lab(broker.url) as run:
         await run.flow(80)
         for _ in range(10):
-            await broker.cli("CLIENT", "KILL", "TYPE", "normal")
+            assert await broker.cli("CLIENT", "KILL", "TYPE", "normal")
             await run.flow(8)
             await broker.cli("SCRIPT", "FLUSH")
             await run.flow(8)

@@ -31,6 +31,7 @@ async def started(adapter: str) -> AsyncIterator[Lab]:
         yield await stack.enter_async_context(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["memory", "redis"])
 async def test_every_member_is_cut_at_random(adapter: str) -> None:
     """Twice in a row too: members of two rooms, of the path alone, by on_connect, and talkers."""
@@ -40,6 +41,7 @@ async def test_every_member_is_cut_at_random(adapter: str) -> None:
     assert report.counts["recovered"] > CUTS * MEMBERS, str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "adapter, flaw",
     [

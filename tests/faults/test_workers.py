@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests import brokers
 from tests.faults.lab import lab
 
@@ -25,6 +27,7 @@ async def test_a_killed_worker() -> None:
     assert report.clean() and not any(run.holes().values()), str(report)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_stands_still() -> None:
     """SIGSTOP for 10 s: who notices resumes on the other, who does not gets it all afterwards."""
     async with brokers.valkey() as broker, lab(broker.url, history=HISTORY) as run:

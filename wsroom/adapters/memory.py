@@ -44,15 +44,13 @@ class MemoryAdapter(Adapter):
         self._delivers.remove(deliver)
 
     async def publish(self, emission: Emission) -> None:
-        offset = None
-        if not emission.room.name.startswith(SOCKET_ID_PREFIX):
-            offset = self._history.append(emission, monotonic())
+        offset = self._history.append(emission, monotonic())
         for deliver in self._delivers:
             deliver(emission, offset)
 
     async def subscribe(self, room: Room) -> str | None:
         if room.name.startswith(SOCKET_ID_PREFIX):
-            return None  # what is for one socket is delivered, and not kept
+            return None  # no log: what is for one socket is delivered, and not kept
         return self._history.subscribe(room, monotonic())
 
     async def read(self, room: Room, since: str) -> Past:

@@ -126,7 +126,7 @@ class SendWriter:
         try:
             while self._queue:
                 frame = self._queue.popleft()
-                await self._send({"type": "websocket.send", "text": frame.text})
+                await self._send({"type": "websocket.send", "text": frame.text()})
                 self._unsent -= len(frame.payload)
             if self._closing is not None and not self._ended:
                 self._ended = True

@@ -138,7 +138,7 @@ class TransportWriter:
             self._shut()
             asyncio.get_running_loop().call_soon(self._give_up, *TOO_SLOW)
             return
-        transport.write(chunk.packed if self._packs else chunk.plain)
+        transport.write(chunk.packed() if self._packs else chunk.plain)
 
     def flush(self) -> None:
         """Send what was collected."""

@@ -150,7 +150,8 @@ class RedisAdapter(Adapter):
         if epoch != feed.epoch and feed.live:
             self._catch_up(feed)  # it has not noticed yet that its room began anew
         await self._until(feed, lambda: feed.live and (feed.epoch != epoch or feed.seq >= seq))
-        if past.records is None or position[0] != epoch or epoch != feed.epoch:
+        told_lost = any(one.emission.kind == RESYNC for one in past.records or ())
+        if past.records is None or told_lost or position[0] != epoch or epoch != feed.epoch:
             return Past(feed.offset, complete=False)
         emissions = ((one.emission, make_offset(one.epoch, one.seq)) for one in past.records)
         return Past(make_offset(epoch, seq), complete=True, emissions=tuple(emissions))
@@ -162,6 +163,12 @@ class RedisAdapter(Adapter):
         for feed in self._feeds_at(link):
             link.subscribe(feed.channel)
         self._sequencer.send_again()
+        if self._links.fails_over:
+            self._spawn(self._tell_doubts())
+
+    async def _tell_doubts(self) -> None:
+        with contextlib.suppress(AdapterError):  # the next link that comes up tells the rest
+            await self._sequencer.tell_lost()
 
     def went_down(self, link: Link) -> None:
         """What is heard from there later does not follow what was heard before."""

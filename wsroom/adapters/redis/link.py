@@ -87,7 +87,10 @@ class Link:
         self._keeping = keeping
         self._hears = hears
         self._scripts: Scripts | None = None
-        self._run_id = ""
+        self.run_id = ""
+        """Names the server process that it is, or was last, connected to."""
+        self.address = ""
+        """Where that is."""
         self._commands: list[bytes] = []
         self._replies: deque[Reply] = deque()
         self._wishes: list[tuple[str, str]] = []  # (command, channel), in order
@@ -97,6 +100,7 @@ class Link:
         self._answered = 0.0
         self._connection: AbstractConnection | None = None
         self._reloading = False
+        self._beating: asyncio.Task[None] | None = None
         self._task = asyncio.get_running_loop().create_task(self._run(), name="wsroom: Redis")
 
     # -- what the owner asks for -----------------------------------------------------------
@@ -152,6 +156,11 @@ class Link:
             self._wishes.append((command, channel))
             self._work.set()
 
+    def replace(self) -> None:
+        """Connect anew: another server has this place now."""
+        if self._beating is not None:
+            self._beating.cancel()
+
     async def stop(self) -> None:
         """End the connections."""
         self._task.cancel()
@@ -182,14 +191,14 @@ class Link:
     async def _connect(self, servers: list[Server]) -> None:
         for _ in range(2 if self._hears else 1):
             servers.append(await self._topology.connect(self.place))
-        self._run_id = servers[0].run_id
-        if servers[-1].run_id != self._run_id:
+        self.run_id, self.address = servers[0].run_id, servers[0].address
+        if servers[-1].run_id != self.run_id:
             raise Lost("the two connections lead to two servers")
         async with asyncio.timeout(DEAF_AFTER):
             await self._load_scripts(servers[0].connection)
 
     async def _load_scripts(self, connection: AbstractConnection) -> None:
-        self._scripts = scripts_for(self._run_id, self._keeping, shards=self._topology.shards)
+        self._scripts = scripts_for(self.run_id, self._keeping, shards=self._topology.shards)
         for script in self._scripts:
             await connection.send_command("SCRIPT", "LOAD", script.text)
             await connection.read_response()
@@ -203,6 +212,7 @@ class Link:
         if self._hears:
             work.append(self._hear(servers[1].connection))
         tasks = [loop.create_task(one, name="wsroom: Redis") for one in work]
+        self._beating = tasks[2]  # whichever ends, all do
         try:
             self._wishes = [("SUBSCRIBE", self._beat_channel)]
             self._owner.came_up(self)
@@ -235,13 +245,13 @@ class Link:
             self._work.clear()
             commands, self._commands = self._commands, []
             if commands:
-                await servers[0].connection.send_packed_command(commands, check_health=False)
+                await _send(servers[0].connection, commands)
             wishes, self._wishes = self._wishes, []
             if wishes and self._hears:
                 # Sharded channels of different slots cannot be named in one command.
                 most = 1 if self._topology.shards else CHANNELS_AT_ONCE
                 packed = [pack_command(words) for words in _joined(wishes, most)]
-                await servers[1].connection.send_packed_command(packed, check_health=False)
+                await _send(servers[1].connection, packed)
 
     async def _read_replies(self, connection: AbstractConnection) -> None:
         loop = asyncio.get_running_loop()
@@ -293,20 +303,24 @@ class Link:
 
     def _load(self, answer: Any) -> None:
         # A proxy may have led this very connection to another server meanwhile.
-        if not isinstance(answer, bytes) or self._run_id.encode() not in answer:
-            self._task.get_loop().call_soon(self._replaced)
+        if not isinstance(answer, bytes) or self.run_id.encode() not in answer:
+            self.replace()
             return
         assert self._scripts is not None
         for script in self._scripts:
             self.command(("SCRIPT", "LOAD", script.text), self._loaded)
 
-    def _replaced(self) -> None:
-        self._beat_heard = -math.inf  # the next beat ends the connections
-
     def _loaded(self, answer: Any) -> None:
         self._reloading = False
         if self.up:
             self._owner.can_retry()
+
+
+async def _send(connection: AbstractConnection, packed: list[bytes]) -> None:
+    try:
+        await connection.send_packed_command(packed, check_health=False)
+    except RuntimeError as exc:  # uvloop's word for a transport that was closed just now
+        raise Lost(str(exc)) from exc
 
 
 def _settle(future: asyncio.Future[Any], answer: Any) -> None:

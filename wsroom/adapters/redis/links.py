@@ -59,6 +59,11 @@ class Links:
         self.heard = owner.heard
 
     @property
+    def fails_over(self) -> bool:
+        """Whether another server may take over, without the last messages of the one before."""
+        return self._topology.fails_over
+
+    @property
     def healthy(self) -> bool:
         """Whether all servers that are needed answer, and what is published there is heard."""
         return bool(self._links) and all(link.healthy for link in self._links.values())
@@ -154,6 +159,9 @@ class Links:
             logger.debug("where Redis' servers are is not known: %r", exc)
         else:
             await self._forget(self._topology.places())
+            for link in self._links.values():
+                if link.up and self._topology.moved(link.place, link.address):
+                    link.replace()
             self._owner.moved()
         self._change()
         self._owner.can_retry()
@@ -187,7 +195,10 @@ class Links:
         while True:
             await asyncio.sleep(TEND_EVERY)
             self._say(loop.time())
-            if self._topology.shards and not all(link.up for link in self._links.values()):
+            all_up = all(link.up for link in self._links.values())
+            # A deposed master that comes back takes what it is told for as long as the Sentinels
+            # let it, and nobody hears it: it must not be asked any more.
+            if self._topology.fails_over and not (self._topology.shards and all_up):
                 self.look_again()
 
     def _say(self, now: float) -> None:

@@ -19,18 +19,22 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from wsroom.adapters.base import Emission
+from wsroom.adapters.base import RESYNC, Emission
 from wsroom.adapters.redis.link import Link, Lost
 from wsroom.adapters.redis.links import Links
 from wsroom.adapters.redis.records import Names, encode_record
 from wsroom.adapters.redis.scripts import keys
 from wsroom.errors import AdapterError
+from wsroom.rooms import Room
 
 PATIENCE = 5.0
 """Seconds that Redis has for an emission, or for a join."""
 
 WAITING = 1000, 1024 * 1024
 """Emissions, and bytes of them, that may wait for a Redis that does not answer."""
+
+DOUBTFUL = 15.0
+"""Seconds after which a server that took an emission has shown that it was still the master."""
 
 PASSING = (
     *(Lost, NoScriptError, MovedError, AskError, TryAgainError),
@@ -49,7 +53,7 @@ def is_passing(answer: object) -> bool:
 class Publication:
     """An emission that Redis has not confirmed yet."""
 
-    __slots__ = ("channel", "future", "link", "number", "record", "sent", "since")
+    __slots__ = ("channel", "future", "link", "number", "record", "run_id", "sent", "since")
 
     def __init__(self, number: int, channel: str, record: bytes, since: float) -> None:
         self.number = number
@@ -59,6 +63,8 @@ class Publication:
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.link: Link | None = None
         """Where it is under way; None where it waits."""
+        self.run_id = ""
+        """The server that it went to last."""
         self.sent = False
         """Whether it ever was under way."""
 
@@ -81,6 +87,8 @@ class Sequencer:
         self._bytes = 0
         self._slots = asyncio.Semaphore(WAITING[0])
         self._timer: asyncio.TimerHandle | None = None
+        self._recent: dict[Room, tuple[str, float]] = {}
+        """Where it has published lately: on which server, and when."""
 
     async def publish(self, emission: Emission) -> None:
         """Return once the script has carried it out.
@@ -100,6 +108,30 @@ class Sequencer:
             await publication.future
         finally:
             self._leave(publication)
+        if self._links.fails_over:
+            self._remember(emission.sequence, publication.run_id)
+
+    def _remember(self, room: Room, run_id: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._recent.pop(room, None)
+        self._recent[room] = run_id, now
+        while next(iter(self._recent.values()))[1] < now - DOUBTFUL:  # the oldest is the first
+            del self._recent[next(iter(self._recent))]
+
+    async def tell_lost(self) -> None:
+        """Tell the rooms whose last emissions may be lost with the server that took them.
+
+        A deposed master may have taken them when the others listened to the new one already.
+
+        Raises:
+            AdapterError: Redis is away again; what could not be told is told the next time.
+
+        """
+        since = asyncio.get_running_loop().time() - DOUBTFUL
+        for room, (run_id, time) in list(self._recent.items()):
+            link = self._links.route(self._names.channel(room))
+            if time > since and link is not None and link.up and link.run_id != run_id:
+                await self.publish(Emission(room, b"", kind=RESYNC))
 
     async def _wait_for_slot(self, channel: str, size: int) -> None:
         link = self._links.route(channel)
@@ -145,6 +177,7 @@ class Sequencer:
         if link is None or not link.up:
             return
         publication.link = link
+        publication.run_id = link.run_id
         publication.sent = True
         link.run_script(
             "publish",

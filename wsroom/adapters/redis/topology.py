@@ -47,6 +47,7 @@ class Server:
         self.connection = connection
         self.run_id = info["run_id"]
         """Names the process: another one, or the same started again, has another."""
+        self.address = f"{getattr(connection, 'host', '')}:{getattr(connection, 'port', '')}"
 
     async def close(self) -> None:
         """Close the connection; never fails."""
@@ -79,6 +80,10 @@ class Topology(ABC):
     def places(self) -> set[str]:
         """All places that there are."""
         return {""}
+
+    def moved(self, place: str, address: str) -> bool:
+        """Whether `refresh` has told that another server has this place now."""
+        return False
 
     async def connect(self, place: str) -> Server:
         """Connect to the server that has this place now.
@@ -146,9 +151,18 @@ class Sentinels(Topology):
         self._class = SSLConnection if tls else Connection
         self._kwargs = {**pool.connection_kwargs}
         self._kwargs.pop("connection_pool", None)
+        self._address: tuple[str, int] = "", 0
+
+    async def refresh(self) -> None:
+        host, port = await self._sentinel.discover_master(self._master)
+        self._address = host, port
+
+    def moved(self, place: str, address: str) -> bool:
+        return address != "{}:{}".format(*self._address)
 
     async def _make(self, place: str) -> AbstractConnection:
-        host, port = await self._sentinel.discover_master(self._master)
+        await self.refresh()
+        host, port = self._address
         return _connection(self._class, {**self._kwargs, "host": host, "port": port})
 
     async def close(self) -> None:

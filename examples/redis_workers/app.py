@@ -1,0 +1,11 @@
+# The chat of examples/chat, unchanged, in four worker processes that Redis joins.
+# export WSROOM_REDIS_URL=redis://localhost:6379
+# Run it with: uvicorn --app-dir examples/redis_workers app:app --workers 4
+# Open http://127.0.0.1:8000 in several windows: they are on several workers, in one room.
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+app = runpy.run_path(str(Path(__file__).parents[1] / "chat" / "app.py"))["app"]

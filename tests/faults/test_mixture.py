@@ -1,0 +1,89 @@
+"""All the faults that must cost nothing, at random, one upon the other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests import brokers
+from tests.brokers import Broker
+from tests.faults.lab import ROOMS, Lab, lab
+from tests.servers import SECOND
+
+FAULTS = 16
+
+
+class Faults:
+    """Does one thing or another to a run and its broker."""
+
+    def __init__(self, run: Lab, broker: Broker, seed: int) -> None:
+        self._run = run
+        self._broker = broker
+        self._random = random.Random(seed)
+        self.log: list[str] = []
+
+    async def one(self) -> None:
+        faults: list[Callable[[], Awaitable[None]]] = [
+            *(self.cut, self.cut, self.kill_connections, self.forget_scripts),
+            *(self.kill_worker, self.freeze_worker, self.freeze_broker, self.keep_away),
+        ]
+        fault = self._random.choice(faults)
+        self.log.append(fault.__name__)
+        await fault()
+        await self.a_while()
+
+    async def a_while(self) -> None:
+        await self._run.pause(self._random.random() / 2)
+
+    async def cut(self) -> None:
+        for member in self._run.members:
+            if self._random.random() < 0.3:
+                member.cut()
+
+    async def kill_connections(self) -> None:
+        await self._broker.cli("CLIENT", "KILL", "TYPE", self._random.choice(["normal", "pubsub"]))
+
+    async def forget_scripts(self) -> None:
+        await self._broker.cli("SCRIPT", "FLUSH")
+
+    async def kill_worker(self) -> None:
+        worker = self._random.choice(self._run.workers)
+        await worker.kill()
+        await self.a_while()
+        await worker.start()
+
+    async def freeze_worker(self) -> None:
+        worker = self._random.choice(self._run.workers)
+        worker.freeze()
+        await self.a_while()
+        worker.thaw()
+
+    async def freeze_broker(self) -> None:
+        self._broker.freeze()
+        await self.a_while()
+        self._broker.thaw()
+
+    async def keep_away(self) -> None:
+        async with self._broker.closed() as send:
+            await send("CLIENT KILL", "TYPE", "pubsub")
+            await self.a_while()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_faults_upon_faults(seed: int) -> None:
+    """Nothing is lost, doubled, reordered, or told to whom it is not for."""
+    async with brokers.valkey() as broker, lab(broker.url, history=300) as run:
+        for talker in run.members[::5]:
+            run.speak(talker, [*talker.rooms, ""], event="hush")
+        run.speak(run.members[1], ROOMS[:3], event="both")
+        await run.flow(80)
+        faults = Faults(run, broker, seed)
+        for _ in range(FAULTS):
+            await faults.one()
+        await run.flow(160, 40)
+        report = await run.settle()
+    assert report.clean() and not any(run.holes().values()), f"{faults.log}\n{report}"
+    assert report.slowest < 6 * SECOND, f"{faults.log}\n{report}"

@@ -1,0 +1,183 @@
+"""What an adapter tells a hub beside emissions, and what the hub asks of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.servers import HOUR, until
+from wsroom import AdapterError, Emitter, Limits, MemoryAdapter, WSRoom
+from wsroom.adapters import Emission
+from wsroom.adapters.base import RESYNC
+from wsroom.hub import Hub
+from wsroom.rooms import Room
+from wsroom.testing import TestClient
+
+
+def lost(app: WSRoom, room: Room, offset: str | None) -> None:
+    """What an adapter does that has lost messages of the room."""
+    app._worker.hub.deliver(Emission(room, b"", kind=RESYNC), offset)
+
+
+def empty() -> WSRoom:
+    app = WSRoom()
+
+    @app.on("noti")
+    async def noti(emitter: Emitter) -> None:
+        await emitter.to("chat").emit("noti")
+
+    @app.on("noti", path="/other")
+    async def other(emitter: Emitter) -> None: ...
+
+    return app
+
+
+async def test_a_room_that_lost_messages_tells_its_members() -> None:
+    """With the offset from which it goes on; nobody else hears of it."""
+    app = empty()
+    async with TestClient(app) as client:
+        a, b = await client.connect(), await client.connect()
+        await a.join("chat")
+        lost(app, Room("/ws", "chat"), "x:7")
+        await client.settle()
+        message = {"room": "chat", "offset": "x:7"}
+        frame = {"event": "resync", "message": message, "sender": None, "room": "chat"}
+        assert a.frames[-1] == frame and a.offsets["chat"] == "x:7"
+        assert len(b.frames) == 1
+
+
+async def test_a_path_that_lost_messages_tells_its_sockets() -> None:
+    """`room` is null; other paths have not lost anything."""
+    app = empty()
+    async with TestClient(app) as client:
+        a, other = await client.connect(), await client.connect("/other")
+        lost(app, Room("/ws", ""), "x:7")
+        await client.settle()
+        message = {"room": None, "offset": "x:7"}
+        assert a.frames[-1]["message"] == message and a.frames[-1]["room"] is None
+        assert a.offsets[""] == "x:7" and len(other.frames) == 1
+
+
+async def test_a_worker_that_lost_messages_tells_all_its_sockets() -> None:
+    """What was lost was for any one of them; there is no offset to go on from."""
+    app = empty()
+    async with TestClient(app) as client:
+        connections = [await client.connect(), await client.connect("/other")]
+        before = [dict(connection.offsets) for connection in connections]
+        (own,) = {Room("", connection.id.partition(".")[0]) for connection in connections}
+        lost(app, own, "x:7")
+        await client.settle()
+        for connection, offsets in zip(connections, before, strict=True):
+            assert connection.frames[-1]["message"] == {"room": None, "offset": None}
+            assert connection.offsets == offsets
+
+
+async def test_a_held_resync_is_dropped_where_its_room_was_replayed_past_it() -> None:
+    """And else comes after the reply."""
+    app = empty()
+    async with TestClient(app) as client:
+        a = await client.connect()
+        await a.join("chat")
+        epoch = a.offsets["chat"].partition(":")[0]
+        b = await client.connect(subprotocols=["wsroom.1.resume"])
+        lost(app, Room("/ws", ""), a.offsets[""])
+        lost(app, Room("/ws", ""), f"{epoch}x:1")
+        await b.resume(a)
+        await client.settle()
+        assert [frame["event"] for frame in b.frames] == ["connected", "reply", "resync"]
+        assert b.frames[-1]["message"]["offset"] == f"{epoch}x:1"
+
+
+async def test_what_later_releases_say_is_ignored() -> None:
+    """A kind that is not known here is delivered to nobody."""
+    app = empty()
+    async with TestClient(app) as client:
+        a = await client.connect()
+        emission = Emission(Room("/ws", ""), b'{"event":"x"}', kind="kick")
+        app._worker.hub.deliver(emission, "x:1")
+        await app.to().emit("marker")
+        await a.expect("marker")
+        assert len(a.frames) == 2
+
+
+class Recording(MemoryAdapter):
+    """Says what it is asked, and fails where it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[object] = []
+        self.away = False
+
+    async def start(self, deliver: object) -> None:
+        self.log.append("start")
+
+    async def stop(self, deliver: object) -> None:
+        self.log.append("stop")
+
+    async def subscribe(self, room: Room) -> str | None:
+        self.log.append(room)
+        if self.away:
+            raise AdapterError("the broker does not answer")
+        return None
+
+
+async def test_a_hub_hears_what_is_for_its_sockets_from_its_start() -> None:
+    """It subscribes to the sequence that messages to them are part of, before there is any."""
+    adapter = Recording()
+    hub = Hub(adapter, Limits())
+    await hub.start()
+    emission = Emission(Room("/any", hub.new_id()), b"")
+    assert adapter.log == ["start", emission.sequence] and emission.sequence.path == ""
+    await hub.stop()
+
+
+async def test_a_start_that_fails_leaves_nothing_started() -> None:
+    """And the next one starts afresh."""
+    adapter = Recording()
+    adapter.away = True
+    hub = Hub(adapter, Limits())
+    with pytest.raises(AdapterError):
+        await hub.start()
+    assert adapter.log[0] == "start" and adapter.log[-1] == "stop"
+    adapter.away = False
+    await hub.start()
+    assert adapter.log.count("start") == 2
+    await hub.stop()
+
+
+async def test_a_join_under_way_is_not_lost_in_a_resume() -> None:
+    """A handler beside the frames joins while a `resume` of the same socket begins and ends."""
+
+    class Slow(MemoryAdapter):
+        gate = asyncio.Event()
+
+        async def subscribe(self, room: Room) -> str | None:
+            if room.name == "slow":
+                await self.gate.wait()
+            if room.name == "never":
+                await self.gate.wait()
+                raise AdapterError("the broker does not answer")
+            return await super().subscribe(room)
+
+    app = WSRoom(Slow())
+
+    @app.on("enter", concurrent=True)
+    async def enter(emitter: Emitter, message: str) -> None:
+        await emitter.socket.join(message)
+        await emitter.to("slow").emit("entered")
+
+    app._worker.holding = HOUR
+    async with TestClient(app) as client:
+        a = await client.connect()
+        await a.emit("enter", "slow", id=1)
+        await a.emit("enter", "never", id=2)
+        await a.request("resume", {"rooms": {"chat": "x"}})
+        Slow.gate.set()
+        await a.expect("entered")
+        assert (await a.expect("error"))["code"] == "unavailable"
+        hub = app._worker.hub
+        assert hub.names(hub.members[a.id]) == {"chat", "slow"}
+        await a.close()
+        await until(lambda: not hub.members)
+        assert len(hub.rooms) == 0
