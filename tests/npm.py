@@ -36,5 +36,6 @@ def fetch(name: str, version: str, folder: Path) -> Path:
 
 def install(package: str, folder: Path) -> None:
     """Install a package with its dependencies into `folder`/node_modules."""
-    command = [find("npm"), "install", "--no-audit", "--no-fund", "--prefix", folder, package]
+    options = ["--no-audit", "--no-fund", "--prefix", str(folder)]
+    command = [find("npm"), "install", *options, package]
     subprocess.run(command, check=True, timeout=120 * SECOND)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.browsers import chromium, open_page, run
+from tests.browsers import chromium, run
 from tests.npm import find, install
 from tests.servers import SECOND, serve
 from tests.site import Site
@@ -84,7 +84,8 @@ def node(*arguments: str) -> Any:
 def test_it_is_small(tmp_path: Path) -> None:
     """Minified by terser and compressed by gzip it is under 3 kB."""
     install("terser@5.44.0", tmp_path)
-    command = [tmp_path / "node_modules" / ".bin" / "terser", FILE, "--module", "-c", "-m"]
+    terser = tmp_path / "node_modules" / ".bin" / "terser"
+    command = [str(terser), str(FILE), "--module", "--compress", "--mangle"]
     minified = subprocess.run(command, check=True, capture_output=True, timeout=60 * SECOND).stdout
     assert len(gzip.compress(minified, 9)) < MOST
 
@@ -97,7 +98,7 @@ def test_its_types_are_right(tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "page.ts").write_text(TYPED)
     options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022"]
-    command = [tmp_path / "node_modules" / ".bin" / "tsc", *options, "page.ts"]
+    command = [str(tmp_path / "node_modules" / ".bin" / "tsc"), *options, "page.ts"]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=60 * SECOND
     )
@@ -165,7 +166,7 @@ def test_it_is_a_module_and_a_script() -> None:
 async def test_a_page_uses_it_either_way(path: str, quiet: pytest.LogCaptureFixture) -> None:
     """As a plain script, more than once too, and as a module: the same client, the same verbs."""
     async with serve(Site()) as server, chromium() as browser:
-        tab = Tab(await open_page(browser, server.url(path, "http")))
+        tab = await Tab.open(browser, server.url(path, "http"), None)
         if path == "/":
             # Names of the page and of the file do not meet.
             await tab.page.add_script_tag(content="const connect = 1, Socket = 2;")

@@ -116,9 +116,8 @@ async def test_a_restart_of_redis(crowd: Crowd) -> None:
     await crowd.redis.start()
 
     async def said() -> bool:
-        return (await crowd.tabs[1].call("socket.request('say', {room: 'chat', n: 2})"))[0] == (
-            "resolved"
-        )
+        answer, _ = await crowd.tabs[1].call("socket.request('say', {room: 'chat', n: 2})")
+        return bool(answer == "resolved")
 
     await eventually(said)
     for tab in crowd.tabs:
