@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,15 @@ async def test_a_password_a_user_and_a_database(prefix: str) -> None:
         address = f"127.0.0.1:{broker.port}/3"
         await talk(RedisAdapter(f"redis://lisa:p%2540ss@{address}", prefix=prefix))
         assert "db3" in await broker.info("keyspace")
+
+
+async def test_an_acl_may_be_narrow(prefix: str) -> None:
+    """The rights that docs/scaling.md lists are enough, and nothing outside the prefix is used."""
+    page = (Path(__file__).parent.parent / "docs" / "scaling.md").read_text()
+    line = next(line for line in page.splitlines() if "A user with an ACL" in line)
+    rights = " ".join(re.findall(r"`([^`]+)`", line)).replace("wsroom:*", f"{prefix}:*")
+    async with brokers.valkey(user=f"app on >pw -@all {rights}") as broker:
+        await talk(RedisAdapter(f"redis://app:pw@127.0.0.1:{broker.port}", prefix=prefix))
 
 
 async def test_a_wrong_password_is_a_clear_error(prefix: str) -> None:
@@ -182,7 +192,11 @@ async def test_only_rooms_with_members_are_heard(valkey: Broker, prefix: str) ->
 
     async def heard() -> set[str]:
         channels = await valkey.cli("PUBSUB", "CHANNELS", f"{prefix}:*")
-        return {name.partition("\n")[2][:-1] for name in channels if "ws:" not in name}
+        return {
+            name.partition("\n")[2][:-1]
+            for name in channels
+            if "\nws:" not in name and "\n" in name
+        }
 
     async with TestClient(make_app(RedisAdapter(valkey.url, prefix=prefix))) as client:
         assert await heard() == set()

@@ -25,6 +25,48 @@ if TYPE_CHECKING:
     from wsroom.adapters.redis.link import Link
 
 
+class Speaker:
+    """A publisher's dealings with Redis, from its first emit to its close."""
+
+    def __init__(self, source: Any, names: Names, keeping: Keeping) -> None:
+        self.links = Links(topology(source), self, names, keeping, hears=False)
+        self.sequencer = Sequencer(names, self.links)
+        self._telling: asyncio.Task[None] | None = None
+
+    async def stop(self) -> None:
+        """End the connections."""
+        self.sequencer.stop()
+        if self._telling is not None:
+            self._telling.cancel()
+        await self.links.stop()
+
+    def came_up(self, link: Link) -> None:
+        """Send what waited for the connection, and tell what may be lost with the one before."""
+        self.sequencer.send_again()
+        if self.links.fails_over:
+            self._telling = asyncio.get_running_loop().create_task(self._tell_lost())
+
+    async def _tell_lost(self) -> None:
+        with contextlib.suppress(AdapterError):
+            await self.sequencer.tell_lost()
+
+    def can_retry(self) -> None:
+        """Send what the server refused for a passing reason."""
+        self.sequencer.send_again()
+
+    def went_down(self, link: Link) -> None:
+        """Nothing is heard from there."""
+
+    def moved(self) -> None:
+        """Nothing is heard from anywhere."""
+
+    def subscribed(self, link: Link, channel: str) -> None:
+        """Nothing is subscribed."""
+
+    def heard(self, channel: str, data: bytes) -> None:
+        """Nothing is heard."""
+
+
 class AsyncPublisher:
     """Emits to the rooms of an app whose workers are on the same Redis, without being one of them.
 
@@ -49,9 +91,7 @@ class AsyncPublisher:
         self.known_events: set[str] = set()
         self.known_rooms: set[str] = set()
         topology(self._source)  # a wrong URL is told now
-        self._links: Links | None = None
-        self._sequencer: Sequencer | None = None
-        self._telling: asyncio.Task[None] | None = None
+        self._speaker: Speaker | None = None
         self._starting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -77,84 +117,39 @@ class AsyncPublisher:
 
     async def publish(self, emission: Emission) -> None:
         """Publish what a target emits; connect first where that has not been done."""
-        if self._sequencer is None:
+        if self._speaker is None:
             async with self._starting:
-                await self._start()
-        assert self._sequencer is not None
-        await self._sequencer.publish(emission)
+                if self._speaker is None:
+                    self._speaker = await self._connect(Keeping())
+        await self._speaker.sequencer.publish(emission)
 
-    async def _start(self) -> None:
-        if self._sequencer is not None:
-            return
-        keeping = Keeping()
-        links = await self._connect(keeping)
+    async def _connect(self, keeping: Keeping) -> Speaker:
+        speaker = Speaker(self._source, self._names, keeping)
         try:
-            link = await links.wait_for(self._names.settings)
+            await speaker.links.start()
+            link = await speaker.links.wait_for(self._names.settings)
             answer = await link.ask_command(("HMGET", self._names.settings, *Keeping._fields))
             if isinstance(answer, Exception):
                 raise AdapterError(f"Redis refused: {answer}") from answer
-            if (keeping := Keeping.of_values(answer)) != Keeping():
-                await links.stop()
-                links = await self._connect(keeping)
         except BaseException:
-            await links.stop()
+            await speaker.stop()
             raise
-        self._links = links
-        self._sequencer = Sequencer(self._names, links)
-
-    async def _connect(self, keeping: Keeping) -> Links:
-        links = Links(topology(self._source), self, keeping, hears=False)
-        try:
-            await links.start(self._names.settings)
-        except BaseException:
-            await links.stop()
-            raise
-        return links
+        told = Keeping.of_values(answer)
+        if told == keeping:
+            return speaker
+        await speaker.stop()
+        return await self._connect(told)
 
     async def close(self) -> None:
         """Close the connections; the next emit opens them again."""
-        sequencer, self._sequencer = self._sequencer, None
-        links, self._links = self._links, None
-        if sequencer is not None and links is not None:
-            sequencer.stop()
-            if self._telling is not None:
-                self._telling.cancel()
-            await links.stop()
+        speaker, self._speaker = self._speaker, None
+        if speaker is not None:
+            await speaker.stop()
 
     def _forget(self) -> None:
         # After a fork: the connections are the other process'.
-        self._links = self._sequencer = None
+        self._speaker = None
         self._starting = asyncio.Lock()
-
-    # -- what the links tell ---------------------------------------------------------------
-
-    def came_up(self, link: Link) -> None:
-        """Send what waited for the connection, and tell what may be lost with the one before."""
-        self.can_retry()
-        if self._sequencer is not None:
-            self._telling = asyncio.get_running_loop().create_task(self._tell_lost())
-
-    async def _tell_lost(self) -> None:
-        with contextlib.suppress(AdapterError):
-            if self._sequencer is not None:
-                await self._sequencer.tell_lost()
-
-    def can_retry(self) -> None:
-        """Send what the server refused for a passing reason."""
-        if self._sequencer is not None:
-            self._sequencer.send_again()
-
-    def went_down(self, link: Link) -> None:
-        """Nothing is heard from there."""
-
-    def moved(self) -> None:
-        """Nothing is heard from anywhere."""
-
-    def subscribed(self, link: Link, channel: str) -> None:
-        """Nothing is subscribed."""
-
-    def heard(self, channel: str, data: bytes) -> None:
-        """Nothing is heard."""
 
 
 class BlockingTarget:

@@ -75,6 +75,7 @@ class Link:
         place: str,
         owner: Owner,
         keeping: Keeping,
+        beat: str,
         *,
         hears: bool = True,
     ) -> None:
@@ -95,7 +96,7 @@ class Link:
         self._replies: deque[Reply] = deque()
         self._wishes: list[tuple[str, str]] = []  # (command, channel), in order
         self._work = asyncio.Event()
-        self._beat_channel = f"wsroom:beat:{secrets.token_hex(8)}"
+        self._beat_channel = f"{beat}:{secrets.token_hex(8)}"
         self._beat_heard = 0.0
         self._answered = 0.0
         self._connection: AbstractConnection | None = None
@@ -173,14 +174,15 @@ class Link:
         while True:
             servers: list[Server] = []
             try:
-                try:
-                    await self._connect(servers)
-                except (RedisError, OSError, TimeoutError) as exc:
-                    self.problem = exc
-                    logger.debug("%s is not there: %r", self._topology.url, exc)
-                else:
-                    delay = BACKOFF[0]
-                    await self._live(servers)
+                await self._connect(servers)
+                delay = BACKOFF[0]
+                await self._live(servers)
+            except (RedisError, OSError, TimeoutError) as exc:
+                self.problem = exc
+                logger.debug("%s is not there: %r", self._topology.url, exc)
+            except Exception as exc:  # whatever it is, the next attempt must come
+                self.problem = exc
+                logger.exception("a connection to %s failed", self._topology.url)
             finally:
                 self._end()
                 for server in servers:
@@ -288,7 +290,10 @@ class Link:
         beat = ("PUBLISH", self._beat_channel, "") if self._hears else ("PING",)
         while True:
             self.command(beat, self._beaten)
+            sent = loop.time()
             await asyncio.sleep(BEAT_EVERY)
+            if loop.time() - sent > 2 * BEAT_EVERY:
+                continue  # it was this process that stood still; what it missed is read first
             if loop.time() - self._beat_heard > DEAF_AFTER:
                 raise Lost(f"no heartbeat was heard for {DEAF_AFTER:g} s")
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from redis.exceptions import NoScriptError, RedisError
 
 from wsroom.adapters.redis.link import Link, Lost
+from wsroom.adapters.redis.records import Names
 from wsroom.adapters.redis.scripts import Keeping
 from wsroom.adapters.redis.topology import Topology
 from wsroom.errors import AdapterError
@@ -43,10 +44,17 @@ class Links:
     """A link for each place that is needed, made when it is; one log line for each outage."""
 
     def __init__(
-        self, topology: Topology, owner: Owner, keeping: Keeping, *, hears: bool = True
+        self,
+        topology: Topology,
+        owner: Owner,
+        names: Names,
+        keeping: Keeping,
+        *,
+        hears: bool = True,
     ) -> None:
         self._topology = topology
         self._owner = owner
+        self._names = names
         self._keeping = keeping
         self._hears = hears
         self._links: dict[str, Link] = {}
@@ -68,8 +76,8 @@ class Links:
         """Whether all servers that are needed answer, and what is published there is heard."""
         return bool(self._links) and all(link.healthy for link in self._links.values())
 
-    async def start(self, channel: str) -> None:
-        """Connect to where `channel` lives, to see whether Redis is there.
+    async def start(self) -> None:
+        """Connect to where the settings live, to see whether Redis is there.
 
         Raises:
             AdapterError: it is not, or cannot be used.
@@ -79,7 +87,7 @@ class Links:
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 await self._topology.refresh()
-                await self.wait_for(channel)
+                await self.wait_for(self._names.settings)
         except RedisError as exc:
             problem = exc
         except TimeoutError:
@@ -113,9 +121,12 @@ class Links:
             return None
         link = self._links.get(place)
         if link is None:
-            link = Link(self._topology, place, self, self._keeping, hears=self._hears)
-            self._links[place] = link
+            link = self._links[place] = self._make(place)
         return link
+
+    def _make(self, place: str) -> Link:
+        settings = self._keeping, self._names.beat
+        return Link(self._topology, place, self, *settings, hears=self._hears)
 
     def find(self, place: str | None) -> Link | None:
         """The link to a place, if there is one."""

@@ -50,6 +50,8 @@ class Names:
                 f"prefix {prefix!r} is not 1 to 64 characters without spaces and braces"
             )
         self.settings = f"{prefix}:settings"
+        self.beat = f"{prefix}:beat"
+        """What the channels of heartbeats begin with."""
         self._start = f"{prefix}:{{"
 
     def channel(self, room: Room) -> str:
