@@ -143,7 +143,8 @@ class Socket {
     clearTimeout(this.#timer);
     const link = (this.#link = {});
     const over = (code, reason) => this.#link === link && this.#end(code, reason);
-    this.#timer = setTimeout(over, this.#options.connectTimeout, 1006, "timeout");
+    const time = Math.min(this.#options.connectTimeout, LONGEST);
+    this.#timer = setTimeout(over, time, 1006, "timeout");
     this.#enter("connecting");
     let socket;
     try {
@@ -184,7 +185,6 @@ class Socket {
     clearTimeout(this.#timer);
     socket?.close();
     this.id = null;
-    this.#leaving.clear();
     if (greeted && performance.now() - greeted > STEADY) this.#tries = 0;
     const refused = code === 1008 || (code >= 4400 && code < 4500);
     const final = wanted || refused || this.#tries >= this.#options.maxRetries;
@@ -197,10 +197,12 @@ class Socket {
     this.#tell(CLOSE, { code, reason });
   }
 
-  // Full jitter: clients that lost one server come back evenly spread, each time over twice as long.
+  // Full jitter: clients that one server lost come back evenly spread, each time over twice as
+  // long. Even from the floor on: raising what is below it would make a burst there.
   #pause() {
     const { retryAfter } = this.#options;
-    const most = Math.min(Math.max(CAP, retryAfter), retryAfter * 2 ** this.#tries++);
+    const grown = retryAfter * 2 ** Math.min(this.#tries++, 30);
+    const most = Math.min(Math.max(CAP, retryAfter), grown);
     return FLOOR + Math.random() * Math.max(0, most - FLOOR);
   }
 
@@ -349,7 +351,7 @@ class Socket {
     this.#session ??= message.session;
     const known = [...this.#offsets];
     for (const [name, offset] of Object.entries({ "": undefined, ...message.rooms })) {
-      if (!this.#offsets.get(name)) this.#offsets.set(name, offset);
+      if (!this.#offsets.get(name)) this.#stand(name, offset);
     }
     let lost;
     try {
