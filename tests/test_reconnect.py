@@ -13,7 +13,9 @@ import pytest
 from tests.servers import SECOND, TICK, until
 from tests.site import Site
 from tests.tabs import Pages, Tab
-from wsroom import Socket
+from wsroom import AdapterError, MemoryAdapter, Socket
+from wsroom.adapters import Emission
+from wsroom.rooms import Room
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -155,6 +157,66 @@ async def test_a_room_that_is_closed_meanwhile_is_told(pages: Pages, site: Site)
     await back(tab, site, 1)
     assert set(tab.frames(2)[0][1]["rooms"]) == {"", "chat"}
     assert await tab.log("error") == []
+
+
+class Forgetful(MemoryAdapter):
+    """An adapter without a history, as one may be that somebody else writes."""
+
+    async def publish(self, emission: Emission) -> None:
+        for deliver in self._delivers:
+            deliver(emission, None)
+
+    async def subscribe(self, room: Room) -> None:
+        await super().subscribe(room)
+
+
+@pytest.mark.parametrize("site", [Site(Forgetful())])
+async def test_without_a_history_all_rooms_are_joined_and_told(pages: Pages, site: Site) -> None:
+    """There is nothing to resume: each room may have missed something, the path too."""
+    tab = await pages.open()
+    for room in ("chat", "news"):
+        await tab.call(f"socket.joinRoom('{room}')")
+    assert await tab.log("resync") == []
+    await only(site).close(1012)
+    await tab.sees("connected", True)
+    resyncs = [["resync", room] for room in (None, "chat", "news")]
+    assert await tab.log("resync", "connected") == [*resyncs, ["connected", True]]
+    assert tab.frames(1) == [("joinRoom", "chat"), ("joinRoom", "news")]
+    assert only(site).rooms == {"chat", "news"}
+
+
+class Halting(MemoryAdapter):
+    """An adapter that cannot reach its broker for some rooms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away: set[str] = set()
+
+    async def subscribe(self, room: Room) -> str | None:
+        if room.name in self.away:
+            raise AdapterError("the broker does not answer")
+        return await super().subscribe(room)
+
+
+HALTING = Halting()
+
+
+@pytest.mark.parametrize("site", [Site(HALTING)])
+async def test_it_is_not_open_without_its_rooms(pages: Pages, site: Site) -> None:
+    """A room that cannot be joined now is no reason to give it up: the next attempt may do it."""
+    tab = await pages.open("/ws", "{retryAfter: 1}")
+    for room in ("chat", "news"):
+        await tab.call(f"socket.joinRoom('{room}')")
+    await tab.log()
+    HALTING.away = {"chat"}
+    await only(site).close(1012)
+    await tab.run("() => socket.emit('say', {room: 'chat'})")
+    await tab.sees("state", "waiting", times=3)
+    assert "open" not in [state for _, state in await tab.log("state")]
+    assert site.handled.count(("say", {"room": "chat"})) == 0
+    HALTING.away = set()
+    await tab.sees("said", {"room": "chat"})
+    assert only(site).rooms == {"chat", "news"}
 
 
 async def test_an_expired_token_is_asked_anew(pages: Pages, site: Site) -> None:
