@@ -361,7 +361,7 @@ class Socket {
     } catch (error) {
       if (this.#link !== link) return;
       // A `resume` that is no good now will be none later: the rooms are joined without it.
-      if (!TRANSIENT.includes(error.code)) for (const [name] of known) this.#offsets.set(name);
+      if (!TRANSIENT.includes(error.code)) for (const [name] of known) this.#stand(name);
       this.#end(1006, error.message);
       return;
     }
@@ -382,7 +382,7 @@ class Socket {
       : { rooms };
     const bare = known.filter(([, offset]) => offset === undefined);
     const joins = bare.map(async ([room]) => {
-      // A server without a history has no `resume`, and cannot tell what was missed.
+      // Without a history there is nothing to resume, and no telling what was missed.
       const ask = room === "" ? {} : this.#ask("joinRoom", room);
       return [room, await Promise.resolve(ask).catch(({ code }) => ({ error: code }))];
     });
