@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
 from tests import brokers
-from tests.servers import PROTOCOLS
+from tests.browsers import chromium
+from tests.servers import PROTOCOLS, serve
+from tests.site import Site
+from tests.tabs import Pages
 
 _numbers = itertools.count(1)
 
@@ -60,3 +64,28 @@ async def cluster() -> AsyncIterator[brokers.Cluster]:
     """The run's cluster; a test that kills a node of it starts it again."""
     async with brokers.cluster() as nodes:
         yield nodes
+
+
+@pytest.fixture
+def site() -> Site:
+    """The app that `pages` are of."""
+    return Site()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """A browser for all tests of a module, which then run in one loop."""
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def pages(
+    site: Site, browser: Browser, quiet: pytest.LogCaptureFixture
+) -> AsyncIterator[Pages]:
+    """Pages of `site`; nothing may be thrown on them that nobody catches."""
+    async with serve(site) as server:
+        pages = Pages(browser, server)
+        yield pages
+        await pages.close()
+        assert [error for tab in pages.tabs for error in tab.errors] == []

@@ -32,3 +32,10 @@ def fetch(name: str, version: str, folder: Path) -> Path:
     package = folder / "package"
     assert json.loads((package / "package.json").read_text())["version"] == version
     return package
+
+
+def install(package: str, folder: Path) -> None:
+    """Install a package with its dependencies into `folder`/node_modules."""
+    options = ["--no-audit", "--no-fund", "--prefix", str(folder)]
+    command = [find("npm"), "install", *options, package]
+    subprocess.run(command, check=True, timeout=120 * SECOND)

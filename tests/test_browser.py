@@ -304,22 +304,26 @@ async def test_the_chat_comes_back_by_itself(chat: Chat) -> None:
     """
     ada, grace = await chat.guest("Ada"), await chat.guest("Grace")
     await ada.say("Is the line good?")
-    await run(ada.page, "() => { tries = 5; socket.close(); }")  # a long pause
+    await grace.sees("Is the line good?")
+    await ada.page.context.set_offline(True)
+    await expect(ada.page.get_by_role("status")).to_have_text("Reconnecting…")
     await grace.sees("Ada left")
     hal = await chat.guest("Hal")
     await grace.say("She is gone.")
     await hal.say("She will be back.")
     await grace.sees("She will be back.")
-    await run(ada.page, "() => dispatchEvent(new Event('online'))")
+    await ada.page.context.set_offline(False)
     await ada.sees("You are back")
     await grace.say("Welcome back!")
     await ada.sees("Welcome back!")
     said = ["Is the line good?", "She is gone.", "She will be back.", "Welcome back!"]
     await expect(ada.log().locator(".said")).to_contain_text(said)
     await expect(ada.log().locator(".said")).to_have_count(4)
-    await expect(ada.people).to_have_count(3)
-    for name in ("Ada", "Grace", "Hal"):
-        await expect(ada.people.filter(has_text=name)).to_have_count(1)
+    await expect(ada.log().locator(".mine")).to_contain_text(["Is the line good?"])
+    for guest in (ada, grace, hal):
+        await expect(guest.people).to_have_count(3)
+        for name in ("Ada", "Grace", "Hal"):
+            await expect(guest.people.filter(has_text=name)).to_have_count(1)
     await expect(ada.log().get_by_text("Ada left")).to_have_count(0)
     await ada.page.reload()
     await ada.sees("You joined")

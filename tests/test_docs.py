@@ -19,7 +19,7 @@ from playwright.async_api import Dialog, expect
 import wsroom
 import wsroom.client
 import wsroom.testing
-from tests.browsers import chromium
+from tests.browsers import chromium, open_page, run
 from tests.peers import WAIT
 from tests.servers import SECOND, program, serve
 from wsroom import WSRoom
@@ -179,6 +179,20 @@ async def test_the_tutorials_page_works(tmp_path: Path) -> None:
         await expect(pages[0].locator("#log")).to_contain_text(said)
         await expect(pages[1].locator("#log")).to_contain_text(said)
         await expect(pages[2].locator("#log")).to_contain_text("closed 4401 this token is not")
+
+
+async def test_the_examples_of_the_client_run(tmp_path: Path) -> None:
+    """The page of client.md talks in its room; its examples run after each other, as they stand."""
+    page = ROOT / "docs" / "client.md"
+    save(page, tmp_path)
+    script = "\n".join(block.text for block in blocks(page) if block.language == "js")
+    async with serve(load_app(tmp_path)) as server, chromium() as browser:
+        tab = await open_page(browser, server.url("/", "http"))
+        await expect(tab.locator("#log")).to_contain_text(": hello")
+        failed: list[str] = []
+        tab.on("console", lambda line: failed.append(line.text) if line.type != "log" else None)
+        await run(tab, f"async () => {{ {script} }}")
+        assert failed == []
 
 
 async def answer(text: str, dialog: Dialog) -> None:

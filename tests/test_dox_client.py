@@ -1,4 +1,6 @@
-"""The published npm client of Dox WebSocket, unchanged, in a real browser against wsroom."""
+"""The published npm client of Dox WebSocket, unchanged, in a real browser against wsroom; and
+wsroom.js in its place.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ OPEN = """(url) => new Promise((resolve) => {
     dox.onConnected((...values) => resolve({ values, id: dox.id }));
     for (const event of ["intro", "noti"])
         dox.on(event, (...values) => calls.push([event, ...values]));
-    dox.on("*", (frame) => frame.event === "connected" || heard.push(frame));
+    const protocol = ["connected", "reply"];
+    dox.on("*", (frame) => protocol.includes(frame.event) || heard.push(frame));
 })"""
 
 
@@ -66,11 +69,15 @@ class Tab:
         page.on("websocket", self._watch)
 
     @classmethod
-    async def open(cls, browser: Browser, server: Server, client: Path) -> Tab:
+    async def open(cls, browser: Browser, server: Server, client: Path | None) -> Tab:
+        """Open a page with the package in this folder, or with wsroom.js."""
         tab = cls(await open_page(browser, server.url("/", "http")))
-        # The package is CommonJS, which browsers do not know: it sets `exports.default`.
-        await tab.page.add_script_tag(content="var exports = {};")
-        await tab.page.add_script_tag(path=client / "dist" / "index.js")
+        if client is None:
+            await tab.page.add_script_tag(url="/wsroom.js")
+        else:
+            # The package is CommonJS, which browsers do not know: it sets `exports.default`.
+            await tab.page.add_script_tag(content="var exports = {};")
+            await tab.page.add_script_tag(path=client / "dist" / "index.js")
         connected = await run(tab.page, OPEN, server.url())
         (message, sender, room), tab.id = connected["values"], connected["id"]
         assert (message["id"], sender, room) == (tab.id, tab.id, None)
@@ -101,13 +108,14 @@ class Tab:
         return await run(self.page, "() => calls.splice(0)")
 
 
+@pytest.mark.parametrize("published", [True, False], ids=["published", "wsroom.js"])
 async def test_the_published_client_works(
-    client: Path, ws: str, quiet: pytest.LogCaptureFixture
+    client: Path, published: bool, ws: str, quiet: pytest.LogCaptureFixture
 ) -> None:
     """Two pages with the client chat in a room: `on`, "*", `emit` and `joinRoom` do as ever."""
     async with serve(dox(), ws=ws) as server, chromium() as browser:
-        a = await Tab.open(browser, server, client)
-        b = await Tab.open(browser, server, client)
+        a = await Tab.open(browser, server, client if published else None)
+        b = await Tab.open(browser, server, None)
         assert a.id != b.id
         await a.join("chat")
         await b.join("chat")

@@ -10,6 +10,7 @@ from typing import Any
 
 from wsroom.adapters import Adapter, MemoryAdapter
 from wsroom.asgi import ASGIApp, Receive, Scope, Send, State
+from wsroom.assets import client_assets
 from wsroom.connection import Connection
 from wsroom.emitter import Target
 from wsroom.errors import AdapterError, SetupError
@@ -69,6 +70,7 @@ class WSRoom(Router):
         self._user_lifespan = lifespan
         self._workers_checked = False
         self._said_refused: set[str] = set()
+        self._assets = client_assets()
 
     def to(self, *rooms: str, path: str | None = None) -> Target:
         """Choose who gets a message that the app itself emits, from anywhere in this process.
@@ -171,6 +173,8 @@ class WSRoom(Router):
         get = scope["method"] in ("GET", "HEAD")
         if get and path in self._pages:
             await self._page(scope, send, path)
+        elif get and path in self._assets:
+            await self._assets[path].serve(scope, send)
         elif get and path == "/healthz":
             await respond(scope, send, 200, '{"status":"ok"}', JSON)
         elif get and path == "/readyz":

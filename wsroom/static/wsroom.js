@@ -1,0 +1,412 @@
+// wsroom.js: the client for pages. Listeners, replies, rooms, and coming back when a connection is
+// lost. No dependencies, no build step; docs/client.md describes it, wsroom.d.ts has its types.
+//
+// This file is an ES module and touches nothing global, so Node and bundlers can import it. Plain
+// scripts cannot have an `export`: wsroom/assets.py makes of it what the app serves at /wsroom.js,
+// which works as both.
+
+const CAP = 20_000; // ms: no pause before a retry is longer...
+const FLOOR = 100; // ...or shorter
+const STEADY = 5_000; // ms: a connection that lasted so long was a good one
+const SETUP = 60_000; // ms for rejoining everything; the server allows 30 s for each frame
+const LONGEST = 2 ** 31 - 1; // ms: what setTimeout can count
+
+const OPEN = Symbol("open");
+const CLOSE = Symbol("close");
+const STATE = Symbol("state");
+const ERROR = Symbol("error");
+const RESYNC = Symbol("resync");
+const CONNECTED = Symbol("connected");
+
+const GONE = ["lost", "closed", "dropped"]; // codes: with the connection every room was left
+const TRANSIENT = ["unavailable", "internal", "timeout"];
+const WAKING = ["online", "offline", "pageshow", "visibilitychange"];
+
+const closed = (reason) => new WSRoomError("closed", reason || "the socket is closed");
+
+class WSRoomError extends Error {
+  constructor(code, detail, more) {
+    super(`${code}: ${detail}`);
+    Object.assign(this, { name: "WSRoomError", code, detail }, more);
+  }
+}
+
+class Socket {
+  id = null;
+  state = "closed";
+  dropped = 0;
+
+  #url;
+  #options;
+  #listeners = new Map(); // an event, or a symbol above -> functions
+  #queue = []; // frames that wait for a connection
+  #calls = new Map(); // a frame's id -> who waits for its answer
+  #frames = 0; // ids given out; never one twice, so no late answer meets another call
+  #joins = new Map(); // a room -> who waits to be in it
+  #offsets = new Map(); // a room it is in -> where that stands, undefined without a history
+  #leaving = new Map(); // a room whose last frames may be on their way -> the call that left it
+  #session; // of the first connection: the server knows by it what was ours
+  #link; // the connection, or the attempt; what belongs to an earlier one is not listened to
+  #tries = 0;
+  #timer; // of the next attempt, or of what this one may take
+
+  constructor(url, options) {
+    this.#url = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+    this.#url.protocol = this.#url.protocol.replace("http", "ws");
+    this.#url.hash = "";
+    const { params, buffer = 100, maxRetries = Infinity } = options ?? {};
+    const { retryAfter = 500, connectTimeout = 10_000 } = options ?? {};
+    this.#options = { params, buffer, maxRetries, retryAfter, connectTimeout };
+    for (const type of WAKING) globalThis.addEventListener?.(type, this.#wake);
+    this.#connect();
+  }
+
+  on(event, listener) {
+    if (!this.#listeners.has(event)) this.#listeners.set(event, new Set());
+    this.#listeners.get(event).add(listener);
+    return () => this.off(event, listener);
+  }
+
+  off(event, listener) {
+    if (listener) this.#listeners.get(event)?.delete(listener);
+    else this.#listeners.delete(event);
+  }
+
+  onOpen(listener) {
+    return this.on(OPEN, listener);
+  }
+
+  onClose(listener) {
+    return this.on(CLOSE, listener);
+  }
+
+  onState(listener) {
+    return this.on(STATE, listener);
+  }
+
+  onError(listener) {
+    return this.on(ERROR, listener);
+  }
+
+  onResync(listener) {
+    return this.on(RESYNC, listener);
+  }
+
+  onConnected(listener) {
+    return this.on(CONNECTED, listener);
+  }
+
+
+  emit(event, message, { volatile = false } = {}) {
+    const text = JSON.stringify({ event, message });
+    if (!volatile || this.#up) this.#write({ text });
+  }
+
+  request(event, message, { timeout = 10_000 } = {}) {
+    return this.#call(event, message, (frame) => this.#write(frame), timeout);
+  }
+
+  joinRoom(room) {
+    if (this.state === "closed") return Promise.reject(closed());
+    this.#leaving.delete(room);
+    if (!this.#joins.has(room)) {
+      const join = {};
+      join.promise = new Promise((resolve, reject) => Object.assign(join, { resolve, reject }));
+      this.#joins.set(room, join);
+      if (this.#link.greeted) this.#join(room);
+    }
+    return this.#joins.get(room).promise;
+  }
+
+  async leaveRoom(room) {
+    const leave = {};
+    this.#leaving.set(room, leave);
+    this.#forget(room, new WSRoomError("left", "the room was left before it was joined"));
+    try {
+      await this.#call("leaveRoom", room, (frame) => this.#write(frame));
+    } catch (error) {
+      if (!GONE.includes(error.code)) throw error;
+    } finally {
+      if (this.#leaving.get(room) === leave) this.#leaving.delete(room);
+    }
+  }
+
+  close(code = 1000, reason = "") {
+    if (this.state === "closed") return;
+    this.#link.socket?.close(code, reason);
+    this.#end(code, reason, true);
+  }
+
+  // -- one connection after the other -----------------------------------------------------------
+
+  async #connect() {
+    clearTimeout(this.#timer);
+    const link = (this.#link = {});
+    const over = (code, reason) => this.#link === link && this.#end(code, reason);
+    const time = Math.min(this.#options.connectTimeout, LONGEST);
+    this.#timer = setTimeout(over, time, 1006, "timeout");
+    this.#enter("connecting");
+    let socket;
+    try {
+      const url = new URL(this.#url);
+      const { params } = this.#options;
+      const given = typeof params === "function" ? await params() : params;
+      for (const [name, value] of new URLSearchParams(given)) url.searchParams.set(name, value);
+      if (this.#link !== link) return;
+      const resumable = [...this.#offsets.values()].some((offset) => offset !== undefined);
+      const protocols = resumable ? ["wsroom.1.resume", "wsroom.1"] : ["wsroom.1"];
+      socket = link.socket = new WebSocket(url, protocols);
+    } catch (error) {
+      if (this.#link === link) this.#fail(error);
+      over(1006, String(error));
+      return;
+    }
+    socket.onopen = () => this.#link === link && this.#tell(OPEN);
+    socket.onmessage = ({ data }) => this.#link === link && this.#receive(JSON.parse(data));
+    socket.onerror = () => {
+      // Browsers write it to the console themselves.
+      if (this.#link === link) this.#tell(ERROR, new WSRoomError("lost", "the connection failed"));
+    };
+    socket.onclose = ({ code, reason }) => over(code, reason);
+  }
+
+  // What waits for `online` and the like: a timer alone may stand still in a hidden page.
+  #wake = ({ type }) => {
+    // The connection is dead, but it could take minutes until the browser says so.
+    if (type === "offline") this.#link.socket && this.#end(1006, "offline");
+    else if (type !== "visibilitychange" || !document.hidden) {
+      if (this.state === "waiting") this.#connect();
+    }
+  };
+
+  #end(code, reason, wanted) {
+    const { socket, greeted } = this.#link;
+    this.#link = {};
+    clearTimeout(this.#timer);
+    socket?.close();
+    this.id = null;
+    if (greeted && performance.now() - greeted > STEADY) this.#tries = 0;
+    const refused = code === 1008 || (code >= 4400 && code < 4500);
+    const final = wanted || refused || this.#tries >= this.#options.maxRetries;
+    for (const [id, { sent }] of this.#calls) {
+      if (sent) this.#settle(id, new WSRoomError("lost", "the connection ended before the answer"));
+    }
+    if (final) this.#finish(reason);
+    else this.#timer = setTimeout(() => this.#connect(), this.#pause());
+    this.#enter(final ? "closed" : "waiting");
+    this.#tell(CLOSE, { code, reason });
+  }
+
+  // Full jitter: clients that one server lost come back evenly spread, each time over twice as
+  // long. Even from the floor on: raising what is below it would make a burst there.
+  #pause() {
+    const { retryAfter } = this.#options;
+    const grown = retryAfter * 2 ** Math.min(this.#tries++, 30);
+    const most = Math.min(Math.max(CAP, retryAfter), grown);
+    return FLOOR + Math.random() * Math.max(0, most - FLOOR);
+  }
+
+  #finish(reason) {
+    for (const type of WAKING) globalThis.removeEventListener?.(type, this.#wake);
+    this.dropped += this.#queue.length;
+    this.#queue = [];
+    for (const id of this.#calls.keys()) this.#settle(id, closed(reason));
+    for (const room of this.#joins.keys()) this.#forget(room, closed(reason));
+  }
+
+  #enter(state) {
+    if (this.state === state) return;
+    this.state = state;
+    this.#tell(STATE, state);
+  }
+
+  // -- frames -----------------------------------------------------------------------------------
+
+  get #up() {
+    return this.state === "open" && this.#link.socket.readyState === WebSocket.OPEN;
+  }
+
+  #write(frame) {
+    if (this.#up) return this.#send(frame);
+    this.#queue.push(frame);
+    if (this.state === "closed" || this.#queue.length > this.#options.buffer) {
+      this.dropped += 1;
+      const { id } = this.#queue.shift();
+      this.#settle(id, new WSRoomError("dropped", "too much waits for a connection"));
+    }
+  }
+
+  #send({ id, text }) {
+    const call = this.#calls.get(id);
+    if (call) call.sent = true;
+    this.#link.socket.send(text);
+  }
+
+  #call(event, message, write, timeout = LONGEST) {
+    return new Promise((resolve, reject) => {
+      if (this.state === "closed") throw closed();
+      const id = ++this.#frames;
+      const text = JSON.stringify({ event, message, id });
+      const timer = setTimeout(() => {
+        this.#queue = this.#queue.filter((frame) => frame.id !== id);
+        this.#settle(id, new WSRoomError("timeout", "no answer came in time", { event }));
+      }, Math.min(timeout, LONGEST));
+      this.#calls.set(id, { resolve, reject, timer });
+      write({ id, text });
+    });
+  }
+
+  #settle(id, error, message) {
+    const call = this.#calls.get(id);
+    if (!call) return;
+    this.#calls.delete(id);
+    clearTimeout(call.timer);
+    if (error) call.reject(error);
+    else call.resolve(message);
+  }
+
+  #receive(frame) {
+    const { event, message, sender, room, id, offset } = frame;
+    if (offset !== undefined) this.#stand(room ?? "", offset);
+    if (event === "connected") {
+      this.id = message.id;
+      this.#greet(frame);
+    } else if (event === "resync") {
+      if (message.offset) this.#stand(message.room ?? "", message.offset);
+      this.#tell(RESYNC, message.room);
+    } else if (event === "error") {
+      const error = new WSRoomError(message.code, message.detail, { event: message.event });
+      if (id === undefined) this.#fail(error);
+      else this.#settle(id, error);
+    } else if (event === "reply") {
+      this.#settle(id, null, message);
+    }
+    this.#tell(event, message, sender, room);
+    this.#tell("*", frame);
+  }
+
+  #tell(event, ...values) {
+    const listeners = [...(this.#listeners.get(event) ?? [])];
+    for (const listener of listeners) {
+      try {
+        listener(...values);
+      } catch (error) {
+        // One listener's failure is not the others'; it is reported as if nobody had called it.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+    return listeners.length;
+  }
+
+  #fail(error) {
+    if (!this.#tell(ERROR, error)) console.error(error);
+  }
+
+  // -- rooms ------------------------------------------------------------------------------------
+
+  #stand(room, offset) {
+    if (!this.#leaving.has(room)) this.#offsets.set(room, offset);
+  }
+
+  #forget(room, error) {
+    this.#offsets.delete(room);
+    const join = this.#joins.get(room);
+    this.#joins.delete(room);
+    join?.promise.catch(() => {}); // whoever waits is told; nobody has to
+    join?.reject(error);
+  }
+
+  #joined(room, answer) {
+    this.#stand(room, answer.offset);
+    this.#joins.get(room)?.resolve({ room, ...answer });
+    this.#joins.delete(room);
+  }
+
+  #ask(event, message) {
+    return this.#call(event, message, (frame) => this.#send(frame));
+  }
+
+  // A join is wanted until it is answered, over however many connections.
+  async #join(room) {
+    const join = this.#joins.get(room);
+    try {
+      const answer = await this.#ask("joinRoom", room);
+      if (this.#joins.get(room) === join) this.#joined(room, answer);
+    } catch (error) {
+      if (error.code === "lost" || this.#joins.get(room) !== join) return;
+      this.#joins.delete(room);
+      join.reject(error);
+    }
+  }
+
+  // After `connected`: first all rooms, then what waited, then whoever waits for that.
+  async #greet({ message, sender, room }) {
+    const link = this.#link;
+    const again = this.#session !== undefined;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#link === link && this.#end(1006, "timeout"), SETUP);
+    link.greeted = performance.now();
+    this.#session ??= message.session;
+    const known = [...this.#offsets];
+    for (const [name, offset] of Object.entries({ "": undefined, ...message.rooms })) {
+      if (!this.#offsets.get(name)) this.#stand(name, offset);
+    }
+    let lost;
+    try {
+      const returned = again ? this.#return(link, known) : [];
+      const joined = [...this.#joins.keys()].map((name) => this.#join(name));
+      [lost] = await Promise.all([returned, ...joined]);
+    } catch (error) {
+      if (this.#link !== link) return;
+      // A `resume` that is no good now will be none later: the rooms are joined without it.
+      if (!TRANSIENT.includes(error.code)) for (const [name] of known) this.#stand(name);
+      this.#end(1006, error.message);
+      return;
+    }
+    if (this.#link !== link) return;
+    clearTimeout(this.#timer);
+    this.state = "open";
+    for (const frame of this.#queue.splice(0)) this.#write(frame);
+    this.#tell(STATE, "open");
+    for (const name of lost) this.#tell(RESYNC, name || null);
+    if (this.#link === link) this.#tell(CONNECTED, message, sender, room);
+  }
+
+  // Rejoins what the last connection was in; tells of which rooms something was missed.
+  async #return(link, known) {
+    const rooms = Object.fromEntries(known.filter(([, offset]) => offset !== undefined));
+    const resume = Object.keys(rooms).length
+      ? this.#ask("resume", { session: this.#session, rooms })
+      : { rooms };
+    const bare = known.filter(([, offset]) => offset === undefined);
+    const joins = bare.map(async ([room]) => {
+      // Without a history there is nothing to resume, and no telling what was missed.
+      const ask = room === "" ? {} : this.#ask("joinRoom", room);
+      return [room, await Promise.resolve(ask).catch(({ code }) => ({ error: code }))];
+    });
+    const answers = Object.entries((await resume).rooms);
+    answers.push(...(await Promise.all(joins)));
+    if (this.#link !== link) return [];
+    const lost = [];
+    for (const [room, answer] of answers) {
+      const { error, recovered } = answer;
+      if (TRANSIENT.includes(error)) throw new WSRoomError(error, `cannot join ${room} now`);
+      if (!this.#offsets.has(room)) continue; // left meanwhile
+      if (error) {
+        const refusal = new WSRoomError(error, `cannot join ${room} again`, { room });
+        this.#forget(room, refusal);
+        this.#fail(refusal);
+      } else {
+        this.#joined(room, answer);
+        if (!recovered) lost.push(room);
+      }
+    }
+    return lost;
+  }
+}
+
+const connect = (url, options) => new Socket(url, options);
+
+export { connect, connect as default, WSRoomError };
