@@ -60,6 +60,7 @@ class Sequencer:
         self._bytes = 0
         self._slots = asyncio.Semaphore(WAITING[0])
         self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
         self._recent: dict[Room, tuple[str, float]] = {}
         """Where it has published lately: on which server, and when."""
 
@@ -120,6 +121,9 @@ class Sequencer:
                 raise AdapterError("Redis did not take it within 5 s") from None
         else:
             await self._slots.acquire()  # does not suspend
+        if self._stopped:
+            self._slots.release()
+            raise AdapterError("the adapter has stopped")
 
     def _enter(self, publication: Publication) -> None:
         self._count += 1
@@ -201,6 +205,7 @@ class Sequencer:
 
     def stop(self) -> None:
         """End the timer; what still waits fails."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

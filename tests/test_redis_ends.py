@@ -1,0 +1,283 @@
+"""Redis at the edges: servers that change their part, starts and stops at a bad moment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import brokers
+from tests.brokers import Broker, Cluster
+from tests.servers import SECOND, program, until
+from wsroom import AdapterError, AsyncPublisher, Publisher, RedisAdapter, WSRoom
+from wsroom.adapters.base import Emission
+from wsroom.rooms import Room
+
+CHAT = Room("/ws", "chat")
+
+
+def said(text: str) -> Emission:
+    return Emission(CHAT, text.encode())
+
+
+class Worker:
+    """One worker's side of an adapter, and what was delivered to it."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.adapter = RedisAdapter(url, prefix=prefix)
+        self.heard: list[str] = []
+
+    def deliver(self, emission: Emission, offset: str | None) -> None:
+        self.heard.append(emission.kind if not emission.payload else emission.payload.decode())
+
+
+@contextlib.asynccontextmanager
+async def running(*workers: Worker) -> AsyncIterator[None]:
+    async with contextlib.AsyncExitStack() as stack:
+        for worker in workers:
+            await worker.adapter.start(worker.deliver)
+            stack.push_async_callback(worker.adapter.stop, worker.deliver)
+        yield
+
+
+async def test_a_slot_that_moves_is_heard_where_it_is(cluster: Cluster, prefix: str) -> None:
+    """A worker that only listens there notices too."""
+    one, two = Worker(cluster.url, prefix), Worker(cluster.url, prefix)
+    channel = f"{prefix}:{{/ws\nchat}}"
+    async with running(one, two):
+        await one.adapter.subscribe(CHAT)
+        await two.adapter.publish(said("before"))
+        await until(lambda: "before" in one.heard)
+        masters = [node for node in cluster.brokers if await role(node) == "master"]
+        source = await cluster.master(channel)
+        target = next(node for node in masters if node is not source)
+        await move(masters, source, target, channel)
+        await until(lambda: one.heard[1:])  # what happened in the slot before means nothing now
+        assert one.heard[1:] == ["resync"]
+        await two.adapter.publish(said("after"))
+        await until(lambda: "after" in one.heard)
+        await move(masters, target, source, channel)
+
+
+async def role(node: Broker) -> str:
+    return str((await node.info("replication"))["role"])
+
+
+async def move(masters: list[Broker], source: Broker, target: Broker, channel: str) -> None:
+    """Move the slot of a channel to another master, with its keys."""
+    slot = int(await source.cli("CLUSTER KEYSLOT", channel))
+    ids = {node: await node.cli("CLUSTER MYID") for node in masters}
+    await target.cli("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
+    await source.cli("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+    for key in await source.cli("CLUSTER GETKEYSINSLOT", slot, 100):
+        await source.cli("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+    for node in (target, source, *(set(masters) - {source, target})):
+        await node.cli("CLUSTER SETSLOT", slot, "NODE", ids[target])
+
+
+@contextlib.asynccontextmanager
+async def forwarding(to: list[Broker]) -> AsyncIterator[int]:
+    """A port that leads to the last of the brokers, as the address of a managed Redis does."""
+
+    connections: set[asyncio.Task[None]] = set()
+
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                target.write(data)
+        except OSError:
+            return
+        finally:
+            target.close()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.add(task)
+        there, back = await asyncio.open_connection("127.0.0.1", to[-1].port)
+        try:
+            await asyncio.gather(copy(reader, back), copy(there, writer))
+        finally:
+            for end in (writer, back):
+                end.close()
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
+
+    server = await asyncio.start_server(forward, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.wait(connections, timeout=10 * SECOND)
+
+
+async def test_a_server_that_became_a_replica_is_left(prefix: str) -> None:
+    """The address leads to the new master, the old connections do not."""
+    async with brokers.valkey() as one, brokers.valkey() as two:
+        to = [one]
+        async with forwarding(to) as port:
+            worker = Worker(f"redis://127.0.0.1:{port}", prefix)
+            async with running(worker):
+                await worker.adapter.subscribe(CHAT)
+                await worker.adapter.publish(said("before"))
+                to.append(two)
+                await one.cli("REPLICAOF", "127.0.0.1", two.port)
+                await worker.adapter.publish(said("after"))
+                await until(lambda: "after" in worker.heard)
+
+
+async def test_a_join_that_a_stop_ends_leaves_nothing_behind(prefix: str) -> None:
+    """The next start, and a join of the same room, are as ever."""
+    async with brokers.valkey() as broker:
+        worker = Worker(broker.url, prefix)
+        async with running(worker):
+            await broker.kill()
+            await until(lambda: not worker.adapter.healthy)
+            joining = asyncio.create_task(worker.adapter.subscribe(CHAT))
+            await until(lambda: worker.adapter._listener and worker.adapter._listener._progress)
+        with pytest.raises(AdapterError, match="left meanwhile"):
+            await joining
+        await broker.start()
+        async with running(worker):
+            assert await worker.adapter.subscribe(CHAT)
+
+
+async def test_a_stop_in_a_burst_ends_all_of_it(valkey: Broker, prefix: str) -> None:
+    """Whatever waits fails at once, and no connection is made for it."""
+    worker = Worker(valkey.url, prefix)
+    async with running(worker):
+        emits = [asyncio.create_task(worker.adapter.publish(said("x"))) for _ in range(2500)]
+        await asyncio.sleep(0)
+    async with asyncio.timeout(2 * SECOND):
+        ends = await asyncio.gather(*emits, return_exceptions=True)
+    assert all(end is None or isinstance(end, AdapterError) for end in ends)
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    assert "wsroom: Redis" not in names
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster", "redis+sentinel"])
+async def test_a_redis_that_is_not_there_is_always_the_same_error(scheme: str, prefix: str) -> None:
+    """Whatever redis-py raises."""
+    worker = Worker(f"{scheme}://127.0.0.1:{brokers.free_port()}/0", prefix)
+    async with asyncio.timeout(6 * SECOND):
+        with pytest.raises(AdapterError, match="cannot be used"):
+            async with running(worker):
+                raise AssertionError("it started")
+
+
+async def test_a_server_that_is_no_cluster(valkey: Broker, prefix: str) -> None:
+    worker = Worker(valkey.url.replace("redis:", "redis+cluster:"), prefix)
+    with pytest.raises(AdapterError, match="cluster"):
+        async with running(worker):
+            raise AssertionError("it started")
+
+
+async def test_a_right_that_is_missing_is_named(prefix: str) -> None:
+    """In the error, not only that nothing came; and the server is not flooded."""
+    rights = f"on >pw ~* &{prefix}:beat* -@all +@all"
+    async with brokers.valkey(user=f"app {rights}") as broker:
+        worker = Worker(f"redis://app:pw@127.0.0.1:{broker.port}", prefix)
+        async with running(worker):
+            with pytest.raises(AdapterError, match="No permissions"):
+                await worker.adapter.subscribe(CHAT)
+            connections = (await broker.info("stats"))["total_connections_received"]
+            assert connections < 200
+            with pytest.raises(AdapterError, match=r"refused: .*permission") as failure:
+                await worker.adapter.publish(said("x"))
+            assert failure.value.maybe_sent  # the history has it
+
+
+async def test_names_that_somebody_makes_up_are_soon_forgotten(valkey: Broker, prefix: str) -> None:
+    """A room in which nothing was ever said is kept for ten minutes, not for an hour."""
+    worker = Worker(valkey.url, prefix)
+    async with running(worker):
+        for name in ("chat", "made up"):
+            await worker.adapter.subscribe(Room("/ws", name))
+        await worker.adapter.publish(said("x"))
+        ends = [
+            await valkey.cli("TTL", f"{prefix}:{{/ws\n{name}}}") for name in ("chat", "made up")
+        ]
+    assert ends[0] > 3600 and 0 < ends[1] <= 600
+
+
+async def test_first_emits_fail_together(prefix: str) -> None:
+    """One attempt to connect for all, within the time of one."""
+    async with AsyncPublisher(
+        f"redis://127.0.0.1:{brokers.free_port()}", prefix=prefix
+    ) as publisher:
+        async with asyncio.timeout(6 * SECOND):
+            emits = [publisher.to("chat").emit("noti", number) for number in range(10)]
+            ends = await asyncio.gather(*emits, return_exceptions=True)
+        assert all(isinstance(end, AdapterError) for end in ends)
+
+
+async def test_a_publisher_takes_another_event_loop(valkey: Broker, prefix: str) -> None:
+    """Where the one before has ended; two at a time are told."""
+    publisher = AsyncPublisher(valkey.url, prefix=prefix)
+
+    async def emit() -> None:
+        await publisher.to("chat").emit("noti")
+
+    for _ in range(2):
+        await asyncio.to_thread(asyncio.run, emit())
+    await emit()
+    with pytest.raises(RuntimeError, match="one event loop"):
+        await asyncio.to_thread(asyncio.run, emit())
+    await publisher.close()
+
+
+async def test_closing_a_publisher_frees_whoever_waits() -> None:
+    """A thread that emits while Redis is away is not left behind."""
+    publisher = Publisher(f"redis://127.0.0.1:{brokers.free_port()}")
+    emitting = asyncio.create_task(asyncio.to_thread(publisher.to("chat").emit, "noti"))
+    await until(lambda: publisher._inner._starting)
+    await asyncio.to_thread(publisher.close)
+    with pytest.raises(AdapterError, match="closed"):
+        await emitting
+
+
+DIES = """
+import asyncio, sys
+from wsroom import AdapterError, AsyncPublisher
+async def main():
+    async with AsyncPublisher(sys.argv[1]) as publisher:
+        print("emits", flush=True)
+        try:
+            await publisher.to("chat").emit("noti")
+        except AdapterError as exc:
+            print(exc)
+asyncio.run(main())
+"""
+
+
+async def test_a_first_emit_has_an_end(tmp_path: Path) -> None:
+    """Also where Redis takes the connection, and then says nothing."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with program("-c", DIES, url, cwd=tmp_path) as run:
+        await run.line("emits")
+        assert await run.end(7) == 0
+    assert "Redis" in run.output and "Traceback" not in run.output
+    server.close()
+
+
+async def test_a_mounted_app_begins_anew_on_another_event_loop(valkey: Broker, prefix: str) -> None:
+    """Each with its own connections, as the loop of the one before has ended."""
+    app = WSRoom(RedisAdapter(valkey.url, prefix=prefix))
+    app.add_handler("say", lambda emitter: None)
+
+    async def emit() -> Any:
+        await app.to("chat").emit("noti")
+
+    for _ in range(3):
+        await asyncio.to_thread(asyncio.run, emit())
