@@ -25,10 +25,10 @@ from tests.browsers import chromium, open_page
 from tests.peers import WAIT
 from tests.servers import TICK, Program, program
 from wsroom import Controller, SetupError, WSRoom
-from wsroom.apps import name_of_app
-from wsroom.cli import main
+from wsroom.cli.apps import name_of_app
+from wsroom.cli.main import main
+from wsroom.cli.scaffold import name_controller
 from wsroom.client import RequestError
-from wsroom.scaffold import name_controller
 from wsroom.testing import TestClient
 
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from wsroom.cli import main
+from wsroom.cli.main import main
 
 sys.exit(main())

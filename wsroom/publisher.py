@@ -7,10 +7,11 @@ import contextlib
 import os
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self
 
 from wsroom.adapters.base import Emission
-from wsroom.adapters.redis.links import Links
+from wsroom.adapters.redis.links import PATIENCE, Links
 from wsroom.adapters.redis.records import Names
 from wsroom.adapters.redis.scripts import Keeping
 from wsroom.adapters.redis.sequencer import Sequencer
@@ -63,6 +64,9 @@ class Speaker:
     def subscribed(self, link: Link, channel: str) -> None:
         """Nothing is subscribed."""
 
+    def unsubscribed(self, link: Link, channel: str) -> None:
+        """Nothing was subscribed."""
+
     def heard(self, channel: str, data: bytes) -> None:
         """Nothing is heard."""
 
@@ -91,8 +95,8 @@ class AsyncPublisher:
         self.known_events: set[str] = set()
         self.known_rooms: set[str] = set()
         topology(self._source)  # a wrong URL is told now
-        self._speaker: Speaker | None = None
-        self._starting = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Task[Speaker] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,24 +121,38 @@ class AsyncPublisher:
 
     async def publish(self, emission: Emission) -> None:
         """Publish what a target emits; connect first where that has not been done."""
-        if self._speaker is None:
-            async with self._starting:
-                if self._speaker is None:
-                    self._speaker = await self._connect(Keeping())
-        await self._speaker.sequencer.publish(emission)
+        starting = self._start()
+        if not starting.done():
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await asyncio.shield(starting)
+            except TimeoutError:
+                raise AdapterError(f"Redis did not answer within {PATIENCE:g} s") from None
+        await starting.result().sequencer.publish(emission)
+
+    def _start(self) -> asyncio.Task[Speaker]:
+        # One attempt for all who wait; where it fails, it fails for all, and the next one is anew.
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None and not self._loop.is_closed():
+                raise RuntimeError("an AsyncPublisher serves one event loop; make one for each")
+            self._forget()
+            self._loop = loop
+        starting = self._starting
+        if starting is None or (starting.done() and _failed(starting)):
+            starting = self._starting = loop.create_task(self._connect(Keeping()))
+            starting.add_done_callback(_failed)  # nobody may wait for it any more
+        return starting
 
     async def _connect(self, keeping: Keeping) -> Speaker:
         speaker = Speaker(self._source, self._names, keeping)
+        question = ("HMGET", self._names.settings, *Keeping._fields)
         try:
-            await speaker.links.start()
-            link = await speaker.links.wait_for(self._names.settings)
-            answer = await link.ask_command(("HMGET", self._names.settings, *Keeping._fields))
-            if isinstance(answer, Exception):
-                raise AdapterError(f"Redis refused: {answer}") from answer
+            [values] = await speaker.links.start(question)
         except BaseException:
             await speaker.stop()
             raise
-        told = Keeping.of_values(answer)
+        told = Keeping.of_values(values)
         if told == keeping:
             return speaker
         await speaker.stop()
@@ -142,14 +160,20 @@ class AsyncPublisher:
 
     async def close(self) -> None:
         """Close the connections; the next emit opens them again."""
-        speaker, self._speaker = self._speaker, None
-        if speaker is not None:
-            await speaker.stop()
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.cancel()  # does nothing where it has ended
+            await asyncio.wait([starting])
+            if not _failed(starting):
+                await starting.result().stop()
 
     def _forget(self) -> None:
-        # After a fork: the connections are the other process'.
-        self._speaker = None
-        self._starting = asyncio.Lock()
+        # The connections are those of another process, or of an event loop that has ended.
+        self._loop = self._starting = None
+
+
+def _failed(task: asyncio.Task[Speaker]) -> bool:
+    return task.cancelled() or task.exception() is not None
 
 
 class BlockingTarget:
@@ -206,33 +230,45 @@ class Publisher:
         return BlockingTarget(self, self._inner.to(*rooms, path=path))
 
     def close(self) -> None:
-        """End the thread and its connection; the next emit starts them again."""
+        """End the thread and its connection; an emit that waits raises AdapterError."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
             if loop is None or thread is None or self._process != os.getpid():
                 return
-            asyncio.run_coroutine_threadsafe(self._inner.close(), loop).result()
+            asyncio.run_coroutine_threadsafe(self._end(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
 
+    async def _end(self) -> None:
+        await self._inner.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others)
+
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._running()).result()
+        if self._process != os.getpid():  # forked: another thread may have held the lock there
+            self._process, self._lock = os.getpid(), threading.Lock()
+            self._loop = None
+            self._inner._forget()
+        with self._lock:
+            future = asyncio.run_coroutine_threadsafe(work, self._running())
+        try:
+            future.result()
+        except CancelledError:
+            raise AdapterError("the publisher was closed", maybe_sent=True) from None
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._process != os.getpid():
-                self._process = os.getpid()
-                self._inner._forget()
-                self._loop = None
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="wsroom: publisher", daemon=True
-                )
-                self._thread.start()
-            return self._loop
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name="wsroom: publisher", daemon=True
+            )
+            self._thread.start()
+        return self._loop
 
 
 def _source(source: Any) -> Any:

@@ -10,7 +10,7 @@ from redis.asyncio import Redis, RedisCluster
 from wsroom.adapters.base import Adapter, Deliver, Emission, Past
 from wsroom.adapters.redis.listener import Listener
 from wsroom.adapters.redis.records import Names
-from wsroom.adapters.redis.scripts import STATE_TTL, Keeping
+from wsroom.adapters.redis.scripts import UNUSED_TTL, Keeping
 from wsroom.adapters.redis.topology import topology
 from wsroom.errors import AdapterError, SetupError
 from wsroom.rooms import Room
@@ -82,8 +82,7 @@ class RedisAdapter(Adapter):
             raise SetupError("a RedisAdapter serves one app; make one for each")
         self._listener = Listener(self._topology, self._names, self._keeping, deliver)
         try:
-            await self._listener.links.start()
-            await self._write_settings(self._listener)
+            await self._listener.links.start(*self._settings())
         except BaseException:
             await self.stop(deliver)
             raise
@@ -112,26 +111,19 @@ class RedisAdapter(Adapter):
             raise AdapterError("the adapter has not started, or has stopped")
         return self._listener
 
-    async def _write_settings(self, listener: Listener) -> None:
+    def _settings(self) -> tuple[tuple[str | int, ...], ...]:
         # For publishers in other processes, which must keep as much as we do.
         key = self._names.settings
-        link = await listener.links.wait_for(key)
-        link.command(("HSET", key, *self._keeping.to_fields()), _ignore)
-        answer = await link.ask_command(("EXPIRE", key, SETTINGS_TTL))
-        if isinstance(answer, Exception):
-            raise AdapterError(f"Redis refused: {answer}") from answer
+        return ("HSET", key, *self._keeping.to_fields()), ("EXPIRE", key, SETTINGS_TTL)
 
     async def _keep_states(self, listener: Listener) -> None:
         # However quiet our rooms are, their positions must not expire.
         while True:
-            await asyncio.sleep(STATE_TTL / 3)
+            await asyncio.sleep(UNUSED_TTL / 3)
             with contextlib.suppress(AdapterError):  # the next round is soon enough
-                await self._write_settings(listener)
+                for words in self._settings():
+                    await listener.links.ask(self._names.settings, words)
             for feed in list(listener.feeds.values()):
                 if feed.live:
                     with contextlib.suppress(AdapterError):
                         await listener.reader.read(feed, feed.epoch or "", feed.seq, 0)
-
-
-def _ignore(answer: object) -> None:
-    """The command after this one fails for the same reason."""

@@ -14,8 +14,9 @@ from wsroom.rooms import Room
 PUBLISHERS = 256
 """Publishers whose last number is remembered for each sequence."""
 
-KEPT = 1000
-"""Records that are kept while the history is being read; more are read once again."""
+KEPT = 1000, 4 * 1024 * 1024
+"""Records, and bytes of them, that are kept while the history is being read; more are read again.
+"""
 
 
 class Verdict(Enum):
@@ -48,6 +49,7 @@ class Feed:
         """What was heard while the history was being read."""
         self.overflowed = False
         """Whether some of it had to be dropped."""
+        self._kept_bytes = 0
         self._numbers: dict[str, int] = {}
 
     @property
@@ -58,7 +60,8 @@ class Feed:
     def judge(self, record: Record) -> Verdict:
         """Decide about a record that was heard."""
         if not self.live:
-            if len(self.kept) < KEPT:
+            self._kept_bytes += len(record.emission.payload)
+            if len(self.kept) < KEPT[0] and self._kept_bytes <= KEPT[1]:
                 self.kept.append(record)
             else:
                 self.overflowed = True
@@ -92,6 +95,7 @@ class Feed:
         """What comes next may not follow what came last: the history is to be read."""
         self.live = False
         self.kept = []
+        self._kept_bytes = 0
         self.overflowed = False
 
     def resume(self) -> list[Record]:

@@ -14,7 +14,17 @@ from typing import Any, Protocol
 
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from wsroom.adapters.redis.scripts import Keeping, Script, Scripts, scripts_for
 from wsroom.adapters.redis.topology import Server, Topology
@@ -43,6 +53,20 @@ class Lost(RedisError):
     """The connection ended before the answer came; whether it was carried out is not known."""
 
 
+PASSING = (
+    *(Lost, NoScriptError, MovedError, AskError, TryAgainError),
+    *(ClusterDownError, MasterDownError, ReadOnlyError),
+)
+"""What may be over in a moment: these are tried again, for as long as there is patience."""
+
+
+def is_passing(answer: object) -> bool:
+    """Whether the server's refusal may be over in a moment."""
+    if isinstance(answer, PASSING):
+        return True
+    return isinstance(answer, ResponseError) and str(answer).startswith("WSROOM")
+
+
 class Owner(Protocol):
     """Whoever a link belongs to."""
 
@@ -54,6 +78,9 @@ class Owner(Protocol):
 
     def subscribed(self, link: Link, channel: str) -> None:
         """The server has confirmed a subscription."""
+
+    def unsubscribed(self, link: Link, channel: str) -> None:
+        """A sharded channel is not heard any more: by our own wish, or its slot has moved."""
 
     def heard(self, channel: str, data: bytes) -> None:
         """Something was published on a subscribed channel."""
@@ -98,6 +125,7 @@ class Link:
         self._work = asyncio.Event()
         self._beat_channel = f"{beat}:{secrets.token_hex(8)}"
         self._beat_heard = 0.0
+        self._steady = False  # a heartbeat was heard since it came up
         self._answered = 0.0
         self._connection: AbstractConnection | None = None
         self._reloading = False
@@ -123,16 +151,19 @@ class Link:
         script: Script = getattr(self._scripts, name)
         self.command(("EVALSHA", script.sha, 2, *arguments), reply)
 
-    async def ask(self, script: str, arguments: Iterable[Any]) -> Any:
-        """Run a script and wait; returns the answer, or the exception that was one."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.run_script(script, arguments, partial(_settle, future))
-        return await future
+    async def ask(self, words: tuple[Any, ...]) -> Any:
+        """Send a command, or "publish" or "read" with a script's arguments, and wait.
 
-    async def ask_command(self, words: tuple[Any, ...]) -> Any:
-        """Send a command and wait; returns the answer, or the exception that was one."""
+        Returns:
+            the answer, or the exception that was one.
+
+        """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.command(words, partial(_settle, future))
+        reply = partial(_settle, future)
+        if words[0] in Scripts._fields:
+            self.run_script(words[0], words[1:], reply)
+        else:
+            self.command(words, reply)
         return await future
 
     def command(self, words: tuple[Any, ...], reply: Reply) -> None:
@@ -175,7 +206,6 @@ class Link:
             servers: list[Server] = []
             try:
                 await self._connect(servers)
-                delay = BACKOFF[0]
                 await self._live(servers)
             except (RedisError, OSError, TimeoutError) as exc:
                 self.problem = exc
@@ -187,6 +217,8 @@ class Link:
                 self._end()
                 for server in servers:
                     await server.close()
+            if self._steady:
+                delay = BACKOFF[0]
             await asyncio.sleep(random.uniform(delay / 2, delay))
             delay = min(delay * 2, BACKOFF[1])
 
@@ -209,7 +241,7 @@ class Link:
         loop = asyncio.get_running_loop()
         self._connection = servers[0].connection
         self._beat_heard = self._answered = loop.time()
-        self.up, self.problem = True, None
+        self.up, self.problem, self._steady = True, None, False
         work = [self._read_replies(self._connection), self._write(servers), self._beat()]
         if self._hears:
             work.append(self._hear(servers[1].connection))
@@ -265,6 +297,8 @@ class Link:
                 answer = exc
                 if isinstance(exc, NoScriptError):
                     self._reload()
+                elif isinstance(exc, ReadOnlyError):
+                    self.replace()  # it was deposed: its address may lead to another one by now
             self._answered = loop.time()
             self._replies.popleft()(answer)
 
@@ -277,11 +311,13 @@ class Link:
             if kind in (b"message", b"smessage"):
                 channel = name.decode(errors="replace")
                 if channel == self._beat_channel:
-                    self._beat_heard = asyncio.get_running_loop().time()
+                    self._hear_beat()
                 else:
                     owner.heard(channel, data)
             elif kind in (b"subscribe", b"ssubscribe"):
                 owner.subscribed(self, name.decode(errors="replace"))
+            elif kind == b"sunsubscribe":
+                owner.unsubscribed(self, name.decode(errors="replace"))
 
     async def _beat(self) -> None:
         # Through the connection that commands, to the one that hears: a frozen master, or one that
@@ -299,7 +335,11 @@ class Link:
 
     def _beaten(self, answer: Any) -> None:
         if not self._hears:
-            self._beat_heard = asyncio.get_running_loop().time()
+            self._hear_beat()
+
+    def _hear_beat(self) -> None:
+        self._beat_heard = asyncio.get_running_loop().time()
+        self._steady = True
 
     def _reload(self) -> None:
         if not self._reloading:
@@ -317,7 +357,9 @@ class Link:
 
     def _loaded(self, answer: Any) -> None:
         self._reloading = False
-        if self.up:
+        if isinstance(answer, Exception):
+            self.replace()
+        elif self.up:
             self._owner.can_retry()
 
 

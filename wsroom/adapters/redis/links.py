@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError, RedisError
 
-from wsroom.adapters.redis.link import Link, Lost
+from wsroom.adapters.redis.link import Link, Lost, is_passing
 from wsroom.adapters.redis.records import Names
 from wsroom.adapters.redis.scripts import Keeping
 from wsroom.adapters.redis.topology import Topology
 from wsroom.errors import AdapterError
 
 logger = logging.getLogger("wsroom")
+
+PATIENCE = 5.0
+"""Seconds that Redis has for an emission, a join, or a question."""
 
 START_TIMEOUT = 4.5
 """Seconds in which Redis must be there when an app starts."""
@@ -37,6 +40,7 @@ class Owner(Protocol):
     def moved(self) -> None: ...
     def can_retry(self) -> None: ...
     def subscribed(self, link: Link, channel: str) -> None: ...
+    def unsubscribed(self, link: Link, channel: str) -> None: ...
     def heard(self, channel: str, data: bytes) -> None: ...
 
 
@@ -63,7 +67,9 @@ class Links:
         self._looking: asyncio.Task[None] | None = None
         self._away_since: float | None = None
         self._said_away = False
+        self._stopped = False
         self.subscribed = owner.subscribed
+        self.unsubscribed = owner.unsubscribed
         self.heard = owner.heard
 
     @property
@@ -76,32 +82,67 @@ class Links:
         """Whether all servers that are needed answer, and what is published there is heard."""
         return bool(self._links) and all(link.healthy for link in self._links.values())
 
-    async def start(self) -> None:
-        """Connect to where the settings live, to see whether Redis is there.
+    @property
+    def problem(self) -> str:
+        """Why Redis cannot be used, as far as it is known."""
+        problems = {str(link.problem) or repr(link.problem) for link in self._links.values()}
+        return "; ".join(sorted(problems - {"None"})) or "it does not answer"
+
+    async def start(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Connect, and run the first commands, to see whether Redis is there; return the answers.
 
         Raises:
-            AdapterError: it is not, or cannot be used.
+            AdapterError: it is not, or cannot be used, for 4.5 s.
 
         """
-        problem: object = "it does not answer"
+        problem: Exception | None = None
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                await self._topology.refresh()
-                await self.wait_for(self._names.settings)
-        except RedisError as exc:
-            problem = exc
+                while True:
+                    try:
+                        await self._topology.refresh()
+                        break
+                    except (RedisError, OSError) as exc:
+                        problem = exc
+                        await asyncio.sleep(RETRY_AFTER)
+                problem = None
+                answers = [await self.ask(self._names.settings, words) for words in commands]
         except TimeoutError:
-            problem = next((link.problem for link in self._links.values()), problem)
-        else:
-            loop = asyncio.get_running_loop()
-            self._tending = loop.create_task(self._tend(), name="wsroom: Redis")
-            return
-        raise AdapterError(
-            f"Redis at {self._topology.url} cannot be used: {problem}; start it, or set another URL"
-        )
+            reason = self.problem if problem is None else problem
+            raise AdapterError(
+                f"Redis at {self._topology.url} cannot be used: {reason}; start it, or set "
+                "another URL"
+            ) from problem
+        self._tending = asyncio.get_running_loop().create_task(self._tend(), name="wsroom: Redis")
+        return answers
+
+    async def ask(self, channel: str, words: tuple[Any, ...]) -> Any:
+        """Send a command, or a script by its name, to where `channel` lives; return the answer.
+
+        Raises:
+            AdapterError: Redis refused, or did not answer within 5 s.
+
+        """
+        refusal: Exception | None = None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    link = await self.wait_for(channel)
+                    answer = await link.ask(words)
+                    if not isinstance(answer, Exception):
+                        return answer
+                    refusal = answer
+                    if not is_passing(answer):
+                        raise AdapterError(f"Redis refused: {answer}") from answer
+                    await self._next_change(answer)
+        except TimeoutError:
+            raise AdapterError(
+                f"Redis did not answer within {PATIENCE:g} s: {refusal or self.problem}"
+            ) from refusal
 
     async def stop(self) -> None:
-        """End all connections."""
+        """End all connections; none is made any more."""
+        self._stopped = True
         for task in (self._tending, self._looking):
             if task is not None:
                 task.cancel()
@@ -117,7 +158,7 @@ class Links:
 
     def at(self, place: str | None) -> Link | None:
         """The link to a place, made where there is none."""
-        if place is None:
+        if place is None or self._stopped:
             return None
         link = self._links.get(place)
         if link is None:
@@ -144,8 +185,7 @@ class Links:
                 return link
             await self._changed.wait()
 
-    async def next_change(self, refusal: Exception) -> None:
-        """Wait until what was refused for a passing reason may be tried again."""
+    async def _next_change(self, refusal: Exception) -> None:
         changed = self._changed
         self.retry(refusal)
         await changed.wait()
@@ -223,6 +263,4 @@ class Links:
             self._away_since = now
         if not self._said_away and now - self._away_since >= OUTAGE_AFTER:
             self._said_away = True
-            problems = {str(link.problem) for link in self._links.values() if link.problem}
-            reason = "; ".join(sorted(problems)) or "it does not answer"
-            logger.warning("Redis at %s is away: %s", self._topology.url, reason)
+            logger.warning("Redis at %s is away: %s", self._topology.url, self.problem)

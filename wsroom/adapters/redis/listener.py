@@ -11,11 +11,11 @@ from typing import Any
 from wsroom.adapters.base import RESYNC, Deliver, Emission, Past
 from wsroom.adapters.redis.feeds import Feed, Verdict
 from wsroom.adapters.redis.link import Link
-from wsroom.adapters.redis.links import RETRY_AFTER, Links
+from wsroom.adapters.redis.links import PATIENCE, RETRY_AFTER, Links
 from wsroom.adapters.redis.reader import Read, Reader
 from wsroom.adapters.redis.records import Names, Record, decode_record
 from wsroom.adapters.redis.scripts import Keeping
-from wsroom.adapters.redis.sequencer import PATIENCE, Sequencer
+from wsroom.adapters.redis.sequencer import Sequencer
 from wsroom.adapters.redis.topology import Topology
 from wsroom.errors import AdapterError
 from wsroom.history import READ_ENTRIES, make_offset, parse_offset
@@ -53,8 +53,8 @@ class Listener:
         self.sequencer.stop()
         await self.links.stop()
         self.feeds.clear()
-        for event in self._progress.values():
-            event.set()
+        for channel in list(self._progress):
+            self._tell_progress(channel)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside everything else, until the stop at the latest."""
@@ -152,6 +152,14 @@ class Listener:
         if feed is not None:
             self._catch_up(feed)
 
+    def unsubscribed(self, link: Link, channel: str) -> None:
+        """The channel's slot may have moved: find out where to."""
+        feed = self.feeds.get(channel)
+        if feed is not None and feed.place == link.place:
+            feed.break_off()
+            feed.place = None
+            self.links.look_again()
+
     def heard(self, channel: str, data: bytes) -> None:
         """Deliver what was published, if it is the next."""
         feed = self.feeds.get(channel)
@@ -174,9 +182,17 @@ class Listener:
             self._catch_up(feed)
 
     def _hand_out(self, feed: Feed, record: Record) -> None:
-        if feed.advance(record) and self._deliver is not None:
+        if feed.advance(record):
             # A position in the worker's own sequence means nothing to a client.
-            self._deliver(record.emission, feed.offset if feed.room.path else None)
+            self._give(record.emission, feed.offset if feed.room.path else None)
+
+    def _give(self, emission: Emission, offset: str | None) -> None:
+        if self._deliver is None:
+            return
+        try:
+            self._deliver(emission, offset)
+        except Exception:  # of one emission; the next ones must come
+            logger.exception("an emission of %r could not be delivered", emission.room)
 
     def _count_foreign(self, channel: str, exc: ValueError) -> None:
         self.foreign += 1
@@ -219,8 +235,7 @@ class Listener:
 
     def _tell_lost(self, feed: Feed) -> None:
         logger.info("messages of room %r on %s were lost", feed.room.name, feed.room.path)
-        if self._deliver is not None:
-            self._deliver(Emission(feed.room, b"", kind=RESYNC), feed.offset)
+        self._give(Emission(feed.room, b"", kind=RESYNC), feed.offset)
 
     # -- waiting ---------------------------------------------------------------------------
 
@@ -232,7 +247,8 @@ class Listener:
                         raise AdapterError(f"room {feed.room.name!r} was left meanwhile")
                     await self._progress.setdefault(feed.channel, asyncio.Event()).wait()
         except TimeoutError:
-            raise AdapterError(f"Redis did not answer within {PATIENCE:g} s") from None
+            problem = f"Redis did not answer within {PATIENCE:g} s: {self.links.problem}"
+            raise AdapterError(problem) from None
 
     def _tell_progress(self, channel: str) -> None:
         if self._progress and (event := self._progress.pop(channel, None)) is not None:

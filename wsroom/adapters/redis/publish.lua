@@ -52,7 +52,7 @@ if HISTORY > 0 then
 else
   redis.call('DEL', history) -- a list must not have holes
 end
-if length == 1 or now[1] - touched > TTL / 10 then
+if length == 1 or math.abs(now[1] - touched) > TTL / 10 then
   -- Not each time: two commands fewer for a busy room, for a tenth more of time.
   touched = now[1]
   redis.call('EXPIRE', history, math.ceil(TTL * 1.1))

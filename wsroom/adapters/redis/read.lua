@@ -14,7 +14,7 @@ if not epoch or (head[3] ~= RUN and not TRUSTED) then
   epoch, seq = string.format('%x%05x', now[1], now[2]), 0
   redis.call('HSET', state, 'epoch', epoch, 'seq', 0, 'bytes', 0, 'touched', 0, 'run', RUN)
 end
-redis.call('EXPIRE', state, STATE_TTL)
+redis.call('EXPIRE', state, seq == 0 and UNUSED_TTL or STATE_TTL)
 
 local found, missing = 1, seq - tonumber(ARGV[2])
 if epoch ~= ARGV[1] then

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wsroom.adapters.redis.feeds import Feed
 from wsroom.adapters.redis.links import Links
 from wsroom.adapters.redis.records import Record, decode_record
 from wsroom.adapters.redis.scripts import keys
-from wsroom.adapters.redis.sequencer import PATIENCE, is_passing
-from wsroom.errors import AdapterError
 
 logger = logging.getLogger("wsroom")
 
@@ -39,8 +36,8 @@ class Reader:
             AdapterError: Redis refused, or did not answer within 5 s.
 
         """
-        arguments = (*keys(feed.channel), epoch, seq, most)
-        now, number, found, *entries = await self._ask(feed.channel, arguments)
+        question = ("read", *keys(feed.channel), epoch, seq, most)
+        now, number, found, *entries = await self._links.ask(feed.channel, question)
         records: list[Record] | None = None
         if found:
             try:
@@ -48,19 +45,3 @@ class Reader:
             except ValueError as exc:
                 logger.warning("the history of %.200r is none of wsroom's: %s", feed.channel, exc)
         return Read(now.decode(), number, records)
-
-    async def _ask(self, channel: str, arguments: tuple[Any, ...]) -> list[Any]:
-        problem: object = "it is away"
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while True:
-                    link = await self._links.wait_for(channel)
-                    answer = await link.ask("read", arguments)
-                    if not isinstance(answer, Exception):
-                        return list(answer)
-                    problem = answer
-                    if not is_passing(answer):
-                        raise AdapterError(f"Redis refused: {answer}") from answer
-                    await self._links.next_change(answer)
-        except TimeoutError:
-            raise AdapterError(f"Redis did not answer within {PATIENCE:g} s ({problem})") from None

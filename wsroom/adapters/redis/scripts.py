@@ -12,6 +12,12 @@ from wsroom.history import ROOM_BYTES
 STATE_TTL = 3600
 """Seconds that a room's position outlives its history, and its last member."""
 
+UNUSED_TTL = 600
+"""Seconds that the position of a room to which nothing was ever emitted outlives its last member.
+
+So names that somebody only makes up do not fill Redis for an hour.
+"""
+
 
 class Keeping(NamedTuple):
     """How long emissions are kept: the same for all workers and publishers of an app."""
@@ -57,6 +63,7 @@ def scripts_for(run_id: str, keeping: Keeping, *, shards: bool) -> Scripts:
         "BYTES": str(ROOM_BYTES),
         "TTL": str(keeping.ttl),
         "STATE_TTL": str(2 * keeping.ttl + STATE_TTL),
+        "UNUSED_TTL": str(UNUSED_TTL),
         "PUBLISH": "'SPUBLISH'" if shards else "'PUBLISH'",
     }
     head = f"local {', '.join(settings)} = {', '.join(settings.values())}\n"

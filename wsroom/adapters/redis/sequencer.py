@@ -8,46 +8,19 @@ import secrets
 from functools import partial
 from typing import Any
 
-from redis.exceptions import (
-    AskError,
-    ClusterDownError,
-    MasterDownError,
-    MovedError,
-    NoScriptError,
-    ReadOnlyError,
-    ResponseError,
-    TryAgainError,
-)
-
 from wsroom.adapters.base import RESYNC, Emission
-from wsroom.adapters.redis.link import Link, Lost
-from wsroom.adapters.redis.links import Links
+from wsroom.adapters.redis.link import Link, is_passing
+from wsroom.adapters.redis.links import PATIENCE, Links
 from wsroom.adapters.redis.records import Names, encode_record
 from wsroom.adapters.redis.scripts import keys
 from wsroom.errors import AdapterError
 from wsroom.rooms import Room
-
-PATIENCE = 5.0
-"""Seconds that Redis has for an emission, or for a join."""
 
 WAITING = 1000, 1024 * 1024
 """Emissions, and bytes of them, that may wait for a Redis that does not answer."""
 
 DOUBTFUL = 15.0
 """Seconds after which a server that took an emission has shown that it was still the master."""
-
-PASSING = (
-    *(Lost, NoScriptError, MovedError, AskError, TryAgainError),
-    *(ClusterDownError, MasterDownError, ReadOnlyError),
-)
-"""What may be over in a moment: these are tried again, for as long as there is patience."""
-
-
-def is_passing(answer: object) -> bool:
-    """Whether the server's refusal may be over in a moment."""
-    if isinstance(answer, PASSING):
-        return True
-    return isinstance(answer, ResponseError) and str(answer).startswith("WSROOM")
 
 
 class Publication:
@@ -103,8 +76,8 @@ class Sequencer:
         number = next(self._numbers)
         record = encode_record(self.publisher, number, emission)
         publication = Publication(number, channel, record, since)
-        self._enter(publication)
         try:
+            self._enter(publication)
             await publication.future
         finally:
             self._leave(publication)
@@ -200,7 +173,8 @@ class Sequencer:
             publication.link = None
             self._links.retry(answer)
         else:
-            error = AdapterError(f"Redis refused: {answer}")
+            # A script that fails in the middle (no right to publish) has done what came before.
+            error = AdapterError(f"Redis refused: {answer}", maybe_sent=True)
             error.__cause__ = answer
             publication.future.set_exception(error)
 

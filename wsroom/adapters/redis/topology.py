@@ -13,7 +13,12 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError, SlotNotCoveredError
+from redis.exceptions import (
+    ConnectionError,
+    RedisClusterException,
+    RedisError,
+    SlotNotCoveredError,
+)
 
 from wsroom.errors import SetupError
 
@@ -123,6 +128,8 @@ async def _ask_info(connection: AbstractConnection) -> dict[str, str]:
         info.update(line.split(":", 1) for line in lines if ":" in line)
     if int(info.get("redis_version", "0").split(".")[0]) < 7:
         raise Unsuitable(f"it is version {info.get('redis_version')}; wsroom needs 7.0")
+    if not info.get("run_id"):
+        raise Unsuitable("it does not say which server it is (INFO has no run_id)")
     if info.get("role") != "master":
         raise Unsuitable("it is a replica, or the failover has not ended yet")
     return info
@@ -184,11 +191,14 @@ class Cluster(Topology):
         self._known = False
 
     async def refresh(self) -> None:
-        if self._known:
-            await self._client.nodes_manager.initialize()
-        else:
-            await self._client.initialize()
-            self._known = True
+        try:
+            if self._known:
+                await self._client.nodes_manager.initialize()
+            else:
+                await self._client.initialize()
+                self._known = True
+        except RedisClusterException as exc:  # which is no RedisError
+            raise ConnectionError(str(exc)) from exc
 
     def place(self, channel: str) -> str | None:
         nodes = self._client.nodes_manager

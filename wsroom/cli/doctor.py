@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wsroom.apps import Part, load_parts
+from wsroom.cli.apps import Part, load_parts
 from wsroom.errors import SetupError
 from wsroom.worker import GRACE
 

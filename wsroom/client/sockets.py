@@ -1,7 +1,4 @@
-"""A client for Python programs: bots, load tests, and servers that talk to servers.
-
-`import wsroom` does not import this module; `wsroom.client` does.
-"""
+"""What a Python program sees of its connection to an app."""
 
 from __future__ import annotations
 
@@ -10,21 +7,17 @@ import ssl as tls
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, Self, TypeVar, overload
 
-from wsroom.attempt import Settings
-from wsroom.errors import ConnectionLost as ConnectionLost
-from wsroom.errors import RequestError as RequestError
-from wsroom.errors import check_close
+from wsroom.client.attempt import Settings
+from wsroom.client.listeners import Listeners
+from wsroom.client.outgoing import OutFrame
+from wsroom.client.reconnect import Keeper
+from wsroom.errors import ConnectionLost, check_close
 from wsroom.limits import Limits
-from wsroom.listeners import Listeners
-from wsroom.outgoing import OutFrame
 from wsroom.protocol import JOIN, LEAVE, RESERVED, event_problem, room_problem
-from wsroom.reconnect import Keeper
 
 State = Literal["connecting", "open", "waiting", "closed"]
 Params = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-__all__ = ["ClientSocket", "ConnectionLost", "RequestError", "connect"]
 
 GRACE = 5.0
 """Seconds that listeners have, once the socket is closed, for what has already happened."""

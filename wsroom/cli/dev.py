@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from wsroom.apps import name_of_app
+from wsroom.cli.apps import name_of_app
 from wsroom.errors import SetupError
 
 

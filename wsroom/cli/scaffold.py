@@ -86,7 +86,7 @@ def create_project(name: str, folder: Path) -> Path:
 
 
 def _template(name: str, values: dict[str, str]) -> str:
-    text = files("wsroom").joinpath("templates", f"{name}.txt").read_text(encoding="utf-8")
+    text = files("wsroom.cli").joinpath("templates", f"{name}.txt").read_text(encoding="utf-8")
     for key, value in values.items():
         text = text.replace(f"{{{key}}}", value)
     return text

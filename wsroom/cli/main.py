@@ -70,7 +70,7 @@ def _add_new(commands: Any) -> None:
 
 
 def _new(options: argparse.Namespace) -> None:
-    from wsroom.scaffold import PROJECT, create_project
+    from wsroom.cli.scaffold import PROJECT, create_project
 
     project = create_project(options.name, Path())
     print(f"wrote {', '.join(str(project / name) for name in PROJECT)}")
@@ -102,7 +102,7 @@ def _port(text: str) -> int:
 
 
 def _dev(options: argparse.Namespace) -> None:
-    from wsroom.dev import serve
+    from wsroom.cli.dev import serve
 
     serve(Path(options.file), options.host, options.port)
 
@@ -125,7 +125,7 @@ def _add_controller(commands: Any) -> None:
 
 
 def _create_controller(options: argparse.Namespace) -> None:
-    from wsroom.scaffold import create_controller
+    from wsroom.cli.scaffold import create_controller
 
     file, controller = create_controller(options.name, options.path, Path())
     print(f"wrote {file}; register it in your app:", *controller.lines, sep="\n    ")
@@ -146,7 +146,7 @@ def _add_routes(commands: Any) -> None:
 
 
 def _routes(options: argparse.Namespace) -> None:
-    from wsroom.apps import load_parts, rows, table
+    from wsroom.cli.apps import load_parts, rows, table
 
     print(table([row for part in load_parts(options.app) for row in rows(part)]))
 
@@ -168,7 +168,7 @@ def _add_doctor(commands: Any) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from wsroom.doctor import PROBLEM, examine, report
+    from wsroom.cli.doctor import PROBLEM, examine, report
 
     findings = examine(options.app, options.flags)
     print(report(findings))

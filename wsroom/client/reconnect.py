@@ -12,10 +12,10 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from wsroom.attempt import Settings, attempt
+from wsroom.client.attempt import Settings, attempt
+from wsroom.client.listeners import Listeners
+from wsroom.client.outgoing import OutFrame, Outgoing
 from wsroom.errors import ConnectionLost, RequestError
-from wsroom.listeners import Listeners
-from wsroom.outgoing import OutFrame, Outgoing
 from wsroom.protocol import CONNECTED, ERROR, JOIN, RESUME, RESYNC
 from wsroom.recovery import STEADY, Frame, Recovery, is_final, pause, read_error
 

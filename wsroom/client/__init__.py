@@ -1,0 +1,11 @@
+"""A client for Python programs: bots, load tests, and servers that talk to servers.
+
+`import wsroom` does not import this package, `wsroom.client` does; nothing of the server needs it.
+"""
+
+from wsroom.client.sockets import ClientSocket as ClientSocket
+from wsroom.client.sockets import connect as connect
+from wsroom.errors import ConnectionLost as ConnectionLost
+from wsroom.errors import RequestError as RequestError
+
+__all__ = ["ClientSocket", "ConnectionLost", "RequestError", "connect"]
