@@ -37,6 +37,7 @@ TURNS = 5
 
 FANOUT = {window: f"fan-out, {window} in flight" for window in (1, 16, 64)}
 JOINED = {window: f"two workers and Redis, {window} in flight" for window in (1, 8)}
+JOINED_TALK = "two workers and Redis, 8 senders"
 HISTORY = {window: f"with and without history, {window} in flight" for window in (1, 64)}
 ECHO = "echo"
 PLAIN_1K = "1 KB, no deflate"
@@ -140,11 +141,12 @@ def slow(server: Server, seconds: str) -> Results:
     load = server.peer.load("noti", LARGE)
     # Long enough that the buffers of who never reads are full for most of the time.
     load += ["--warmup", "1"]
+    turn = str(max(float(seconds) / 2, 1))
     turns: dict[str, list[Figures]] = {NO_SLOW: [], SLOW: []}
     for _ in range(TURNS):
-        turns[NO_SLOW].append(fanout(server, seconds, TALKERS, 1, load))
+        turns[NO_SLOW].append(fanout(server, turn, TALKERS, 1, load))
         with server.never_readers("/ws"):
-            turns[SLOW].append(fanout(server, seconds, TALKERS, 1, load))
+            turns[SLOW].append(fanout(server, turn, TALKERS, 1, load))
     for name, figures in turns.items():
         yield name, {key: statistics.median(one[key] for one in figures) for key in SHOWN}
 
@@ -159,6 +161,8 @@ def through_redis(server: Server, seconds: str) -> Results:
     load = server.peer.load("noti")
     for window, name in JOINED.items():
         yield name, fanout(server, seconds, MEMBERS_JOINED, window, load)
+    load += ["--senders", "8"]
+    yield JOINED_TALK, fanout(server, seconds, MEMBERS_JOINED, 8, load)
 
 
 GROUPS = (
@@ -170,7 +174,7 @@ GROUPS = (
     Group((MEMBERSHIP,), (WSROOM, SOCKETIO, NODE_SOCKETIO), membership),
     Group((NO_SLOW, SLOW), (WSROOM, RAW_ASGI, NODE_WS), slow),
     Group(tuple(HISTORY.values()), (WSROOM, WITHOUT_HISTORY), history),
-    Group(tuple(JOINED.values()), ALL_JOINED, through_redis),
+    Group((*JOINED.values(), JOINED_TALK), ALL_JOINED, through_redis),
     Group((joined.EMITS,), (EMITTING, REDIS_PIPELINED), joined.emits),
     Group((joined.UNINVOLVED,), (EMITTING,), joined.uninvolved),
     Group((joined.ACROSS,), (EMITTING, REDIS_PING, REDIS_PUBLISH), joined.across),

@@ -1,7 +1,8 @@
 // wsload: a closed-loop WebSocket load generator, single-threaded epoll, loopback only.
 // Build: cc -O2 -o wsload wsload.c
 // Modes: echo   every client sends FRAME, waits for its answer, sends the next
-//        fanout client 0 sends FRAME, every client receives it, W are in flight
+//        fanout the first S clients (--senders, 1) send FRAME in turn, every client receives it,
+//               W are in flight
 //        idle   connect everybody, hold, report the server's memory
 // --port P[,P] gives the clients to several workers in turn; client 0 is on the first.
 // --frame may be given several times: a client sends them in turn. "########" in a frame becomes
@@ -41,8 +42,8 @@ typedef struct {
 } Client;
 static const char *path = "/", *mode = "echo", *init_frames[MAXF];
 static char *frames[MAXF], *holes[MAXF];
-static int ports[16] = {8000}, nports = 1, nclients = 100, window = 1, wait_init = 0, n_init = 0, n_frames = 0,
-           deflate = 0, eio = 0;
+static int ports[16] = {8000}, nports = 1, nclients = 100, nsenders = 1, window = 1, wait_init = 0,
+           n_init = 0, n_frames = 0, deflate = 0, eio = 0;
 static double duration = 5, warmup = 0.3;
 static int pids[64], npids = 0;
 static Client *cl;
@@ -155,9 +156,7 @@ static void add_lat(double v) {
 }
 static void fire(Client *c) {
   c->t_sent = now();
-  if (c->index == 0) {
-    sent_at[sent % ring] = c->t_sent;
-  }
+  sent_at[sent % ring] = c->t_sent;
   sent++;
   int k = c->fired++ % n_frames;
   if (holes[k]) {
@@ -174,7 +173,7 @@ static void start_traffic(void) {
         fire(&cl[i]);
   } else if (!strcmp(mode, "fanout"))
     for (int w = 0; w < window; w++)
-      fire(&cl[0]);
+      fire(&cl[sent % nsenders]);
 }
 static void on_text(Client *c, const char *d, size_t n, int comp) {
   if (eio && n == 1 && d[0] == '2') {
@@ -204,7 +203,7 @@ static void on_text(Client *c, const char *d, size_t n, int comp) {
     c->got++;
     long done = (total - base_total) / nclients;
     while (!stop && sent - done < window)
-      fire(&cl[0]);
+      fire(&cl[sent % nsenders]);
   }
 }
 static void parse(Client *c) {
@@ -327,6 +326,8 @@ int main(int ac, char **av) {
       nclients = atoi(av[++i]);
     else if (OPT("--window"))
       window = atoi(av[++i]);
+    else if (OPT("--senders"))
+      nsenders = atoi(av[++i]);
     else if (OPT("--wait-init"))
       wait_init = atoi(av[++i]);
     else if (OPT("--init"))

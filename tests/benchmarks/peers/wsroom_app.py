@@ -18,7 +18,6 @@ async def on_connect(socket: Socket):
         await socket.join("chat")
 
 
-@chat.on("noti")
 async def noti(emitter: Emitter, message):
     await emitter.to("chat").emit("noti", message)
 
@@ -30,6 +29,12 @@ async def echo(emitter: Emitter, message):
 
 app = WSRoom()
 app.include(chat)
+app.on("noti")(noti)
 
 without_history = WSRoom(MemoryAdapter(history=0))
 without_history.include(chat)
+without_history.on("noti")(noti)
+
+concurrent = WSRoom()
+concurrent.include(chat)
+concurrent.on("noti", concurrent=True)(noti)
