@@ -19,7 +19,7 @@ from tests.benchmarks.peer import (
     WSROOM,
 )
 from tests.benchmarks.results import Run
-from tests.benchmarks.scenarios import CPU, FANOUT, JOINED, JOINED_TALK, MEMORY, P99, RATE
+from tests.benchmarks.scenarios import CPU, FANOUT, JOINED, MEMORY, P99, RATE
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,6 @@ AIMS = (
     _aim(JOINED[1], "CPU at most a third of python-socketio", SOCKETIO.name, CPU, 1 / 3),
     _aim(JOINED[8], "CPU at most a quarter of Litestar", LITESTAR.name, CPU, 1 / 4),
     _aim(JOINED[8], "CPU at most an eighth of python-socketio", SOCKETIO.name, CPU, 1 / 8),
-    _aim(JOINED_TALK, "CPU at most a quarter of Litestar", LITESTAR.name, CPU, 1 / 4),
-    _aim(JOINED_TALK, "CPU at most an eighth of python-socketio", SOCKETIO.name, CPU, 1 / 8),
     _alone(
         joined.EMITS, "at least 20,000 emits/s here", joined.EMITS_PER_S, 20_000, "/s", least=True
     ),
