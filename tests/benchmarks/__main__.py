@@ -1,7 +1,7 @@
 """Measure wsroom and its peers side by side: `python3 -m tests.benchmarks`.
 
-Needs nothing but Python 3.11, cc, node and npm. Writes docs/benchmarks.md and docs/benchmarks.png
-when all was measured; with --only the page goes into the scratch folder.
+Needs nothing but Python 3.11, cc, node and npm. Writes docs/benchmarks.md, .png and .json when
+all was measured; with --only the page goes into the scratch folder.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 
 from tests.benchmarks import report
 from tests.benchmarks.lab import ROOT, Lab
-from tests.benchmarks.report import Run
+from tests.benchmarks.peer import Peer
+from tests.benchmarks.results import Run
 from tests.benchmarks.scenarios import GROUPS, Group, open_files
-from tests.benchmarks.servers import Failed, Peer, serve
+from tests.benchmarks.servers import Failed, serve
 
 
 def arguments() -> argparse.Namespace:

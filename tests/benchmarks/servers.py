@@ -1,4 +1,4 @@
-"""The peers: how each is started, spoken to and ended."""
+"""The peers' processes: started, put under load, and ended."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.benchmarks.lab import HERE, Lab
+from tests.benchmarks.connections import open_websocket
+from tests.benchmarks.lab import Lab
+from tests.benchmarks.peer import REDIS, Peer
 
-PEERS = HERE / "peers"
 LOG = "server.log"
 START_TIMEOUT = 20.0
+URLS = ("REDIS_URL", "WSROOM_REDIS_URL")
+"""What tells the peers, each in its own words, which Redis joins them."""
 
 
 class Failed(Exception):
@@ -25,99 +28,39 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True)
-class Peer:
-    """One server program; `{port}` stands for its port."""
+class Running:
+    """A process that listens."""
 
-    name: str
-    command: tuple[str, ...]
-    dialect: str = "plain"
+    process: subprocess.Popen[bytes]
+    port: int
 
-    def load(self, event: str, message: str = "hello") -> list[str]:
-        """Give wsload's arguments for connecting and for sending `event`."""
-        return [*self.connecting(), "--frame", self.frame(event, message)]
-
-    def connecting(self) -> list[str]:
-        if self.dialect == "wsroom":
-            return ["--path", "/ws", "--wait-init", "1"]
-        if self.dialect == "socketio":
-            path = "/socket.io/?EIO=4&transport=websocket"
-            return ["--path", path, "--eio", "--init", "40", "--wait-init", "2"]
-        return []
-
-    def frame(self, event: str, message: str) -> str:
-        if self.dialect == "socketio":
-            return "42" + json.dumps([event, message], separators=(",", ":"))
-        return json.dumps({"event": event, "message": message}, separators=(",", ":"))
-
-    def membership(self) -> list[str]:
-        """Give wsload's arguments for joining and leaving a room in turn, each answered."""
-        if self.dialect == "wsroom":
-            join = '{"event":"joinRoom","message":"lobby","id":1}'
-            leave = '{"event":"leaveRoom","message":"lobby","id":2}'
-        else:
-            join, leave = self.frame("join", "lobby"), self.frame("leave", "lobby")
-        return [*self.connecting(), "--frame", join, "--frame", leave]
-
-
-def uvicorn(name: str, app: str, dialect: str = "plain") -> Peer:
-    command = ("python", "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}")
-    quiet = ("--log-level", "warning", "--no-access-log", "--app-dir", str(PEERS))
-    return Peer(name, (*command, *quiet, app), dialect)
-
-
-def python(name: str, file: str) -> Peer:
-    return Peer(name, ("python", str(PEERS / file), "{port}"))
-
-
-def node(name: str, file: str, *arguments: str, dialect: str = "plain") -> Peer:
-    return Peer(name, ("node", str(PEERS / file), "{port}", *arguments), dialect)
-
-
-FLOOR = Peer("C floor", ("floor", "{port}"))
-WSROOM = uvicorn("wsroom", "wsroom_app:app", "wsroom")
-RAW_ASGI = uvicorn("raw ASGI", "raw_asgi:app")
-STARLETTE = uvicorn("Starlette", "starlette_app:app")
-SOCKETIO = uvicorn("python-socketio", "socketio_app:app", "socketio")
-CHANNELS = uvicorn("Channels", "channels_app:app")
-LITESTAR = uvicorn("Litestar", "litestar_app:app")
-WEBSOCKETS = python("websockets broadcast()", "websockets_app.py")
-PICOWS = python("picows", "picows_app.py")
-SOCKETIFY = python("socketify", "socketify_app.py")
-NODE_WS = node("Node ws", "node_ws.js")
-NODE_WS_DEFLATE = node("Node ws", "node_ws.js", "deflate")
-NODE_SOCKETIO = node("Node Socket.IO", "node_socketio.js", dialect="socketio")
-ALL = (
-    FLOOR,
-    WSROOM,
-    RAW_ASGI,
-    STARLETTE,
-    SOCKETIO,
-    CHANNELS,
-    LITESTAR,
-    WEBSOCKETS,
-    PICOWS,
-    SOCKETIFY,
-    NODE_WS,
-    NODE_SOCKETIO,
-)
+    def cpu(self) -> int:
+        """Its time, user and kernel, in ticks."""
+        with open(f"/proc/{self.process.pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
 
 
 class Server:
-    """A running peer."""
+    """A running peer: one worker, or two and the Redis that joins them."""
 
-    def __init__(self, lab: Lab, peer: Peer, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, lab: Lab, peer: Peer, workers: list[Running], redis: list[Running]) -> None:
         self.lab = lab
         self.peer = peer
-        self.process = process
-        self.port = port
+        self.workers = workers
+        self.redis = redis
+        self.processes = workers + redis
 
     def measure(self, *arguments: str) -> dict[str, float]:
         """Let the load generator run; return its figures."""
         self.settle()
-        command = [*self.lab.pin_load, str(self.lab.wsload), "--port", str(self.port)]
-        command += ["--pid", str(self.process.pid), *arguments]
+        ports = ",".join(str(worker.port) for worker in self.workers)
+        pids = ",".join(str(one.process.pid) for one in self.processes)
+        command = [*self.lab.pin_load, str(self.lab.wsload), "--port", ports, "--pid", pids]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+            done = subprocess.run(
+                [*command, *arguments], capture_output=True, text=True, timeout=180
+            )
         except subprocess.TimeoutExpired:
             raise Failed("the load generator did not end") from None
         if done.returncode:
@@ -130,41 +73,25 @@ class Server:
         before = self._cpu()
         for _ in range(100):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                raise Failed(f"the server ended with {self.process.wait(0.1)}")
+                raise Failed(f"the server ended with {self.workers[0].process.wait(0.1)}")
             now = self._cpu()
-            if now - before <= 1:
+            if now - before <= len(self.processes):
                 return
             before = now
 
     def _cpu(self) -> int:
-        with open(f"/proc/{self.process.pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-        return int(fields[11]) + int(fields[12])
+        return sum(one.cpu() for one in self.processes)
 
-    def open(self, target: str, buffer: int | None = None) -> socket.socket:
+    def open(self, target: str, buffer: int | None = None, *, worker: int = 0) -> socket.socket:
         """Open a WebSocket by hand, and read no more than the handshake."""
-        connection = socket.socket()
-        if buffer is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        connection.settimeout(10)
-        connection.connect(("127.0.0.1", self.port))
-        request = (
-            f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        connection.sendall(request.encode())
-        if not connection.recv(1024).startswith(b"HTTP/1.1 101"):
-            connection.close()
-            raise Failed(f"no WebSocket at {target}")
-        return connection
+        return open_websocket(self.workers[worker].port, target, buffer)
 
     @contextlib.contextmanager
-    def crowd(self, count: int, target: str) -> Iterator[None]:
+    def crowd(self, count: int, target: str, *, worker: int = 0) -> Iterator[None]:
         """Keep `count` more sockets open."""
         with contextlib.ExitStack() as stack:
             for _ in range(count):
-                stack.enter_context(self.open(target))
+                stack.enter_context(self.open(target, worker=worker))
             yield
 
     @contextlib.contextmanager
@@ -178,7 +105,7 @@ class Server:
 
             def keep() -> None:
                 while True:
-                    with contextlib.suppress(OSError, Failed):
+                    with contextlib.suppress(OSError):
                         stack.enter_context(self.open(target, buffer=4096))
                     if done.wait(1):
                         return
@@ -200,22 +127,37 @@ def serve(lab: Lab, peer: Peer) -> Iterator[Server]:
         Failed: it ended, or did not listen in time.
 
     """
+    with contextlib.ExitStack() as stack:
+        redis, url, workers = [], {}, 1
+        if peer.joined:
+            redis.append(stack.enter_context(_start(lab, REDIS, {})))
+            url = dict.fromkeys(URLS, f"redis://127.0.0.1:{redis[0].port}")
+            workers = 2
+        started = [stack.enter_context(_start(lab, peer, url)) for _ in range(workers)]
+        yield Server(lab, peer, started, redis)
+
+
+@contextlib.contextmanager
+def _start(lab: Lab, peer: Peer, environment: Mapping[str, str]) -> Iterator[Running]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    programs = {"python": str(lab.python), "floor": str(lab.floor)}
+    programs = {"python": str(lab.python), "floor": str(lab.floor), "redis": str(lab.redis)}
     command = [programs.get(part, part).format(port=port) for part in peer.command]
+    # Redis is not held to the workers' core, nor to that of the load generator.
+    pin = [] if peer.dialect == REDIS.dialect else lab.pin_server
+    inherited = {name: value for name, value in os.environ.items() if name not in URLS}
     with open(lab.folder / LOG, "wb") as log:
         process = subprocess.Popen(
-            [*lab.pin_server, *command],
+            [*pin, *command],
             stdout=log,
             stderr=log,
             cwd=lab.folder,
-            env={**os.environ, "NODE_PATH": str(lab.node_modules)},
+            env={**inherited, **environment, "NODE_PATH": str(lab.node_modules)},
         )
     try:
         _wait_for(lab, process, port)
-        yield Server(lab, peer, process, port)
+        yield Running(process, port)
     finally:
         process.kill()
         process.wait()

@@ -1,13 +1,16 @@
 // wsload: a closed-loop WebSocket load generator, single-threaded epoll, loopback only.
 // Build: cc -O2 -o wsload wsload.c
 // Modes: echo   every client sends FRAME, waits for its answer, sends the next
-//        fanout client 0 sends FRAME, every client receives it, W are in flight
+//        fanout the first S clients (--senders, 1) send FRAME in turn, every client receives it,
+//               W are in flight
 //        idle   connect everybody, hold, report the server's memory
+// --port P[,P] gives the clients to several workers in turn; client 0 is on the first.
 // --frame may be given several times: a client sends them in turn. "########" in a frame becomes
 // a running number, so that no two messages are equal. --init frames are sent after the
 // handshake, and --wait-init K frames awaited before the traffic starts. --deflate offers
 // permessage-deflate as browsers do. --eio answers Engine.IO's pings.
-// It prints one JSON line: deliveries/s, latencies, and the CPU and memory of --pid (from /proc).
+// It prints one JSON line: deliveries/s, latencies, and the CPU and memory of --pid P[,P]
+// (from /proc).
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -39,8 +42,8 @@ typedef struct {
 } Client;
 static const char *path = "/", *mode = "echo", *init_frames[MAXF];
 static char *frames[MAXF], *holes[MAXF];
-static int port = 8000, nclients = 100, window = 1, wait_init = 0, n_init = 0, n_frames = 0,
-           deflate = 0, eio = 0;
+static int ports[16] = {8000}, nports = 1, nclients = 100, nsenders = 1, window = 1, wait_init = 0,
+           n_init = 0, n_frames = 0, deflate = 0, eio = 0;
 static double duration = 5, warmup = 0.3;
 static int pids[64], npids = 0;
 static Client *cl;
@@ -153,9 +156,7 @@ static void add_lat(double v) {
 }
 static void fire(Client *c) {
   c->t_sent = now();
-  if (c->index == 0) {
-    sent_at[sent % ring] = c->t_sent;
-  }
+  sent_at[sent % ring] = c->t_sent;
   sent++;
   int k = c->fired++ % n_frames;
   if (holes[k]) {
@@ -172,7 +173,7 @@ static void start_traffic(void) {
         fire(&cl[i]);
   } else if (!strcmp(mode, "fanout"))
     for (int w = 0; w < window; w++)
-      fire(&cl[0]);
+      fire(&cl[sent % nsenders]);
 }
 static void on_text(Client *c, const char *d, size_t n, int comp) {
   if (eio && n == 1 && d[0] == '2') {
@@ -202,7 +203,7 @@ static void on_text(Client *c, const char *d, size_t n, int comp) {
     c->got++;
     long done = (total - base_total) / nclients;
     while (!stop && sent - done < window)
-      fire(&cl[0]);
+      fire(&cl[sent % nsenders]);
   }
 }
 static void parse(Client *c) {
@@ -313,9 +314,11 @@ int main(int ac, char **av) {
   for (int i = 1; i < ac; i++) {
     char *a = av[i];
 #define OPT(s) (!strcmp(a, s) && i + 1 < ac)
-    if (OPT("--port"))
-      port = atoi(av[++i]);
-    else if (OPT("--path"))
+    if (OPT("--port")) {
+      char *s = strdup(av[++i]), *t;
+      for (nports = 0, t = strtok(s, ","); t && nports < 16; t = strtok(0, ","))
+        ports[nports++] = atoi(t);
+    } else if (OPT("--path"))
       path = av[++i];
     else if (OPT("--mode"))
       mode = av[++i];
@@ -323,6 +326,8 @@ int main(int ac, char **av) {
       nclients = atoi(av[++i]);
     else if (OPT("--window"))
       window = atoi(av[++i]);
+    else if (OPT("--senders"))
+      nsenders = atoi(av[++i]);
     else if (OPT("--wait-init"))
       wait_init = atoi(av[++i]);
     else if (OPT("--init"))
@@ -371,6 +376,7 @@ int main(int ac, char **av) {
     inet_pton(AF_INET, sip, &src.sin_addr);
     if (nclients > 20000)
       bind(c->fd, (void *)&src, sizeof src);
+    int port = ports[i % nports];
     struct sockaddr_in s = {.sin_family = AF_INET, .sin_port = htons(port)};
     inet_pton(AF_INET, "127.0.0.1", &s.sin_addr);
     if (connect(c->fd, (void *)&s, sizeof s))

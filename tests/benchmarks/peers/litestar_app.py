@@ -1,12 +1,19 @@
-"""Litestar's channels plugin on uvicorn, with the memory backend."""
+"""Litestar's channels plugin on uvicorn, with the memory backend, or with Redis."""
 
 # mypy: ignore-errors
+import os
+
 import orjson
 from litestar import Litestar, WebSocket, websocket
 from litestar.channels import ChannelsPlugin
 from litestar.channels.backends.memory import MemoryChannelsBackend
+from litestar.channels.backends.redis import RedisChannelsPubSubBackend
+from redis.asyncio import Redis
 
-plugin = ChannelsPlugin(backend=MemoryChannelsBackend(), channels=["chat"])
+backend = MemoryChannelsBackend()
+if "REDIS_URL" in os.environ:
+    backend = RedisChannelsPubSubBackend(redis=Redis.from_url(os.environ["REDIS_URL"]))
+plugin = ChannelsPlugin(backend=backend, channels=["chat"])
 
 
 @websocket("/")

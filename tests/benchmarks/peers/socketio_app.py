@@ -1,9 +1,12 @@
-"""python-socketio on uvicorn: the WebSocket transport and its rooms."""
+"""python-socketio on uvicorn: the WebSocket transport and its rooms, with Redis or not."""
 
 # mypy: ignore-errors
+import os
+
 import socketio
 
-server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*")
+redis = socketio.AsyncRedisManager(os.environ["REDIS_URL"]) if "REDIS_URL" in os.environ else None
+server = socketio.AsyncServer(async_mode="asgi", client_manager=redis, cors_allowed_origins="*")
 app = socketio.ASGIApp(server)
 
 

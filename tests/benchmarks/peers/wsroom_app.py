@@ -1,15 +1,15 @@
-"""wsroom as a user writes it, on plain uvicorn with the memory adapter."""
+"""wsroom as a user writes it, on plain uvicorn; WSROOM_REDIS_URL would join its workers."""
 
 # mypy: ignore-errors
 from itertools import count
 
-from wsroom import Emitter, Socket, WSRoom
+from wsroom import Emitter, MemoryAdapter, Router, Socket, WSRoom
 
-app = WSRoom()
+chat = Router()
 numbers = count()
 
 
-@app.on_connect()
+@chat.on_connect()
 async def on_connect(socket: Socket):
     others = int(socket.query.get("others", 0))
     if others:
@@ -18,11 +18,23 @@ async def on_connect(socket: Socket):
         await socket.join("chat")
 
 
-@app.on("noti")
 async def noti(emitter: Emitter, message):
     await emitter.to("chat").emit("noti", message)
 
 
-@app.on("echo")
+@chat.on("echo")
 async def echo(emitter: Emitter, message):
     await emitter.emit_to_sender("echo", message)
+
+
+app = WSRoom()
+app.include(chat)
+app.on("noti")(noti)
+
+without_history = WSRoom(MemoryAdapter(history=0))
+without_history.include(chat)
+without_history.on("noti")(noti)
+
+concurrent = WSRoom()
+concurrent.include(chat)
+concurrent.on("noti", concurrent=True)(noti)

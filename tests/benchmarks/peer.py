@@ -1,0 +1,106 @@
+"""The peers: how each is started and spoken to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+from tests.benchmarks.lab import HERE
+
+PEERS = HERE / "peers"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One server program; `{port}` stands for its port."""
+
+    name: str
+    command: tuple[str, ...]
+    dialect: str = "plain"
+    joined: bool = False
+    """Whether it runs as two workers, joined by Redis."""
+
+    def load(self, event: str, message: str = "hello") -> list[str]:
+        """Give wsload's arguments for connecting and for sending `event`."""
+        return [*self.connecting(), "--frame", self.frame(event, message)]
+
+    def connecting(self) -> list[str]:
+        if self.dialect == "wsroom":
+            return ["--path", "/ws", "--wait-init", "1"]
+        if self.dialect == "socketio":
+            path = "/socket.io/?EIO=4&transport=websocket"
+            return ["--path", path, "--eio", "--init", "40", "--wait-init", "2"]
+        return []
+
+    def frame(self, event: str, message: str) -> str:
+        if self.dialect == "socketio":
+            return "42" + json.dumps([event, message], separators=(",", ":"))
+        return json.dumps({"event": event, "message": message}, separators=(",", ":"))
+
+    def membership(self) -> list[str]:
+        """Give wsload's arguments for joining and leaving a room in turn, each answered."""
+        if self.dialect == "wsroom":
+            join = '{"event":"joinRoom","message":"lobby","id":1}'
+            leave = '{"event":"leaveRoom","message":"lobby","id":2}'
+        else:
+            join, leave = self.frame("join", "lobby"), self.frame("leave", "lobby")
+        return [*self.connecting(), "--frame", join, "--frame", leave]
+
+
+def uvicorn(name: str, app: str, dialect: str = "plain") -> Peer:
+    command = ("python", "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}")
+    quiet = ("--log-level", "warning", "--no-access-log", "--app-dir", str(PEERS))
+    return Peer(name, (*command, *quiet, app), dialect)
+
+
+def joined(peer: Peer) -> Peer:
+    """Two workers of `peer`, joined by a Redis, whose URL their environment has."""
+    return replace(peer, joined=True)
+
+
+def python(name: str, file: str) -> Peer:
+    return Peer(name, ("python", str(PEERS / file), "{port}"))
+
+
+def node(name: str, file: str, *arguments: str, dialect: str = "plain") -> Peer:
+    return Peer(name, ("node", str(PEERS / file), "{port}", *arguments), dialect)
+
+
+FLOOR = Peer("C floor", ("floor", "{port}"))
+WSROOM = uvicorn("wsroom", "wsroom_app:app", "wsroom")
+WITHOUT_HISTORY = uvicorn("wsroom, history=0", "wsroom_app:without_history", "wsroom")
+CONCURRENT = uvicorn("wsroom, concurrent=True", "wsroom_app:concurrent", "wsroom")
+RAW_ASGI = uvicorn("raw ASGI", "raw_asgi:app")
+STARLETTE = uvicorn("Starlette", "starlette_app:app")
+SOCKETIO = uvicorn("python-socketio", "socketio_app:app", "socketio")
+CHANNELS = uvicorn("Channels", "channels_app:app")
+LITESTAR = uvicorn("Litestar", "litestar_app:app")
+WEBSOCKETS = python("websockets broadcast()", "websockets_app.py")
+PICOWS = python("picows", "picows_app.py")
+SOCKETIFY = python("socketify", "socketify_app.py")
+NODE_WS = node("Node ws", "node_ws.js")
+NODE_WS_DEFLATE = node("Node ws", "node_ws.js", "deflate")
+NODE_SOCKETIO = node("Node Socket.IO", "node_socketio.js", dialect="socketio")
+ALL = (
+    FLOOR,
+    WSROOM,
+    RAW_ASGI,
+    STARLETTE,
+    SOCKETIO,
+    CHANNELS,
+    LITESTAR,
+    WEBSOCKETS,
+    PICOWS,
+    SOCKETIFY,
+    NODE_WS,
+    NODE_SOCKETIO,
+)
+
+# Valkey, of the wheel that brings its server: the same one everywhere, without root.
+REDIS_OPTIONS = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+REDIS = Peer("Redis", ("redis", "--port", "{port}", *REDIS_OPTIONS), "redis")
+REDIS_PIPELINED = replace(REDIS, name="Redis alone: PUBLISH, pipelined")
+REDIS_PING = replace(REDIS, name="Redis alone: PING and its answer")
+REDIS_PUBLISH = replace(REDIS, name="Redis alone: PUBLISH to a subscriber")
+EMITTING = joined(uvicorn("wsroom", "emits_app:app", "wsroom"))
+ALL_JOINED = tuple(map(joined, (WSROOM, CONCURRENT, LITESTAR, SOCKETIO, CHANNELS)))
