@@ -93,6 +93,9 @@ class RedisAdapter(Adapter):
         if listener is not None:
             await listener.stop()
 
+    def abandon(self, deliver: Deliver) -> None:
+        self._listener = None  # its tasks and connections have ended with their event loop
+
     async def publish(self, emission: Emission) -> None:
         await self._running().sequencer.publish(emission)
 

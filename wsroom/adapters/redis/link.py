@@ -14,18 +14,9 @@ from typing import Any, Protocol
 
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import (
-    AskError,
-    ClusterDownError,
-    MasterDownError,
-    MovedError,
-    NoScriptError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
+from wsroom.adapters.redis.refusals import Lost
 from wsroom.adapters.redis.scripts import Keeping, Script, Scripts, scripts_for
 from wsroom.adapters.redis.topology import Server, Topology
 
@@ -47,24 +38,6 @@ CHANNELS_AT_ONCE = 500
 
 Reply = Callable[[Any], None]
 """Takes what the server answered; an exception where it refused, or was lost."""
-
-
-class Lost(RedisError):
-    """The connection ended before the answer came; whether it was carried out is not known."""
-
-
-PASSING = (
-    *(Lost, NoScriptError, MovedError, AskError, TryAgainError),
-    *(ClusterDownError, MasterDownError, ReadOnlyError),
-)
-"""What may be over in a moment: these are tried again, for as long as there is patience."""
-
-
-def is_passing(answer: object) -> bool:
-    """Whether the server's refusal may be over in a moment."""
-    if isinstance(answer, PASSING):
-        return True
-    return isinstance(answer, ResponseError) and str(answer).startswith("WSROOM")
 
 
 class Owner(Protocol):
@@ -106,6 +79,7 @@ class Link:
         *,
         hears: bool = True,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self.place = place
         self.up = False
         self.problem: BaseException | None = None
@@ -130,19 +104,19 @@ class Link:
         self._connection: AbstractConnection | None = None
         self._reloading = False
         self._beating: asyncio.Task[None] | None = None
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="wsroom: Redis")
+        self._task = self._loop.create_task(self._run(), name="wsroom: Redis")
 
     # -- what the owner asks for -----------------------------------------------------------
 
     @property
     def healthy(self) -> bool:
         """Whether it is connected and the server has answered lately."""
-        return self.up and asyncio.get_running_loop().time() - self._beat_heard < TIRED_AFTER
+        return self.up and self._loop.time() - self._beat_heard < TIRED_AFTER
 
     @property
     def prompt(self) -> bool:
         """Whether the server answers what it is asked at once."""
-        late = asyncio.get_running_loop().time() - self._answered
+        late = self._loop.time() - self._answered
         return self.up and (not self._replies or late < 1)
 
     def run_script(self, name: str, arguments: Iterable[Any], reply: Reply) -> None:
@@ -158,7 +132,7 @@ class Link:
             the answer, or the exception that was one.
 
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         reply = partial(_settle, future)
         if words[0] in Scripts._fields:
             self.run_script(words[0], words[1:], reply)
@@ -170,7 +144,7 @@ class Link:
         """Send a command at the end of this tick, in one write with the others."""
         assert self._connection is not None
         if not self._replies:
-            self._answered = asyncio.get_running_loop().time()  # nothing was asked until now
+            self._answered = self._loop.time()  # nothing was asked until now
         self._commands.append(pack_command(words))  # in C; redis-py's own takes most of an emit
         self._replies.append(reply)
         self._work.set()
@@ -238,14 +212,13 @@ class Link:
             await connection.read_response()
 
     async def _live(self, servers: list[Server]) -> None:
-        loop = asyncio.get_running_loop()
         self._connection = servers[0].connection
-        self._beat_heard = self._answered = loop.time()
+        self._beat_heard = self._answered = self._loop.time()
         self.up, self.problem, self._steady = True, None, False
         work = [self._read_replies(self._connection), self._write(servers), self._beat()]
         if self._hears:
             work.append(self._hear(servers[1].connection))
-        tasks = [loop.create_task(one, name="wsroom: Redis") for one in work]
+        tasks = [self._loop.create_task(one, name="wsroom: Redis") for one in work]
         self._beating = tasks[2]  # whichever ends, all do
         try:
             self._wishes = [("SUBSCRIBE", self._beat_channel)]
@@ -288,7 +261,6 @@ class Link:
                 await _send(servers[1].connection, packed)
 
     async def _read_replies(self, connection: AbstractConnection) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             answer: Any
             try:
@@ -299,7 +271,7 @@ class Link:
                     self._reload()
                 elif isinstance(exc, ReadOnlyError):
                     self.replace()  # it was deposed: its address may lead to another one by now
-            self._answered = loop.time()
+            self._answered = self._loop.time()
             self._replies.popleft()(answer)
 
     async def _hear(self, connection: AbstractConnection) -> None:
@@ -322,15 +294,14 @@ class Link:
     async def _beat(self) -> None:
         # Through the connection that commands, to the one that hears: a frozen master, or one that
         # was deposed, breaks neither connection.
-        loop = asyncio.get_running_loop()
         beat = ("PUBLISH", self._beat_channel, "") if self._hears else ("PING",)
         while True:
             self.command(beat, self._beaten)
-            sent = loop.time()
+            sent = self._loop.time()
             await asyncio.sleep(BEAT_EVERY)
-            if loop.time() - sent > 2 * BEAT_EVERY:
+            if self._loop.time() - sent > 2 * BEAT_EVERY:
                 continue  # it was this process that stood still; what it missed is read first
-            if loop.time() - self._beat_heard > DEAF_AFTER:
+            if self._loop.time() - self._beat_heard > DEAF_AFTER:
                 raise Lost(f"no heartbeat was heard for {DEAF_AFTER:g} s")
 
     def _beaten(self, answer: Any) -> None:
@@ -338,7 +309,7 @@ class Link:
             self._hear_beat()
 
     def _hear_beat(self) -> None:
-        self._beat_heard = asyncio.get_running_loop().time()
+        self._beat_heard = self._loop.time()
         self._steady = True
 
     def _reload(self) -> None:

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError, RedisError
 
-from wsroom.adapters.redis.link import Link, Lost, is_passing
+from wsroom.adapters.redis.link import Link
 from wsroom.adapters.redis.records import Names
+from wsroom.adapters.redis.refusals import Lost, is_passing
 from wsroom.adapters.redis.scripts import Keeping
 from wsroom.adapters.redis.topology import Topology
 from wsroom.errors import AdapterError

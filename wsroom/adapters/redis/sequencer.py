@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from wsroom.adapters.base import RESYNC, Emission
-from wsroom.adapters.redis.link import Link, is_passing
+from wsroom.adapters.redis.link import Link
 from wsroom.adapters.redis.links import PATIENCE, Links
 from wsroom.adapters.redis.records import Names, encode_record
+from wsroom.adapters.redis.refusals import is_passing
 from wsroom.adapters.redis.scripts import keys
 from wsroom.errors import AdapterError
 from wsroom.rooms import Room
@@ -28,12 +29,19 @@ class Publication:
 
     __slots__ = ("channel", "future", "link", "number", "record", "run_id", "sent", "since")
 
-    def __init__(self, number: int, channel: str, record: bytes, since: float) -> None:
+    def __init__(
+        self,
+        number: int,
+        channel: str,
+        record: bytes,
+        since: float,
+        future: asyncio.Future[None],
+    ) -> None:
         self.number = number
         self.channel = channel
         self.record = record
         self.since = since
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.future = future
         self.link: Link | None = None
         """Where it is under way; None where it waits."""
         self.run_id = ""
@@ -54,6 +62,7 @@ class Sequencer:
         self.publisher = secrets.token_hex(6)
         self._names = names
         self._links = links
+        self._loop = asyncio.get_running_loop()  # asking for it takes a system call in Python 3.11
         self._numbers = itertools.count(1)
         self._rooms: dict[str, list[Publication]] = {}
         self._count = 0
@@ -71,12 +80,12 @@ class Sequencer:
             AdapterError: Redis refused, or did not answer within 5 s, or too much waits already.
 
         """
-        since = asyncio.get_running_loop().time()
+        since = self._loop.time()
         channel = self._names.channel(emission.sequence)
         await self._wait_for_slot(channel, len(emission.payload))
         number = next(self._numbers)
         record = encode_record(self.publisher, number, emission)
-        publication = Publication(number, channel, record, since)
+        publication = Publication(number, channel, record, since, self._loop.create_future())
         try:
             self._enter(publication)
             await publication.future
@@ -86,7 +95,7 @@ class Sequencer:
             self._remember(emission.sequence, publication.run_id)
 
     def _remember(self, room: Room, run_id: str) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         self._recent.pop(room, None)
         self._recent[room] = run_id, now
         while next(iter(self._recent.values()))[1] < now - DOUBTFUL:  # the oldest is the first
@@ -101,7 +110,7 @@ class Sequencer:
             AdapterError: Redis is away again; what could not be told is told the next time.
 
         """
-        since = asyncio.get_running_loop().time() - DOUBTFUL
+        since = self._loop.time() - DOUBTFUL
         for room, (run_id, time) in list(self._recent.items()):
             link = self._links.route(self._names.channel(room))
             if time > since and link is not None and link.up and link.run_id != run_id:
@@ -132,7 +141,7 @@ class Sequencer:
         room.append(publication)
         self._send(room, len(room) - 1)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._give_up)
+            self._timer = self._loop.call_later(PATIENCE, self._give_up)
 
     def _leave(self, publication: Publication) -> None:
         self._slots.release()
@@ -190,7 +199,7 @@ class Sequencer:
                     self._send(room, index)
 
     def _give_up(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._timer = None
         due = loop.time() - PATIENCE
         younger = []
