@@ -738,6 +738,31 @@ async def test_a_client_that_goes_during_its_resume_leaves_nothing() -> None:
         assert not hub.sessions and list(hub.members) == [a.id] and len(hub.rooms) == 1
 
 
+async def test_a_resume_that_is_handled_after_its_client_went_does_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It waited behind a long handler; there is nobody to put into rooms, and nothing fails."""
+    app = chat()
+    app._worker.watch.patience = 0.01
+    gate = asyncio.Event()
+
+    @app.on("wait")
+    async def wait(emitter: Emitter) -> None:
+        await gate.wait()
+
+    async with TestClient(app, timeout=10 * SECOND) as client:
+        a = await client.connect()
+        await a.emit("wait")
+        await a.emit("resume", {"session": "abc", "rooms": {"chat": "x", "": "x"}})
+        hub = app._worker.hub
+        closing = asyncio.create_task(a.close())
+        await until(lambda: not hub.members)
+        gate.set()
+        await closing
+        assert not hub.sessions and len(hub.rooms) == 0
+    assert caplog.text == ""
+
+
 # -- readers on real sockets ----------------------------------------------------------------------
 
 

@@ -32,6 +32,8 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
         Disconnect: a guard's word.
 
     """
+    if connection.ended:
+        return  # it was read before its peer went: there is nobody to put anywhere
     secret, offsets = read_resume(inbound.message)
     resumption = _Resumption(connection, offsets)
     if secret:
