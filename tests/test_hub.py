@@ -11,6 +11,7 @@ from wsroom import AdapterError, Emitter, Limits, MemoryAdapter, WSRoom
 from wsroom.adapters import Emission
 from wsroom.adapters.base import RESYNC
 from wsroom.hub import Hub
+from wsroom.protocol import encode
 from wsroom.rooms import Room
 from wsroom.testing import TestClient
 
@@ -99,6 +100,27 @@ async def test_what_later_releases_say_is_ignored() -> None:
         await app.to().emit("marker")
         await a.expect("marker")
         assert len(a.frames) == 2
+
+
+async def test_whatever_an_adapter_delivers_harms_nobody() -> None:
+    """Names and offsets come from elsewhere; what is for nobody here is not even looked at."""
+    app = empty()
+    payload = encode("odd", None)
+    async with TestClient(app) as client:
+        a = await client.connect()
+        for path in ("/ws", "", "/nowhere"):
+            for name in ("", "chat", "ws:", "ws:1.2", "\ud800", "x" * 2**20, "a\nb"):
+                room = Room(path, name)
+                for emission in (
+                    Emission(room, payload),
+                    Emission(room, payload, ("", "ws:", name), a.id, "hash", ("ws:", name)),
+                    Emission(room, b"", kind="", version=9),
+                    Emission(room, b"", kind=RESYNC),
+                ):
+                    app._worker.hub.deliver(emission, None)
+                    app._worker.hub.deliver(emission, "")
+        await app.to().emit("marker")
+        await a.expect("marker")
 
 
 class Recording(MemoryAdapter):

@@ -257,6 +257,8 @@ class Hub:
         members: Set[Member] = self.rooms.members(emission.room)
         if not path:  # this worker's own sequence: what was lost was for anyone of its sockets
             name, offset, members = "", None, set(self.members.values())
+        if not members:
+            return
         frame = PreparedFrame(encode_resync(name or None, offset))
         if offset is not None:
             frame.stamp = emission, offset
