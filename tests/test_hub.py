@@ -13,7 +13,7 @@ from wsroom.adapters.base import RESYNC
 from wsroom.hub import Hub
 from wsroom.protocol import encode
 from wsroom.rooms import Room
-from wsroom.testing import TestClient
+from wsroom.testing import TestClient, TestConnection
 
 
 def lost(app: WSRoom, room: Room, offset: str | None) -> None:
@@ -203,3 +203,127 @@ async def test_a_join_under_way_is_not_lost_in_a_resume() -> None:
         await a.close()
         await until(lambda: not hub.members)
         assert len(hub.rooms) == 0
+
+
+class Asked(MemoryAdapter):
+    """Confirms a subscription to "chat" when the test says so: one answer for each that waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[asyncio.Future[None]] = []
+
+    async def subscribe(self, room: Room) -> str | None:
+        if room.name == "chat":
+            answer = asyncio.get_running_loop().create_future()
+            self.waiting.append(answer)
+            await answer
+        return await super().subscribe(room)
+
+    def confirm(self, number: int) -> None:
+        self.waiting[number].set_result(None)
+
+    def fail(self, number: int) -> None:
+        self.waiting[number].set_exception(AdapterError("the broker does not answer"))
+
+
+def comings_and_goings(adapter: Asked) -> WSRoom:
+    app = WSRoom(adapter)
+
+    @app.on("enter", concurrent=True)
+    async def enter(emitter: Emitter) -> None:
+        await emitter.socket.join("chat")
+
+    @app.on("leave", concurrent=True)
+    async def leave(emitter: Emitter) -> None:
+        await emitter.socket.leave("chat")
+
+    @app.on_joined()
+    async def on_joined(emitter: Emitter, room: str) -> None:
+        await emitter.emit_to_sender("joined")
+
+    return app
+
+
+async def enter(connection: TestConnection, adapter: Asked, id: int) -> None:
+    """Begin a join, and wait until it waits for the adapter."""
+    count = len(adapter.waiting)
+    await connection.emit("enter", id=id)
+    await until(lambda: len(adapter.waiting) > count)
+
+
+async def test_a_join_that_fails_late_undoes_no_later_one() -> None:
+    """The socket left and entered again meanwhile; that counts."""
+    adapter = Asked()
+    app = comings_and_goings(adapter)
+    async with TestClient(app) as client:
+        a = await client.connect()
+        await enter(a, adapter, 1)
+        await a.request("leave")
+        await enter(a, adapter, 2)
+        adapter.fail(0)
+        assert (await a.expect("error"))["code"] == "unavailable"
+        adapter.confirm(1)
+        await a.expect("reply")
+        await app.to("chat").emit("said")
+        await a.expect("said")
+        assert [frame["event"] for frame in a.frames].count("joined") == 1
+
+
+@pytest.mark.parametrize("confirmed", [0, 1])
+@pytest.mark.parametrize("earlier", ["fails", "is confirmed"])
+async def test_one_of_two_joins_is_enough(confirmed: int, earlier: str) -> None:
+    """Whichever is confirmed, the other does not take the socket out again."""
+    adapter = Asked()
+    app = comings_and_goings(adapter)
+    async with TestClient(app) as client:
+        a = await client.connect()
+        await enter(a, adapter, 1)
+        await enter(a, adapter, 2)
+        failing = 1 - confirmed
+        for number in (failing, confirmed) if earlier == "fails" else (confirmed, failing):
+            (adapter.confirm if number == confirmed else adapter.fail)(number)
+            await a.expect("reply" if number == confirmed else "error")
+        await app.to("chat").emit("said")
+        await a.expect("said")
+        assert [frame["event"] for frame in a.frames].count("joined") == 1
+
+
+async def test_a_socket_is_in_no_room_where_all_its_joins_failed() -> None:
+    """However many waited, and it can join later."""
+    adapter = Asked()
+    app = comings_and_goings(adapter)
+    async with TestClient(app) as client:
+        a = await client.connect()
+        await enter(a, adapter, 1)
+        await enter(a, adapter, 2)
+        hub = app._worker.hub
+        for number in (1, 0):
+            adapter.fail(number)
+            await a.expect("error")
+        assert hub.names(hub.members[a.id]) == set() and not hub._entries
+        await enter(a, adapter, 3)
+        adapter.confirm(2)
+        await a.expect("reply")
+        assert hub.names(hub.members[a.id]) == {"chat"} and not hub._entries
+
+
+async def test_a_join_that_was_left_meanwhile_is_no_success() -> None:
+    """Whoever asked for it would think that the socket hears the room."""
+    adapter = Asked()
+    app = comings_and_goings(adapter)
+    async with TestClient(app) as client:
+        a = await client.connect()
+        await enter(a, adapter, 1)
+        await a.request("leave")
+        adapter.confirm(0)
+        assert (await a.expect("error"))["code"] == "unavailable"
+        # Nor where somebody else's join has put it there since, and may fail yet.
+        await enter(a, adapter, 2)
+        await a.request("leave")
+        await enter(a, adapter, 3)
+        adapter.confirm(1)
+        assert (await a.expect("error"))["code"] == "unavailable"
+        adapter.fail(2)
+        await a.expect("error")
+        hub = app._worker.hub
+        assert hub.names(hub.members[a.id]) == set() and not hub._entries

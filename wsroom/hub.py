@@ -8,6 +8,7 @@ from collections.abc import Iterable, Set
 from typing import NamedTuple, Protocol
 
 from wsroom.adapters.base import EMIT, RESYNC, Adapter, Emission
+from wsroom.errors import AdapterError
 from wsroom.frames import PreparedFrame
 from wsroom.limits import Limits
 from wsroom.outbox import Outbox, Writer
@@ -44,6 +45,16 @@ class Joined(NamedTuple):
     """The offset up to which all of that has come already."""
 
 
+class _Entry:
+    """A member's way into a room, until one of the joins that wait for it is confirmed."""
+
+    __slots__ = ("confirmed", "waiting")
+
+    def __init__(self) -> None:
+        self.confirmed = False
+        self.waiting = 0
+
+
 class Hub:
     """The rooms of this worker, joined to those of the other workers by the adapter."""
 
@@ -59,6 +70,7 @@ class Hub:
         """Events that have been emitted, so their names are good."""
         self.known_rooms: set[str] = set()
         """The same for rooms."""
+        self._entries: dict[tuple[str, Room], _Entry] = {}  # not confirmed, and not left since
         self._joining: dict[Room, int] = {}  # the joins that wait for the adapter
         self._latest: dict[Room, str] = {}  # the last offsets delivered to their rooms meanwhile
         self._id_prefix = ""
@@ -124,27 +136,45 @@ class Hub:
         A member that was removed, before or meanwhile, is put into nothing.
 
         Raises:
-            AdapterError: the broker did not confirm; the member is not in the room.
+            AdapterError: the broker did not confirm, or the room was left meanwhile; this join has
+                not put the member into the room.
 
         """
         here = self.members.get(member.id)
         if here is None:
             return Joined(False, None, None)
         room = Room(member.path, name)
+        key = member.id, room
         # The member comes first, so that what the broker sends right after its confirmation
         # finds it there.
         self.outbox.settle()
-        joined = self.rooms.join(here, room)
+        if self.rooms.join(here, room):
+            self._entries[key] = _Entry()
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.waiting += 1
         self._joining[room] = self._joining.get(room, 0) + 1
         try:
             since = await self.adapter.subscribe(room)
         except BaseException:
             self._end_join(room)
-            if joined:
-                self.leave(member, name)
+            if entry is not None:
+                entry.waiting -= 1
+                # Not where another join has entered since, waits for the same, or is confirmed.
+                if not entry.waiting and self._entries.get(key) is entry:
+                    self.leave(member, name)
             raise
         now = self._end_join(room) or since
-        return Joined(joined and room in self.rooms.of(self._here(member)), since, now)
+        new = entry is not None and self._entries.get(key) is entry
+        if entry is not None and new:
+            entry.confirmed = True
+            del self._entries[key]
+        if member.id not in self.members:
+            return Joined(False, since, now)
+        gone = room not in self.rooms.of(self._here(member))
+        if gone or (entry is not None and not entry.confirmed):
+            raise AdapterError(f"room {name!r} was left before the join was done")
+        return Joined(new, since, now)
 
     def _end_join(self, room: Room) -> str | None:
         latest = self._latest.get(room)
@@ -157,6 +187,7 @@ class Hub:
     def leave(self, member: Member, name: str) -> None:
         """Take `member` out of a room, at once."""
         room = Room(member.path, name)
+        self._entries.pop((member.id, room), None)
         self.outbox.settle()
         if self.rooms.leave(self._here(member), room):
             self.adapter.unsubscribe(room)
