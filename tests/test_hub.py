@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from tests.servers import HOUR, until
+from tests.servers import HOUR, SECOND, until
 from wsroom import AdapterError, Emitter, Limits, MemoryAdapter, WSRoom
-from wsroom.adapters import Emission
+from wsroom.adapters import Deliver, Emission
 from wsroom.adapters.base import RESYNC
 from wsroom.hub import Hub
 from wsroom.protocol import encode
@@ -327,3 +327,78 @@ async def test_a_join_that_was_left_meanwhile_is_no_success() -> None:
         await a.expect("error")
         hub = app._worker.hub
         assert hub.names(hub.members[a.id]) == set() and not hub._entries
+
+
+class Starting(MemoryAdapter):
+    """Takes its time to start, on the event loop that it is used on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outcomes: list[asyncio.Future[None]] = []
+
+    async def start(self, deliver: Deliver) -> None:
+        self.outcomes.append(asyncio.get_running_loop().create_future())
+        await self.outcomes[-1]
+        await super().start(deliver)
+
+
+async def test_a_start_is_one_attempt_for_all_who_wait() -> None:
+    """What fails, fails for all of them at once; the next one tries anew."""
+    adapter = Starting()
+    hub = Hub(adapter, Limits())
+    waiting = [asyncio.create_task(hub.start()) for _ in range(3)]
+    emitting = asyncio.create_task(hub.publish(Emission(Room("/ws", "chat"), b"{}")))
+    await until(lambda: adapter.outcomes)
+    adapter.outcomes[-1].set_exception(AdapterError("the broker does not answer"))
+    async with asyncio.timeout(SECOND):
+        outcomes = await asyncio.gather(*waiting, emitting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [AdapterError] * 4
+    assert len(adapter.outcomes) == 1 and not hub._running
+    waiting = [asyncio.create_task(hub.start()) for _ in range(3)]
+    await until(lambda: len(adapter.outcomes) == 2)
+    adapter.outcomes[-1].set_result(None)
+    async with asyncio.timeout(SECOND):
+        await asyncio.gather(*waiting)
+    assert len(adapter.outcomes) == 2 and hub.running
+    await hub.stop()
+
+
+async def test_whoever_gives_up_does_not_end_the_start_for_the_others() -> None:
+    """Not the first one either."""
+    adapter = Starting()
+    hub = Hub(adapter, Limits())
+    first, second = (asyncio.create_task(hub.start()) for _ in range(2))
+    await until(lambda: adapter.outcomes)
+    first.cancel()
+    await asyncio.wait([first], timeout=SECOND)
+    assert first.cancelled() and not second.done()
+    adapter.outcomes[-1].set_result(None)
+    async with asyncio.timeout(SECOND):
+        await second
+    assert hub.running and len(adapter.outcomes) == 1
+    await hub.stop()
+
+
+async def test_a_stop_ends_a_start() -> None:
+    """Whoever waits for it is told, and nothing goes on."""
+    adapter = Starting()
+    hub = Hub(adapter, Limits())
+    starting = asyncio.create_task(hub.start())
+    await until(lambda: adapter.outcomes)
+    async with asyncio.timeout(SECOND):
+        await hub.stop()
+        with pytest.raises(AdapterError, match="stopped while it started"):
+            await starting
+    assert not hub.running and adapter.outcomes[0].cancelled()
+
+
+async def test_a_lifespan_that_is_cancelled_while_it_starts_leaves_nothing() -> None:
+    """A server that is told to stop before it has started does that."""
+    adapter = Starting()
+    app = WSRoom(adapter)
+    entering = asyncio.create_task(app.lifespan().__aenter__())
+    await until(lambda: adapter.outcomes)
+    entering.cancel()
+    await asyncio.wait([entering], timeout=SECOND)
+    assert entering.cancelled() and adapter.outcomes[0].cancelled()
+    assert not app._worker.hub.running

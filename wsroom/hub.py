@@ -78,8 +78,9 @@ class Hub:
         self._emitted = 0  # in this tick
         self._running = False
         self._stopped = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._starting = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one to emit on
+        self._home: asyncio.AbstractEventLoop | None = None  # the adapter's
+        self._starting: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> bool:
@@ -98,33 +99,51 @@ class Hub:
     async def start(self) -> None:
         """Begin to deliver what the adapter carries; does nothing where it has begun.
 
+        Whoever calls it meanwhile shares the attempt, which goes on though a caller is cancelled.
+
         Raises:
             AdapterError: the broker cannot be reached.
 
         """
-        async with self._starting:
-            self._loop = asyncio.get_running_loop()
-            self._stopped = False
-            if not self._running:
-                # Made here, not with the hub: processes are forked from one that has a hub.
-                self._id_prefix = f"{SOCKET_ID_PREFIX}{secrets.token_hex(4)}."
-                await self.adapter.start(self.deliver)
-                try:
-                    await self.adapter.subscribe(Room("", self._id_prefix[:-1]))
-                except BaseException:
-                    await self.adapter.stop(self.deliver)
-                    raise
-                self._running = True
+        loop = asyncio.get_running_loop()
+        self._stopped = False
+        if self._running:
+            self._loop = loop
+            return
+        attempt = self._starting
+        if attempt is None or attempt.done():
+            self._home = loop
+            attempt = self._starting = loop.create_task(self._begin(loop), name="wsroom: start")
+        elif self._home is not loop:
+            raise AdapterError("the app starts on another event loop; try again")
+        await asyncio.wait([attempt])
+        if attempt.cancelled():
+            raise AdapterError("the app was stopped while it started")
+        attempt.result()
+
+    async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Made here, not with the hub: processes are forked from one that has a hub.
+        self._id_prefix = f"{SOCKET_ID_PREFIX}{secrets.token_hex(4)}."
+        await self.adapter.start(self.deliver)
+        try:
+            await self.adapter.subscribe(Room("", self._id_prefix[:-1]))
+        except BaseException:
+            await self.adapter.stop(self.deliver)
+            raise
+        self._loop = loop
+        self._running = True
 
     async def stop(self) -> None:
         """End it."""
         self.outbox.stop()
         self._stopped = True
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
         if self._running:
             self._running = False
-            self._loop = None
+            self._loop = self._home = None
             await self.adapter.stop(self.deliver)
-        self._starting = asyncio.Lock()  # the next start may be on another event loop
 
     def add(self, member: Member) -> None:
         """Make `member` reachable by its id."""
