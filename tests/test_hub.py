@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import Any
 
 import pytest
 
@@ -10,10 +12,13 @@ from tests.servers import HOUR, SECOND, until
 from wsroom import AdapterError, Emitter, Limits, MemoryAdapter, WSRoom
 from wsroom.adapters import Deliver, Emission
 from wsroom.adapters.base import RESYNC
+from wsroom.asgi import Message
+from wsroom.frames import PreparedFrame
 from wsroom.hub import Hub
 from wsroom.protocol import encode
 from wsroom.rooms import Room
 from wsroom.testing import TestClient, TestConnection
+from wsroom.writers import SendWriter
 
 
 def lost(app: WSRoom, room: Room, offset: str | None) -> None:
@@ -402,3 +407,98 @@ async def test_a_lifespan_that_is_cancelled_while_it_starts_leaves_nothing() -> 
     await asyncio.wait([entering], timeout=SECOND)
     assert entering.cancelled() and adapter.outcomes[0].cancelled()
     assert not app._worker.hub.running
+
+
+class Bound(MemoryAdapter):
+    """Lives on the event loop that it was started on, as one with connections does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self, deliver: Deliver) -> None:
+        assert self.loop is None
+        self.loop = asyncio.get_running_loop()
+        await super().start(deliver)
+
+    def abandon(self, deliver: Deliver) -> None:
+        self.loop = None
+        super().abandon(deliver)
+
+    async def publish(self, emission: Emission) -> None:
+        assert self.loop is asyncio.get_running_loop()
+        await super().publish(emission)
+
+
+def test_an_app_whose_loop_ended_begins_anew_on_another() -> None:
+    """Where it is mounted nobody tells it; the next connection or emit begins it."""
+    adapter = Bound()
+    app = WSRoom(adapter)
+    hub = app._worker.hub
+
+    @app.on("say")
+    async def say(emitter: Emitter, message: str) -> None:
+        await emitter.emit("said", message)
+
+    async def emit() -> None:
+        await app.to().emit("said", "before anybody came")
+
+    async def talk() -> None:
+        scope = {"type": "websocket", "path": "/ws", "headers": [], "query_string": b""}
+        inbox: asyncio.Queue[Message] = asyncio.Queue()
+        sent: list[Any] = []
+
+        async def send(message: Message) -> None:
+            sent.append(json.loads(message.get("text", "null")))
+
+        inbox.put_nowait({"type": "websocket.connect"})
+        task = asyncio.create_task(app(scope, inbox.get, send))
+        inbox.put_nowait({"type": "websocket.receive", "text": '{"event":"say","message":"hi"}'})
+        await until(lambda: len(sent) == 3)
+        assert sent[2]["message"] == "hi" and len(hub.members) == 1
+        tasks.append(task)
+
+    tasks: list[asyncio.Task[None]] = []  # they are under way when their loops end
+    for work in (talk, emit, talk, talk):
+        asyncio.run(work())
+    assert hub.running and all(task.done() for task in tasks)
+    asyncio.run(hub.stop())
+    assert adapter.loop is None and not hub.running
+
+
+def test_what_a_loop_left_behind_is_forgotten() -> None:
+    """Sockets that nobody ended, and what was to be sent in a tick that did not come."""
+    hub = Hub(Bound(), Limits())
+    sent: list[object] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message["text"])
+
+    async def enter(id: str) -> SendWriter:
+        await hub.start()
+        member = SendWriter(id, "/ws", send, hub.outbox, 2**20, print)
+        hub.add(member)
+        await hub.join(member, "chat")
+        return member
+
+    async def end_in_the_middle() -> None:
+        await enter("ws:1.1")
+        emission = Emission(Room("/ws", "chat"), b"{}")
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda task: hub.deliver(emission, None))
+
+    async def go_on() -> None:
+        member = await enter("ws:1.2")
+        member.open(PreparedFrame(b"first"))
+        await hub.publish(Emission(Room("/ws", "chat"), b'{"event":"second"}'))
+        await until(lambda: len(sent) == 2)
+        assert list(hub.members) == ["ws:1.2"]
+        await hub.stop()
+        await member.stop()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(end_in_the_middle())
+    loop.close()
+    asyncio.run(go_on())
+    assert sent[0] == "first" and '"second"' in str(sent[1])

@@ -107,6 +107,8 @@ class Hub:
         """
         loop = asyncio.get_running_loop()
         self._stopped = False
+        if self._home is not None and self._home.is_closed():
+            self._forget_loop()
         if self._running:
             self._loop = loop
             return
@@ -133,10 +135,21 @@ class Hub:
         self._loop = loop
         self._running = True
 
+    def _forget_loop(self) -> None:
+        # Nobody tells a mounted app that its loop ended: nothing there can be awaited any more.
+        self.adapter.abandon(self.deliver)
+        if self._loop is None or self._loop.is_closed():
+            self.outbox, self.rooms = Outbox(), Rooms()
+            self.members.clear()
+        self._running = False
+        self._home = self._loop = self._starting = None
+
     async def stop(self) -> None:
         """End it."""
         self.outbox.stop()
         self._stopped = True
+        if self._home is not None and self._home.is_closed():
+            self._forget_loop()
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
             await asyncio.wait([self._starting])
