@@ -211,15 +211,16 @@ async def test_a_flood_arrives_once_and_in_order_over_the_wire(ws: str) -> None:
 
 async def test_guards_decide_as_ever() -> None:
     """Each room on its own; those that the socket is in already are not asked about."""
-    app = chat(limits=Limits(rooms_per_socket=3))
+    app = chat(limits=Limits(rooms_per_socket=8))
+    others = [f"another {number}" for number in range(5)]
 
     @app.on_connect()
     async def on_connect(socket: Socket) -> None:
-        await socket.join("vip")
+        await socket.join("vip", *others)
 
     async with TestClient(app) as client:
         a = await client.connect()
-        assert a.offsets.keys() == {"", "vip"}
+        assert a.offsets.keys() == {"", "vip", *others}
         await app.to("vip").emit("said", "to members")
         await client.settle()
         long = "x" * 129
@@ -610,6 +611,35 @@ async def test_a_malformed_resume_is_answered(message: Any) -> None:
         assert (await a.request("resume", {"rooms": {}, "session": "é" * 100})) == {"rooms": {}}
 
 
+async def test_a_resume_of_more_rooms_than_a_socket_may_have_is_refused() -> None:
+    """It would be work without a bound; all that it may have, and the path, are fine."""
+    app = chat(limits=Limits(rooms_per_socket=3))
+    async with TestClient(app) as client:
+        a = await back(client)
+        most = {"": "x", "chat": "x", "news": "x", "vip": "x"}
+        with pytest.raises(Refused, match=r"invalid_message: .* 5 keys; 4 is the most"):
+            await a.request("resume", {"rooms": {**most, "one more": "x"}})
+        assert app._worker.hub.names(app._worker.hub.members[a.id]) == set()
+        answer = await a.request("resume", {"rooms": most})
+        assert answer["rooms"].keys() == most.keys()
+
+
+async def test_a_reply_that_cannot_be_sent_tells_nothing_twice() -> None:
+    """What was replayed is not told again from what was held."""
+    app = chat(limits=Limits(frame_size=4 * 1024 * 1024))
+    async with TestClient(app) as client:
+        a = await client.connect()
+        await a.close()
+        b = await back(client)
+        await app.to().emit("said", 1)
+        name = "x" * 1024 * 1024  # the answer holds it too
+        with pytest.raises(Refused, match="internal"):
+            await b.request("resume", {"rooms": {"": a.offsets[""], name: "x"}})
+        await app.to().emit("said", 2)
+        await client.settle()
+        assert heard(b) == [1, "error", 2]
+
+
 async def test_a_resume_without_an_id_is_not_answered() -> None:
     """What was missed says enough; what follows is live."""
     app = chat()
@@ -736,6 +766,31 @@ async def test_a_client_that_goes_during_its_resume_leaves_nothing() -> None:
         await b.close(timeout=10 * SECOND)
         hub = app._worker.hub
         assert not hub.sessions and list(hub.members) == [a.id] and len(hub.rooms) == 1
+
+
+async def test_a_resume_that_is_handled_after_its_client_went_does_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It waited behind a long handler; there is nobody to put into rooms, and nothing fails."""
+    app = chat()
+    app._worker.watch.patience = 0.01
+    gate = asyncio.Event()
+
+    @app.on("wait")
+    async def wait(emitter: Emitter) -> None:
+        await gate.wait()
+
+    async with TestClient(app, timeout=10 * SECOND) as client:
+        a = await client.connect()
+        await a.emit("wait")
+        await a.emit("resume", {"session": "abc", "rooms": {"chat": "x", "": "x"}})
+        hub = app._worker.hub
+        closing = asyncio.create_task(a.close())
+        await until(lambda: not hub.members)
+        gate.set()
+        await closing
+        assert not hub.sessions and len(hub.rooms) == 0
+    assert caplog.text == ""
 
 
 # -- readers on real sockets ----------------------------------------------------------------------

@@ -103,9 +103,9 @@ class WSRoom(Router):
 
         """
         self._start()
-        await self._worker.start()
         state = {} if state is None else state
         try:
+            await self._worker.start()
             async with AsyncExitStack() as stack:
                 if self._http_app is not None:
                     await stack.enter_async_context(forward(self._http_app, state))

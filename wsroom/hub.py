@@ -8,6 +8,7 @@ from collections.abc import Iterable, Set
 from typing import NamedTuple, Protocol
 
 from wsroom.adapters.base import EMIT, RESYNC, Adapter, Emission
+from wsroom.errors import AdapterError
 from wsroom.frames import PreparedFrame
 from wsroom.limits import Limits
 from wsroom.outbox import Outbox, Writer
@@ -44,6 +45,16 @@ class Joined(NamedTuple):
     """The offset up to which all of that has come already."""
 
 
+class _Entry:
+    """A member's way into a room, until one of the joins that wait for it is confirmed."""
+
+    __slots__ = ("confirmed", "waiting")
+
+    def __init__(self) -> None:
+        self.confirmed = False
+        self.waiting = 0
+
+
 class Hub:
     """The rooms of this worker, joined to those of the other workers by the adapter."""
 
@@ -59,6 +70,7 @@ class Hub:
         """Events that have been emitted, so their names are good."""
         self.known_rooms: set[str] = set()
         """The same for rooms."""
+        self._entries: dict[tuple[str, Room], _Entry] = {}  # not confirmed, and not left since
         self._joining: dict[Room, int] = {}  # the joins that wait for the adapter
         self._latest: dict[Room, str] = {}  # the last offsets delivered to their rooms meanwhile
         self._id_prefix = ""
@@ -66,8 +78,9 @@ class Hub:
         self._emitted = 0  # in this tick
         self._running = False
         self._stopped = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._starting = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one to emit on
+        self._home: asyncio.AbstractEventLoop | None = None  # the adapter's
+        self._starting: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> bool:
@@ -86,33 +99,64 @@ class Hub:
     async def start(self) -> None:
         """Begin to deliver what the adapter carries; does nothing where it has begun.
 
+        Whoever calls it meanwhile shares the attempt, which goes on though a caller is cancelled.
+
         Raises:
             AdapterError: the broker cannot be reached.
 
         """
-        async with self._starting:
-            self._loop = asyncio.get_running_loop()
-            self._stopped = False
-            if not self._running:
-                # Made here, not with the hub: processes are forked from one that has a hub.
-                self._id_prefix = f"{SOCKET_ID_PREFIX}{secrets.token_hex(4)}."
-                await self.adapter.start(self.deliver)
-                try:
-                    await self.adapter.subscribe(Room("", self._id_prefix[:-1]))
-                except BaseException:
-                    await self.adapter.stop(self.deliver)
-                    raise
-                self._running = True
+        loop = asyncio.get_running_loop()
+        self._stopped = False
+        if self._home is not None and self._home.is_closed():
+            self._forget_loop()
+        if self._running:
+            self._loop = loop
+            return
+        attempt = self._starting
+        if attempt is None or attempt.done():
+            self._home = loop
+            attempt = self._starting = loop.create_task(self._begin(loop), name="wsroom: start")
+        elif self._home is not loop:
+            raise AdapterError("the app starts on another event loop; try again")
+        await asyncio.wait([attempt])
+        if attempt.cancelled():
+            raise AdapterError("the app was stopped while it started")
+        attempt.result()
+
+    async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Made here, not with the hub: processes are forked from one that has a hub.
+        self._id_prefix = f"{SOCKET_ID_PREFIX}{secrets.token_hex(4)}."
+        await self.adapter.start(self.deliver)
+        try:
+            await self.adapter.subscribe(Room("", self._id_prefix[:-1]))
+        except BaseException:
+            await self.adapter.stop(self.deliver)
+            raise
+        self._loop = loop
+        self._running = True
+
+    def _forget_loop(self) -> None:
+        # Nobody tells a mounted app that its loop ended: nothing there can be awaited any more.
+        self.adapter.abandon(self.deliver)
+        if self._loop is None or self._loop.is_closed():
+            self.outbox, self.rooms = Outbox(), Rooms()
+            self.members.clear()
+        self._running = False
+        self._home = self._loop = self._starting = None
 
     async def stop(self) -> None:
         """End it."""
         self.outbox.stop()
         self._stopped = True
+        if self._home is not None and self._home.is_closed():
+            self._forget_loop()
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
         if self._running:
             self._running = False
-            self._loop = None
+            self._loop = self._home = None
             await self.adapter.stop(self.deliver)
-        self._starting = asyncio.Lock()  # the next start may be on another event loop
 
     def add(self, member: Member) -> None:
         """Make `member` reachable by its id."""
@@ -124,27 +168,45 @@ class Hub:
         A member that was removed, before or meanwhile, is put into nothing.
 
         Raises:
-            AdapterError: the broker did not confirm; the member is not in the room.
+            AdapterError: the broker did not confirm, or the room was left meanwhile; this join has
+                not put the member into the room.
 
         """
         here = self.members.get(member.id)
         if here is None:
             return Joined(False, None, None)
         room = Room(member.path, name)
+        key = member.id, room
         # The member comes first, so that what the broker sends right after its confirmation
         # finds it there.
         self.outbox.settle()
-        joined = self.rooms.join(here, room)
+        if self.rooms.join(here, room):
+            self._entries[key] = _Entry()
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.waiting += 1
         self._joining[room] = self._joining.get(room, 0) + 1
         try:
             since = await self.adapter.subscribe(room)
         except BaseException:
             self._end_join(room)
-            if joined:
-                self.leave(member, name)
+            if entry is not None:
+                entry.waiting -= 1
+                # Not where another join has entered since, waits for the same, or is confirmed.
+                if not entry.waiting and self._entries.get(key) is entry:
+                    self.leave(member, name)
             raise
         now = self._end_join(room) or since
-        return Joined(joined and room in self.rooms.of(self._here(member)), since, now)
+        new = entry is not None and self._entries.get(key) is entry
+        if entry is not None and new:
+            entry.confirmed = True
+            del self._entries[key]
+        if member.id not in self.members:
+            return Joined(False, since, now)
+        gone = room not in self.rooms.of(self._here(member))
+        if gone or (entry is not None and not entry.confirmed):
+            raise AdapterError(f"room {name!r} was left before the join was done")
+        return Joined(new, since, now)
 
     def _end_join(self, room: Room) -> str | None:
         latest = self._latest.get(room)
@@ -157,6 +219,7 @@ class Hub:
     def leave(self, member: Member, name: str) -> None:
         """Take `member` out of a room, at once."""
         room = Room(member.path, name)
+        self._entries.pop((member.id, room), None)
         self.outbox.settle()
         if self.rooms.leave(self._here(member), room):
             self.adapter.unsubscribe(room)
@@ -257,6 +320,8 @@ class Hub:
         members: Set[Member] = self.rooms.members(emission.room)
         if not path:  # this worker's own sequence: what was lost was for anyone of its sockets
             name, offset, members = "", None, set(self.members.values())
+        if not members:
+            return
         frame = PreparedFrame(encode_resync(name or None, offset))
         if offset is not None:
             frame.stamp = emission, offset

@@ -161,7 +161,7 @@ def read_room(message: object, limits: Limits) -> str:
     return room
 
 
-def read_resume(message: object) -> tuple[str, dict[str, str]]:
+def read_resume(message: object, limits: Limits) -> tuple[str, dict[str, str]]:
     """Read the session, "" where there is none, and the offsets by room of a `resume`.
 
     Raises:
@@ -179,6 +179,9 @@ def read_resume(message: object) -> tuple[str, dict[str, str]]:
         )
     if type(rooms) is not dict or not all(type(offset) is str for offset in rooms.values()):
         raise ProtocolError("invalid_message", '"rooms" must be an object of offsets by room')
+    most = limits.rooms_per_socket + 1  # the path
+    if len(rooms) > most:
+        raise ProtocolError("invalid_message", f'"rooms" has {len(rooms)} keys; {most} is the most')
     return session, rooms
 
 

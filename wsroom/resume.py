@@ -32,7 +32,9 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
         Disconnect: a guard's word.
 
     """
-    secret, offsets = read_resume(inbound.message)
+    if connection.ended:
+        return  # it was read before its peer went: there is nobody to put anywhere
+    secret, offsets = read_resume(inbound.message, connection.worker.limits)
     resumption = _Resumption(connection, offsets)
     if secret:
         connection.session.take(secret)
@@ -50,9 +52,11 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
         connection.give_up(1013, "the resume was not finished; try again")
         raise
     resumption.let_through()
-    connection.calls.reply(inbound, {"rooms": resumption.answers})
-    connection.answered = True
-    resumption.release()
+    try:
+        connection.calls.reply(inbound, {"rooms": resumption.answers})
+        connection.answered = True
+    finally:
+        resumption.release()  # what has been replayed must not be told again, answered or not
     for name in joined:
         await connection.calls.hook("on_joined", name)
 

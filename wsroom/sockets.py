@@ -96,7 +96,7 @@ class Socket(SocketInfo):
 
         Raises:
             ValueError: a name is no room's name, or the socket is in too many rooms.
-            AdapterError: the broker did not confirm.
+            AdapterError: the broker did not confirm, or the room was left meanwhile.
 
         """
         await self._link.join(*rooms)

@@ -87,6 +87,13 @@ class Adapter(ABC):
     async def stop(self, deliver: Deliver) -> None:
         """End it: when this has returned, `deliver` is not called any more."""
 
+    def abandon(self, deliver: Deliver) -> None:  # noqa: B027 (most have nothing to forget)
+        """Forget the start with this `deliver`, whose event loop has ended.
+
+        Nothing can be awaited there any more. What follows is a `start` on another loop, if
+        anything; the start that is forgotten may not have been finished.
+        """
+
     @abstractmethod
     async def publish(self, emission: Emission) -> None:
         """Carry `emission`, once, to every worker that has subscribed to its sequence, and here.

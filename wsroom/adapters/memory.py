@@ -43,6 +43,10 @@ class MemoryAdapter(Adapter):
     async def stop(self, deliver: Deliver) -> None:
         self._delivers.remove(deliver)
 
+    def abandon(self, deliver: Deliver) -> None:
+        if deliver in self._delivers:
+            self._delivers.remove(deliver)
+
     async def publish(self, emission: Emission) -> None:
         offset = self._history.append(emission, monotonic())
         for deliver in self._delivers:
