@@ -16,6 +16,7 @@ from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
+from wsroom.adapters.redis.records import joined
 from wsroom.adapters.redis.refusals import Lost
 from wsroom.adapters.redis.scripts import Keeping, Script, Scripts, scripts_for
 from wsroom.adapters.redis.topology import Server, Topology
@@ -257,7 +258,7 @@ class Link:
             if wishes and self._hears:
                 # Sharded channels of different slots cannot be named in one command.
                 most = 1 if self._topology.shards else CHANNELS_AT_ONCE
-                packed = [pack_command(words) for words in _joined(wishes, most)]
+                packed = [pack_command(words) for words in joined(wishes, most)]
                 await _send(servers[1].connection, packed)
 
     async def _read_replies(self, connection: AbstractConnection) -> None:
@@ -344,16 +345,3 @@ async def _send(connection: AbstractConnection, packed: list[bytes]) -> None:
 def _settle(future: asyncio.Future[Any], answer: Any) -> None:
     if not future.done():
         future.set_result(answer)
-
-
-def _joined(wishes: list[tuple[str, str]], most: int) -> Iterable[tuple[Any, ...]]:
-    """The commands, in order, with many channels in one where that is possible."""
-    words: list[str] = []
-    for command, channel in wishes:
-        if not words or words[0] != command or len(words) > most:
-            if words:
-                yield tuple(words)
-            words = [command]
-        words.append(channel)
-    if words:
-        yield tuple(words)

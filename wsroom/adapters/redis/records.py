@@ -11,6 +11,7 @@ No I/O and no asyncio here. A record is four lines, the last of which is the pay
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
@@ -140,3 +141,16 @@ def _name(value: object) -> str:
     if type(value) is not str:
         raise ValueError(f"{value!r} is no name")
     return value
+
+
+def joined(wishes: list[tuple[str, str]], most: int) -> Iterable[tuple[Any, ...]]:
+    """The commands, in order, with many channels in one where that is possible."""
+    words: list[str] = []
+    for command, channel in wishes:
+        if not words or words[0] != command or len(words) > most:
+            if words:
+                yield tuple(words)
+            words = [command]
+        words.append(channel)
+    if words:
+        yield tuple(words)
