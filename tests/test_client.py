@@ -268,8 +268,9 @@ async def test_it_comes_back(end: str, ws: str, quiet: pytest.LogCaptureFixture)
             await socket.emit("say", "kept")
             for number in range(3):
                 await app.to("chat").emit("said", f"missed {number}")
+            await app.to().emit("said", "missed on the path")
             ended = ("close", code or 1006, "bye" if code else "")
-            missed = [f"missed {number}" for number in range(3)]
+            missed = ["missed on the path", *(f"missed {number}" for number in range(3))]
             await heard.wait("kept")
             assert heard == [ended, ("open",), *missed, ("connected",), "kept"], round_
             assert states == ["waiting", "connecting", "open"]
