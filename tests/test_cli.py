@@ -23,7 +23,7 @@ import wsroom
 from tests import brokers
 from tests.browsers import chromium, open_page
 from tests.peers import WAIT
-from tests.servers import TICK, Program, program
+from tests.servers import SECOND, TICK, Program, program
 from wsroom import Controller, SetupError, WSRoom
 from wsroom.cli.apps import name_of_app
 from wsroom.cli.main import main
@@ -173,6 +173,13 @@ async def test_a_new_project_runs_and_passes_as_it_is(tmp_path: Path) -> None:
                 await socket.join_room("cellar")
 
 
+async def change(file: Path, text: str) -> None:
+    """Write it now and then, as whoever watches it may not do so yet."""
+    while True:
+        await asyncio.to_thread(file.write_text, text)
+        await asyncio.sleep(SECOND)
+
+
 async def test_dev_loads_the_app_again_when_it_changes(tmp_path: Path) -> None:
     """It finds an app of another name, in another folder; sockets come back to the new one."""
     text = "from wsroom import WSRoom\nchat = WSRoom()\n@chat.on('one')\ndef one(emitter): ...\n"
@@ -183,8 +190,9 @@ async def test_dev_loads_the_app_again_when_it_changes(tmp_path: Path) -> None:
         url = await served(dev)
         async with wsroom.client.connect(f"{url}/ws", retry_after=TICK) as socket:
             await socket.request("one", timeout=WAIT)
-            (folder / "server.py").write_text(text.replace("one", "two"))
+            changing = asyncio.create_task(change(folder / "server.py", text.replace("one", "two")))
             await dev.line("Reloading")
+            changing.cancel()
             await dev.line("Application startup complete")
             async with asyncio.timeout(WAIT):
                 while socket.state != "open":  # noqa: ASYNC110

@@ -11,6 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.peers import WAIT
+from tests.processes import eventually
 from tests.servers import program
 from wsroom import SetupError, WSRoom
 from wsroom.servers import count_workers
@@ -74,8 +75,12 @@ async def test_one_worker_starts(args: list[str], last_line: str, folder: Path) 
     command = ["-m", "uvicorn", "app:app", "--port", str(port), *args]
     async with program(*command, cwd=folder) as server:
         await server.line(last_line)
-        async with connect(f"ws://127.0.0.1:{port}/ws", open_timeout=WAIT):
-            pass
+
+        async def connected() -> bool:
+            async with connect(f"ws://127.0.0.1:{port}/ws", open_timeout=WAIT):
+                return True
+
+        assert await eventually(connected)  # with --reload that line comes before it listens
 
 
 async def test_a_mounted_app_refuses_at_the_first_connection(folder: Path) -> None:
