@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Iterator
 
+# Its plugin would import it at the end of a run without a test of its own, and there CPython before
+# 3.11.8 can fail: "AST constructor recursion depth mismatch" (python/cpython#106905).
+import hypothesis  # noqa: F401
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
