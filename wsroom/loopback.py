@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 
 from wsroom.asgi import ASGIApp, Message
@@ -12,7 +13,7 @@ from wsroom.inbox import WAITING
 Frame = dict[str, Any]
 
 
-class Loopback:
+class Loopback(ABC):
     """Calls the app as a server would, and takes what it sends."""
 
     _task: asyncio.Future[None]
@@ -36,8 +37,9 @@ class Loopback:
         self._task = asyncio.ensure_future(self._app(self._scope, self._receive, self._send))
         self._task.add_done_callback(lambda task: self._news.set())
 
+    @abstractmethod
     def _take(self, frame: Frame) -> None:
-        raise NotImplementedError
+        """A frame has arrived."""
 
     @property
     def _idle(self) -> bool:

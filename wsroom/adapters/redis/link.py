@@ -16,9 +16,9 @@ from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
-from wsroom.adapters.redis.records import joined
 from wsroom.adapters.redis.refusals import Lost
 from wsroom.adapters.redis.scripts import Keeping, Script, Scripts, scripts_for
+from wsroom.adapters.redis.subscriptions import CHANNELS_AT_ONCE, joined
 from wsroom.adapters.redis.topology import Server, Topology
 
 logger = logging.getLogger("wsroom")
@@ -34,8 +34,6 @@ TIRED_AFTER = 4.0
 
 BACKOFF = 0.05, 1.0
 """Seconds between attempts to connect: at first, and at most."""
-
-CHANNELS_AT_ONCE = 500
 
 Reply = Callable[[Any], None]
 """Takes what the server answered; an exception where it refused, or was lost."""

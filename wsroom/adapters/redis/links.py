@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from redis.exceptions import NoScriptError, RedisError
 
 from wsroom.adapters.redis.link import Link
+from wsroom.adapters.redis.link import Owner as LinkOwner
 from wsroom.adapters.redis.records import Names
 from wsroom.adapters.redis.refusals import Lost, is_passing
 from wsroom.adapters.redis.scripts import Keeping
@@ -33,16 +34,11 @@ RETRY_AFTER = 0.05
 """Seconds until what was refused for a passing reason is sent again."""
 
 
-class Owner(Protocol):
+class Owner(LinkOwner, Protocol):
     """Whoever publishes and hears through the links."""
 
-    def came_up(self, link: Link) -> None: ...
-    def went_down(self, link: Link) -> None: ...
-    def moved(self) -> None: ...
-    def can_retry(self) -> None: ...
-    def subscribed(self, link: Link, channel: str) -> None: ...
-    def unsubscribed(self, link: Link, channel: str) -> None: ...
-    def heard(self, channel: str, data: bytes) -> None: ...
+    def moved(self) -> None:
+        """Other servers may serve some channels now."""
 
 
 class Links:

@@ -11,7 +11,6 @@ No I/O and no asyncio here. A record is four lines, the last of which is the pay
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
@@ -56,9 +55,9 @@ class Names:
         self._start = f"{prefix}:{{"
 
     def channel(self, room: Room) -> str:
-        """The channel of a sequence; `:state` and `:history` make the names of its keys of it.
+        """The channel of a sequence, from which scripts.keys() makes the names of its keys.
 
-        The braces are a hash tag: in a cluster all three live on one node. Neither a path nor a
+        The braces are a hash tag: in a cluster all of them live on one node. Neither a path nor a
         room's name holds a line feed, so no two rooms share a channel.
         """
         return f"{self._start}{room.path}\n{room.name}}}"
@@ -141,16 +140,3 @@ def _name(value: object) -> str:
     if type(value) is not str:
         raise ValueError(f"{value!r} is no name")
     return value
-
-
-def joined(wishes: list[tuple[str, str]], most: int) -> Iterable[tuple[Any, ...]]:
-    """The commands, in order, with many channels in one where that is possible."""
-    words: list[str] = []
-    for command, channel in wishes:
-        if not words or words[0] != command or len(words) > most:
-            if words:
-                yield tuple(words)
-            words = [command]
-        words.append(channel)
-    if words:
-        yield tuple(words)
