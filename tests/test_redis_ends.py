@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests import brokers
 from tests.brokers import Broker, Cluster
 from tests.servers import SECOND, program, until
 from wsroom import AdapterError, AsyncPublisher, Publisher, RedisAdapter, WSRoom
 from wsroom.adapters.base import Emission
+from wsroom.adapters.redis.topology import topology
 from wsroom.rooms import Room
 
 CHAT = Room("/ws", "chat")
@@ -174,6 +176,20 @@ async def test_a_server_that_is_no_cluster(valkey: Broker, prefix: str) -> None:
     with pytest.raises(AdapterError, match="cluster"):
         async with running(worker):
             raise AssertionError("it started")
+
+
+async def test_a_question_to_a_cluster_can_be_given_up(valkey: Broker) -> None:
+    """At any moment: a wait that loses a cancellation would keep a start from ending."""
+    asked = topology(valkey.url.replace("redis:", "redis+cluster:"))
+    loop = asyncio.get_running_loop()
+    for step in range(400):
+        task = asyncio.ensure_future(asked.refresh())
+        giving_up = loop.call_later(step / 400 * 0.004, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError, RedisConnectionError):
+            await task
+        giving_up.cancel()
+        assert task.cancelled() or not task.cancelling()
+    await asked.close()
 
 
 async def test_a_right_that_is_missing_is_named(prefix: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
@@ -39,6 +39,9 @@ OVERRIDES: dict[str, Any] = {
 
 # The same for the questions that redis-py asks itself, of Sentinels and of a cluster's nodes.
 ASKING: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+
+
+Answer = TypeVar("Answer")
 
 
 class Unsuitable(ConnectionError):
@@ -163,7 +166,7 @@ class Sentinels(Topology):
         self._address: tuple[str, int] = "", 0
 
     async def refresh(self) -> None:
-        host, port = await self._sentinel.discover_master(self._master)
+        host, port = await _asked(self._sentinel.discover_master(self._master))
         self._address = host, port
 
     def moved(self, place: str, address: str) -> bool:
@@ -193,9 +196,9 @@ class Cluster(Topology):
     async def refresh(self) -> None:
         try:
             if self._known:
-                await self._client.nodes_manager.initialize()
+                await _asked(self._client.nodes_manager.initialize())
             else:
-                await self._client.initialize()
+                await _asked(self._client.initialize())
                 self._known = True
         except RedisClusterException as exc:  # which is no RedisError
             raise ConnectionError(str(exc)) from exc
@@ -221,6 +224,27 @@ class Cluster(Topology):
         if self._own:
             await self._client.aclose()
             self._known = False
+
+
+async def _asked(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Await a question that redis-py asks itself, so that it can be given up.
+
+    With a `socket_timeout` redis-py waits by `asyncio.wait_for`, which up to Python 3.11 loses a
+    cancellation that comes with the answer (bpo-37658): a timeout would never end a start.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        task.add_done_callback(_take_result)
+        raise
+    return task.result()
+
+
+def _take_result(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # or asyncio would log that nobody has asked for it
 
 
 def _connection(make: Callable[..., AbstractConnection], kwargs: Any) -> AbstractConnection:
