@@ -31,6 +31,18 @@ async def until(condition: Callable[[], object], seconds: float = 20) -> None:
             await asyncio.sleep(TICK)
 
 
+class Owner:
+    """Stands for the connection of a writer that is tried alone."""
+
+    def __init__(self) -> None:
+        self.codes: list[int] = []
+        self.asked = asyncio.Event()
+
+    def give_up(self, code: int, reason: str) -> None:
+        self.codes.append(code)
+        self.asked.set()
+
+
 class Server(uvicorn.Server):
     """uvicorn without signal handlers, which says when it listens."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.peers import WAIT, peer
-from tests.servers import HOUR, SECOND, TICK, serve, until
+from tests.servers import HOUR, SECOND, TICK, Owner, serve, until
 from wsroom import BlockingEmitter, BlockingSocket, Emitter, Limits, MemoryAdapter, Socket, WSRoom
 from wsroom.asgi import Message
 from wsroom.frames import PreparedFrame
@@ -368,22 +368,19 @@ async def test_a_close_is_sent_by_a_socket_that_was_slow() -> None:
     """What is queued is dropped, the close frame is not."""
     flowing = asyncio.Event()
     sent: list[Any] = []
-    slow = asyncio.Event()
+    owner = Owner()
 
     async def send(message: Message) -> None:
         await flowing.wait()
         sent.append(message.get("code"))
 
-    def give_up(code: int, reason: str) -> None:
-        writer.drop()
-        slow.set()
-
-    writer = SendWriter("ws:1", "/ws", send, Outbox(), 1000, give_up)
+    writer = SendWriter("ws:1", "/ws", send, Outbox(), 1000, owner)
     writer.open(PreparedFrame(b"0"))
     for _ in range(20):
         writer.write(PreparedFrame(b"x" * 100))
     writer.close(4000, "")
-    await asyncio.wait_for(slow.wait(), 10 * SECOND)
+    await asyncio.wait_for(owner.asked.wait(), 10 * SECOND)
+    writer.drop()
     flowing.set()
     await until(lambda: sent == [4000])
     await writer.stop()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import HOUR, SECOND, until
+from tests.servers import HOUR, SECOND, Owner, until
 from wsroom import AdapterError, Emitter, Limits, MemoryAdapter, WSRoom
 from wsroom.adapters import Deliver, Emission
 from wsroom.adapters.base import RESYNC
@@ -476,7 +476,7 @@ def test_what_a_loop_left_behind_is_forgotten() -> None:
 
     async def enter(id: str) -> SendWriter:
         await hub.start()
-        member = SendWriter(id, "/ws", send, hub.outbox, 2**20, print)
+        member = SendWriter(id, "/ws", send, hub.outbox, 2**20, Owner())
         hub.add(member)
         await hub.join(member, "chat")
         return member

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.servers import until
+from tests.servers import Owner, until
 from tests.test_frames import parse
 from wsroom import Limits, MemoryAdapter
 from wsroom.adapters import Emission
@@ -103,10 +103,10 @@ async def play(kind: str, steps: list[tuple[str, str, str]]) -> None:
     ended: set[str] = set()
     for id, peer in peers.items():
         if kind == "send":
-            writers[id] = SendWriter(id, "/ws", peer.send, hub.outbox, 2**20, print)
+            writers[id] = SendWriter(id, "/ws", peer.send, hub.outbox, 2**20, Owner())
         else:
             server: Any = peer
-            writers[id] = TransportWriter(id, "/ws", server, peer.send, hub.outbox, 2**20, print)
+            writers[id] = TransportWriter(id, "/ws", server, peer.send, hub.outbox, 2**20, Owner())
         hub.add(writers[id])
         writers[id].open(PreparedFrame(encoded("connected")))
 

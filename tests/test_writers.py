@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.servers import SECOND, until
+from tests.servers import SECOND, Owner, until
 from wsroom.asgi import Message
 from wsroom.frames import PreparedFrame
 from wsroom.outbox import Outbox
@@ -23,17 +22,13 @@ class Wire:
         self.sent: list[Any] = []
         self.flowing = asyncio.Event()
         self.flowing.set()
-        self.slow = 0
-        self.writer = SendWriter("ws:1", "/ws", self.send, Outbox(), 1000, self.on_slow)
+        self.owner = Owner()
+        self.writer = SendWriter("ws:1", "/ws", self.send, Outbox(), 1000, self.owner)
 
     async def send(self, message: Message) -> None:
         await self.flowing.wait()
         await asyncio.sleep(0)
         self.sent.append(message.get("text") or message.get("code"))
-
-    def on_slow(self, code: int, reason: str) -> None:
-        assert code == 1013
-        self.slow += 1
 
     def write(self, text: str) -> None:
         self.writer.write(PreparedFrame(text.encode()))
@@ -89,8 +84,8 @@ async def test_a_socket_that_does_not_shrink_is_slow() -> None:
     wire.flowing.clear()
     for _ in range(20):
         wire.write("x" * 100)
-    await until(lambda: wire.slow)
-    assert wire.slow == 1
+    await until(lambda: wire.owner.codes)
+    assert wire.owner.codes == [1013]
     wire.writer.drop()
     wire.flowing.set()
     wire.writer.close(1013, "")
@@ -102,12 +97,12 @@ async def test_a_socket_that_does_not_shrink_is_slow() -> None:
 async def test_a_socket_that_shrinks_gets_more_time() -> None:
     """Still over the limit, but less than a second ago."""
     permits = asyncio.Semaphore(0)
-    slow = asyncio.Event()
+    owner = Owner()
 
     async def send(message: Message) -> None:
         await permits.acquire()
 
-    writer = SendWriter("ws:1", "/ws", send, Outbox(), 1000, lambda code, reason: slow.set())
+    writer = SendWriter("ws:1", "/ws", send, Outbox(), 1000, owner)
     writer.open(PreparedFrame(b"0"))
     for _ in range(30):
         writer.write(PreparedFrame(b"x" * 100))
@@ -117,8 +112,8 @@ async def test_a_socket_that_shrinks_gets_more_time() -> None:
     for _ in range(5):
         permits.release()
     await until(lambda: writer._timer is not first)
-    assert not slow.is_set() and writer._timer is not None
-    await asyncio.wait_for(slow.wait(), 10 * SECOND)
+    assert not owner.codes and writer._timer is not None
+    await asyncio.wait_for(owner.asked.wait(), 10 * SECOND)
     await writer.stop()
 
 
@@ -128,7 +123,7 @@ async def test_a_flood_is_slow_at_once() -> None:
     wire.writer.open(PreparedFrame(b"0"))
     wire.flowing.clear()
     async with asyncio.timeout(SECOND):
-        while not wire.slow:
+        while not wire.owner.codes:
             wire.write("x" * 1000)
             await asyncio.sleep(0)
     assert wire.writer._unsent <= 18_000
@@ -141,14 +136,13 @@ async def test_a_send_that_fails_ends_the_writing() -> None:
     async def send(message: Message) -> None:
         raise ConnectionResetError
 
-    writer = SendWriter(
-        "ws:1", "/ws", send, Outbox(), 1000, lambda code, reason: pytest.fail(reason)
-    )
+    owner = Owner()
+    writer = SendWriter("ws:1", "/ws", send, Outbox(), 1000, owner)
     writer.open(PreparedFrame(b"0"))
     writer.write(PreparedFrame(b"1"))
     await until(lambda: writer._ended)
     writer.write(PreparedFrame(b"2"))
     writer.close(1000, "")
     await asyncio.sleep(0)
-    assert not writer._queue
+    assert not writer._queue and not owner.codes
     await writer.stop()

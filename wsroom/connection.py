@@ -77,8 +77,8 @@ class Connection:
         self.route = route
         self.socket = Socket(self, {})
         self.calls = Calls(worker, route, self, self.socket)
-        self.tasks: set[asyncio.Task[None]] = set()
-        """Handlers that run beside the next frames."""
+        self.tasks: set[asyncio.Task[None]] | None = None
+        """Handlers that run beside the next frames, once there was one."""
         self.answered = False
         """Whether the frame that is handled has had its one answer already."""
         self.session = Session(worker.hub, self.id)
@@ -87,9 +87,9 @@ class Connection:
         self._receive = receive
         self._inbox = Inbox(receive)
         self._send = send
-        self.writer = worker.writer(self.id, path, receive, send, self.give_up)
+        self.writer = worker.writer(self.id, path, receive, send, self)
         budget = worker.limits.handler_timeout
-        self._supervisor = Supervisor(worker.watch, self._inbox, budget, worker.grace, self._gone)
+        self._supervisor = Supervisor(worker.watch, self._inbox, budget, worker.grace, self)
         self._bad_frames: TokenBucket | None = None
         self._accepted = False
         self._last_rooms: frozenset[str] | None = None
@@ -121,7 +121,7 @@ class Connection:
             if joined.new and self._accepted:
                 await self.calls.hook("on_joined", room)
             elif joined.new and joined.since is not None:
-                self.session.offsets[room] = joined.since
+                self.session.joined_at(room, joined.since)
 
     async def leave(self, *rooms: str) -> None:
         for room in rooms:
@@ -149,7 +149,7 @@ class Connection:
         """Live it, from the handshake to the last hook; `websocket.connect` has been received."""
         self._hub.add(self.writer)
         if self._subprotocol == protocol.RESUMING:
-            self.session.start_hold(self.writer, self.give_up)
+            self.session.start_hold(self.writer, self)
         task = asyncio.current_task()
         assert task is not None  # ASGI apps are called in tasks
         self.worker.connections.add(task)
@@ -222,7 +222,7 @@ class Connection:
     def _connected(self, offset: str | None) -> bytes:
         message: dict[str, Any] = {"id": self.id, "session": self.session.secret}
         if offset is not None:
-            message["rooms"] = {"": offset, **self.session.joined(self.rooms)}
+            message["rooms"] = {"": offset, **self.session.told(self.rooms)}
         return protocol.encode(protocol.CONNECTED, message, self.id)
 
     async def _live(self) -> None:
@@ -337,7 +337,8 @@ class Connection:
         """Whether it has left everything: nobody will read what is sent to it."""
         return self._last_rooms is not None
 
-    def _gone(self, code: int) -> None:
+    def gone(self, code: int) -> None:
+        """The peer has ended the connection, while a handler runs."""
         self._their_code = code
         self._leave_everything()
         self._supervisor.start_grace()

@@ -52,6 +52,8 @@ async def _call(connection: Connection, handler: Handler, inbound: Inbound) -> N
 
 async def _start(connection: Connection, handler: Handler, inbound: Inbound) -> None:
     tasks = connection.tasks
+    if tasks is None:
+        tasks = connection.tasks = set()
     while len(tasks) >= connection.worker.limits.concurrent:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     work = _run_beside(connection, handler, inbound)

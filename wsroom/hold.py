@@ -10,7 +10,7 @@ from wsroom.frames import Chunk, PreparedFrame
 from wsroom.history import parse_offset
 from wsroom.hub import Hub, Member
 from wsroom.rooms import Room
-from wsroom.writers import GiveUp
+from wsroom.writers import Owner
 
 NOTHING: Mapping[Room, str] = MappingProxyType({})
 
@@ -19,15 +19,15 @@ class Hold:
     """Stands in for a socket's writer as the member of its rooms.
 
     What is written to the socket directly passes it by. Frames are kept up to `limit` bytes: past
-    that they are released, or `give_up` is called where a replay is under way.
+    that they are released, or the owner is to give it up where a replay is under way.
     """
 
     __slots__ = (
         "_frames",
         "_full",
-        "_give_up",
         "_hub",
         "_limit",
+        "_owner",
         "_size",
         "_timer",
         "_writer",
@@ -36,7 +36,7 @@ class Hold:
         "replaying",
     )
 
-    def __init__(self, hub: Hub, writer: Member, limit: int, give_up: GiveUp) -> None:
+    def __init__(self, hub: Hub, writer: Member, limit: int, owner: Owner) -> None:
         self.id = writer.id
         self.path = writer.path
         self.replaying = False
@@ -44,7 +44,7 @@ class Hold:
         self._hub = hub
         self._writer = writer
         self._limit = limit
-        self._give_up = give_up
+        self._owner = owner
         self._frames: list[PreparedFrame] = []
         self._size = 0
         self._full = False
@@ -85,7 +85,7 @@ class Hold:
         if not self.replaying:
             self.release()
         elif self.active:
-            self._give_up(1013, "too much happened meanwhile; try again")
+            self._owner.give_up(1013, "too much happened meanwhile; try again")
 
     def let_through(self, until: Mapping[Room, str]) -> None:
         """Give the writer what is held of these rooms up to the offsets; hold the rest."""

@@ -239,9 +239,8 @@ class Hub:
 
     def names(self, member: Member) -> frozenset[str]:
         """The names of the rooms of `member`, without the path itself."""
-        # A copy first: threads ask too, while the loop joins and leaves.
-        rooms = tuple(self.rooms.of(self._here(member)))
-        return frozenset(room.name for room in rooms if room.name)
+        rooms = self.rooms.of(self._here(member))
+        return frozenset([room.name for room in rooms if room.name])
 
     def _here(self, member: Member) -> Member:
         return self.members.get(member.id, member)

@@ -31,7 +31,7 @@ class Connection(Protocol):
     route: Route
     socket: Socket
     calls: Calls
-    tasks: set[asyncio.Task[None]]
+    tasks: set[asyncio.Task[None]] | None
     answered: bool
 
     @property

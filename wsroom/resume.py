@@ -73,7 +73,7 @@ class _Resumption:
             self._live = set()
         else:
             self._live = connection.rooms | {""}
-            session.start_hold(connection.writer, connection.give_up)
+            session.start_hold(connection.writer, connection)
         assert session.hold is not None
         self._hold: Hold = session.hold
         self._hold.replaying = True

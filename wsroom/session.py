@@ -8,13 +8,13 @@ from collections.abc import Collection
 
 from wsroom.hold import Hold
 from wsroom.hub import Hub, Member
-from wsroom.writers import GiveUp
+from wsroom.writers import Owner
 
 
 class Session:
     """The session of one connection: made for it, or taken over by a `resume`."""
 
-    __slots__ = ("_hub", "_id", "_resumed", "hold", "offsets", "recovered", "secret")
+    __slots__ = ("_hub", "_id", "_offsets", "_resumed", "hold", "recovered", "secret")
 
     def __init__(self, hub: Hub, id: str) -> None:
         self.secret = secrets.token_urlsafe(16)
@@ -23,11 +23,10 @@ class Session:
         """What keeps room frames, until the first frame or a `resume` has been handled."""
         self.recovered: frozenset[str] = frozenset()
         """The rooms of whose past nothing is missing."""
-        self.offsets: dict[str, str] = {}
-        """Where the rooms stood that were joined before `connected`."""
         self._hub = hub
         self._id = id
         self._resumed = False
+        self._offsets: dict[str, str] | None = None  # an empty one takes 64 bytes
 
     def hash(self) -> str:
         """What others may know of it, and history keeps."""
@@ -40,14 +39,18 @@ class Session:
         self._resumed = True
         self._hub.begin_session(self._id, self.hash())
 
-    def joined(self, rooms: Collection[str]) -> dict[str, str]:
+    def joined_at(self, room: str, offset: str) -> None:
+        """Note where a room stood that was joined before `connected`."""
+        self._offsets = {**(self._offsets or {}), room: offset}
+
+    def told(self, rooms: Collection[str]) -> dict[str, str]:
         """Tell, once, where those of `rooms` stood that were joined before `connected`."""
-        offsets, self.offsets = self.offsets, {}
+        offsets, self._offsets = self._offsets or {}, None
         return {room: offset for room, offset in offsets.items() if room in rooms}
 
-    def start_hold(self, writer: Member, give_up: GiveUp) -> Hold:
+    def start_hold(self, writer: Member, owner: Owner) -> Hold:
         """Keep the socket's room frames from now on."""
-        self.hold = Hold(self._hub, writer, self._hub.limits.write_buffer, give_up)
+        self.hold = Hold(self._hub, writer, self._hub.limits.write_buffer, owner)
         self._hub.replace(self.hold)
         return self.hold
 

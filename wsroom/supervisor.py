@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from typing import Protocol
 
 from wsroom.inbox import Inbox
 from wsroom.watch import Watch
@@ -31,23 +32,30 @@ def raised_by_app(exc: BaseException) -> bool:
     return isinstance(exc, (Exception, SystemExit))
 
 
+class Owner(Protocol):
+    """The connection whose task is watched."""
+
+    def gone(self, code: int) -> None:
+        """The peer has ended the connection, while the app's code runs."""
+
+
 class Supervisor:
     """Watches what runs in the task that it is made in.
 
     From the moment the app's code has been at work for a second, with one frame or with many in a
-    row, `inbox` is read beside it; `gone` is told the code where the peer's end turns up there.
+    row, `inbox` is read beside it; `owner` is told where the peer's end turns up there.
     The code is cancelled when its `budget` of seconds for one frame is over, and `grace` seconds
     after `start_grace`, wherever the task is then.
     """
 
     __slots__ = (
         "_budget",
-        "_gone",
         "_grace",
         "_inbox",
         "_last",
         "_late",
         "_loop",
+        "_owner",
         "_reason",
         "_since",
         "_task",
@@ -64,7 +72,7 @@ class Supervisor:
         inbox: Inbox,
         budget: float,
         grace: float,
-        gone: Callable[[int], None],
+        owner: Owner,
     ) -> None:
         self.noticed = False  # at work for a second or more
         self.ended = False  # the grace is over: there is nothing more to do for this socket
@@ -72,7 +80,7 @@ class Supervisor:
         self._inbox = inbox
         self._budget = budget
         self._grace = grace
-        self._gone = gone
+        self._owner = owner
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._watched = False
@@ -139,7 +147,7 @@ class Supervisor:
     def _attend(self) -> None:
         left = self._since + self._budget - self._loop.time()
         self._late = self._loop.call_later(left, self._interrupt, LATE)
-        self._inbox.read_beside(self._gone)
+        self._inbox.read_beside(self._owner.gone)
 
     def start_grace(self) -> None:
         """Give the task its last seconds."""

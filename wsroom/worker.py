@@ -15,7 +15,7 @@ from wsroom.callbacks import Callback
 from wsroom.hub import Hub
 from wsroom.limits import Limits
 from wsroom.watch import Watch
-from wsroom.writers import GiveUp, SendWriter, TransportWriter
+from wsroom.writers import Owner, SendWriter, TransportWriter
 
 logger = logging.getLogger("wsroom")
 
@@ -85,18 +85,18 @@ class Worker:
                 await self.threads.run_beside(callback.function, *args)
 
     def writer(
-        self, id: str, path: str, receive: Receive, send: Send, give_up: GiveUp
+        self, id: str, path: str, receive: Receive, send: Send, owner: Owner
     ) -> SendWriter | TransportWriter:
         """Choose the way to a peer: straight to the server's transport where that is known."""
         server = getattr(receive, "__self__", None)
         if self._direct and TransportWriter.fits(server):
             return TransportWriter(
-                id, path, server, send, self.hub.outbox, self.limits.write_buffer, give_up
+                id, path, server, send, self.hub.outbox, self.limits.write_buffer, owner
             )
         if self._direct and not self._said_indirect:
             self._said_indirect = True
             logger.info("frames go through ASGI's send: this server's transport is not known")
-        return SendWriter(id, path, send, self.hub.outbox, self.limits.write_buffer, give_up)
+        return SendWriter(id, path, send, self.hub.outbox, self.limits.write_buffer, owner)
 
     def tell(self, exc: BaseException) -> str:
         """What a client may know of an exception: its text only in debug mode."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from wsroom.frames import Chunk, PreparedFrame
 
 WRITING = "wsroom: writes to a socket"
 
-GiveUp = Callable[[int, str], None]
-"""Takes the close code and the reason where a socket cannot be written to any more."""
+
+class Owner(Protocol):
+    """The connection that a writer writes to."""
+
+    def give_up(self, code: int, reason: str) -> None:
+        """It cannot be written to any more: close it, without what is unsent."""
+
 
 TOO_SLOW = 1013, "too slow"
 

@@ -9,7 +9,7 @@ from collections import deque
 from wsroom.asgi import Send
 from wsroom.frames import Chunk, PreparedFrame
 from wsroom.outbox import Outbox
-from wsroom.writers.base import BURST, TOO_SLOW, WRITING, GiveUp, frames_of
+from wsroom.writers.base import BURST, TOO_SLOW, WRITING, Owner, frames_of
 
 logger = logging.getLogger("wsroom")
 
@@ -21,18 +21,19 @@ class SendWriter:
     """Writes through ASGI's `send`, in order, from a task that lives while there is something.
 
     Frames written before `open` are held, so that the first frame is the first. Over `limit`
-    bytes unsent and not shrinking for a second, or over 16 times that, it calls `give_up`.
+    bytes unsent and not shrinking for a second, or over 16 times that, its owner is to
+    give it up.
     """
 
     def __init__(
-        self, id: str, path: str, send: Send, outbox: Outbox, limit: int, give_up: GiveUp
+        self, id: str, path: str, send: Send, outbox: Outbox, limit: int, owner: Owner
     ) -> None:
         self.id = id
         self.path = path
         self._send = send
         self._outbox = outbox
         self._limit = limit
-        self._give_up = give_up
+        self._owner = owner
         self._collected: list[Chunk | PreparedFrame] = []
         self._queue: deque[PreparedFrame] = deque()
         self._unsent = 0
@@ -138,7 +139,7 @@ class SendWriter:
         except Exception:
             logger.exception("a frame could not be sent")
             self._ended = True
-            self._give_up(1011, "the server failed")
+            self._owner.give_up(1011, "the server failed")
         finally:
             if self._task is asyncio.current_task():
                 self._task = None
@@ -148,7 +149,7 @@ class SendWriter:
         if self._unsent > self._limit * BURST:
             # Soon, not now: a delivery may be walking through the room that this socket leaves.
             self._ended = True
-            loop.call_soon(self._give_up, *TOO_SLOW)
+            loop.call_soon(self._owner.give_up, *TOO_SLOW)
         elif self._timer is None:
             self._peak = self._unsent
             self._timer = loop.call_later(SLOW_AFTER, self._look)
@@ -160,6 +161,6 @@ class SendWriter:
         if self._ended or self._unsent <= self._limit:
             return
         if self._unsent >= self._peak:
-            self._give_up(*TOO_SLOW)
+            self._owner.give_up(*TOO_SLOW)
         else:
             self._watch_buffer()

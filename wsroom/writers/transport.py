@@ -9,7 +9,7 @@ from typing import Any
 from wsroom.asgi import Send
 from wsroom.frames import WINDOW_BITS, Chunk, PreparedFrame
 from wsroom.outbox import LOOK_EVERY, Outbox
-from wsroom.writers.base import BURST, TOO_SLOW, WRITING, GiveUp, frames_of
+from wsroom.writers.base import BURST, TOO_SLOW, WRITING, Owner, frames_of
 
 logger = logging.getLogger("wsroom")
 
@@ -38,8 +38,8 @@ class TransportWriter:
     wrapped `send`. All data frames of a connection leave here, so the server's own compressor is
     never used, and frames without compression or deflated by themselves are both legal.
 
-    Over `limit` bytes unsent and not shrinking for a second, or over 16 times that, it calls
-    `give_up`. What is unsent 5 s after the connection began to close, whoever closed it, is
+    Over `limit` bytes unsent and not shrinking for a second, or over 16 times that, its owner
+    is to give it up. What is unsent 5 s after the connection began to close, whoever closed it, is
     aborted: a transport would wait for ever.
     """
 
@@ -48,9 +48,9 @@ class TransportWriter:
         "_closing",
         "_closing_since",
         "_collected",
-        "_give_up",
         "_limit",
         "_outbox",
+        "_owner",
         "_packs",
         "_send",
         "_server",
@@ -79,7 +79,7 @@ class TransportWriter:
         send: Send,
         outbox: Outbox,
         limit: int,
-        give_up: GiveUp,
+        owner: Owner,
     ) -> None:
         self.id = id
         self.path = path
@@ -88,7 +88,7 @@ class TransportWriter:
         self._send = send
         self._outbox = outbox
         self._limit = limit
-        self._give_up = give_up
+        self._owner = owner
         self._packs = False
         # What this tick has for the socket so far; before `open` all that is written. While it
         # waits there, or after the end, `_aside` is True and frames go nowhere else.
@@ -136,7 +136,7 @@ class TransportWriter:
         if transport.get_write_buffer_size() > self._limit * BURST:
             # Soon, not now: the outbox may be walking through the room that this socket leaves.
             self._shut()
-            asyncio.get_running_loop().call_soon(self._give_up, *TOO_SLOW)
+            asyncio.get_running_loop().call_soon(self._owner.give_up, *TOO_SLOW)
             return
         transport.write(chunk.packed() if self._packs else chunk.plain)
 
@@ -183,7 +183,7 @@ class TransportWriter:
         self._aside = True
 
     def look(self, now: float) -> bool:
-        """Call `give_up`, or abort, where it is time; False where nothing is unsent."""
+        """Tell the owner, or abort, where it is time; False where nothing is unsent."""
         transport = self._transport
         before, self._unsent = self._unsent, transport.get_write_buffer_size()
         if not self._unsent:
@@ -195,7 +195,7 @@ class TransportWriter:
                 transport.abort()
                 return False
         elif self._unsent >= before > self._limit:
-            self._give_up(*TOO_SLOW)
+            self._owner.give_up(*TOO_SLOW)
         return True
 
 
