@@ -7,11 +7,13 @@ from typing import Any, Protocol, Self
 
 from wsroom.adapters.base import Emission
 from wsroom.frames import PreparedFrame
-from wsroom.hub import Hub, remember
+from wsroom.hub import Hub
 from wsroom.limits import Limits
 from wsroom.protocol import RESERVED, encode, event_problem, room_problem
 from wsroom.rooms import Room
 from wsroom.sockets import Socket
+
+KNOWN_NAMES = 10_000
 
 
 class Outlet(Protocol):
@@ -71,7 +73,7 @@ class Target:
             problem = room_problem(name, self._outlet.limits)
             if problem:
                 raise ValueError(f"room {name!r} {problem}; use another name")
-            remember(known, name)
+            _remember(known, name)
         return tuple(dict.fromkeys(names + more))
 
     async def emit(self, event: str, message: Any = None) -> None:
@@ -117,7 +119,7 @@ class Target:
         problem = event_problem(event, self._outlet.limits)
         if problem:
             raise ValueError(f"event {event!r} {problem}; use another name")
-        remember(self._outlet.known_events, event)
+        _remember(self._outlet.known_events, event)
 
 
 class Emitter(Target):
@@ -177,3 +179,10 @@ class Emitter(Target):
         self.socket._link.write(PreparedFrame(payload))
         if self._hub.due():
             await asyncio.sleep(0)
+
+
+def _remember(known: set[str], name: str) -> None:
+    """Note that `name` is good; bounded, as names may come from clients."""
+    if len(known) >= KNOWN_NAMES:
+        known.clear()
+    known.add(name)

@@ -18,15 +18,6 @@ from wsroom.rooms import Room, Rooms
 # A handler that emits in a loop never waits for anything; without this the worker would stand.
 YIELD_EVERY = 64
 
-KNOWN_NAMES = 10_000
-
-
-def remember(known: set[str], name: str) -> None:
-    """Note that `name` is good; bounded, as names may come from clients."""
-    if len(known) >= KNOWN_NAMES:
-        known.clear()
-    known.add(name)
-
 
 class Member(Writer, Protocol):
     """What the hub knows of a socket: its writer, or what stands in for it under the same id."""
@@ -268,7 +259,12 @@ class Hub:
         """
         if asyncio.get_running_loop() is not self._loop:
             await self._start_here()
-        await self.adapter.publish(emission)
+        outbox = self.outbox
+        outbox.expect()
+        try:
+            await self.adapter.publish(emission)
+        finally:
+            outbox.came()
         if self.due():
             await asyncio.sleep(0)
 

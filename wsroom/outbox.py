@@ -11,6 +11,12 @@ from wsroom.frames import Chunk, PreparedFrame
 LOOK_EVERY = 1.0
 """Seconds between two looks at the sockets that were written to."""
 
+KEEP = 0.002
+"""Seconds that a tick's frames are kept back at most for what is about to come."""
+
+KEEP_FROM = 32
+"""Writes from which that pays: they take longer than Redis' answer."""
+
 
 class Writer(Protocol):
     """How frames get to one peer."""
@@ -39,6 +45,10 @@ class Outbox:
     members one after the other are joined once for all of them, not once for each.
 
     Whoever changes who is in a room calls `settle` before.
+
+    While an emission of this worker is on its way (`expect`), what a tick has for many sockets is
+    kept back until it has come, for 2 ms at most: one socket's handlers run one after the other, so
+    through Redis its messages come one by one, and each would cost a write for each member.
     """
 
     def __init__(self) -> None:
@@ -53,6 +63,9 @@ class Outbox:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
+        self.keep = KEEP
+        self._coming = 0
+        self._kept: asyncio.TimerHandle | None = None
 
     def send(self, members: Set[Writer], frame: PreparedFrame, skip: str = "") -> None:
         """Send `frame` to `members` but the one whose id is `skip`, at the end of this tick."""
@@ -97,17 +110,42 @@ class Outbox:
         """Look after `writer` no more."""
         self._watched.discard(writer)
 
+    def expect(self) -> None:
+        """An emission is handed to the adapter, and what it brings is about to come."""
+        self._coming += 1
+
+    def came(self) -> None:
+        """It has come, or has failed."""
+        self._coming -= 1
+        if self._kept is not None and not self._coming:
+            # Soon, not now: who has waited for it may go on with the next at once.
+            asyncio.get_running_loop().call_soon(self._let_go)
+
+    def _let_go(self) -> None:
+        if self._kept is not None and not self._coming:
+            self._send_all()
+
     def stop(self) -> None:
-        """End the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """End the timers."""
+        for timer in (self._timer, self._kept):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._kept = None
 
     def _schedule(self) -> None:
         self._scheduled = True
         asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
+        if self._coming and len(self._members) + len(self._dirty) >= KEEP_FROM:
+            self._kept = asyncio.get_running_loop().call_later(self.keep, self._send_all)
+        else:
+            self._send_all()
+
+    def _send_all(self) -> None:
+        if self._kept is not None:
+            self._kept.cancel()
+            self._kept = None
         self._scheduled = False
         self.ticks += 1
         if self.frames:
