@@ -35,6 +35,9 @@ class Answering(MemoryAdapter):
 class Peer:
     """A member that notes what each of its writes would carry."""
 
+    straight = None
+    packs = False
+
     def __init__(self, number: int) -> None:
         self.id = f"ws:1.{number}"
         self.path = "/ws"
@@ -46,7 +49,7 @@ class Peer:
     collect = take
 
     def flush(self) -> None: ...
-
+    def check(self) -> None: ...
     def look(self, now: float) -> bool:
         return False
 

@@ -36,6 +36,9 @@ class Hold:
         "replaying",
     )
 
+    straight = None
+    packs = False
+
     def __init__(self, hub: Hub, writer: Member, limit: int, owner: Owner) -> None:
         self.id = writer.id
         self.path = writer.path
@@ -72,6 +75,9 @@ class Hold:
     def look(self, now: float) -> bool:
         """Nothing is unsent: it is kept."""
         return False
+
+    def check(self) -> None:
+        """The same."""
 
     def expire(self, seconds: float) -> None:
         """Release after so many seconds, unless a replay has begun by then."""

@@ -51,7 +51,7 @@ class Hub:
 
     def __init__(self, adapter: Adapter, limits: Limits) -> None:
         self.adapter = adapter
-        self.outbox = Outbox()
+        self.outbox = Outbox(limits.write_buffer)
         self.limits = limits
         self.rooms: Rooms[Member] = Rooms()
         self.members: dict[str, Member] = {}
@@ -130,7 +130,7 @@ class Hub:
         # Nobody tells a mounted app that its loop ended: nothing there can be awaited any more.
         self.adapter.abandon(self.deliver)
         if self._loop is None or self._loop.is_closed():
-            self.outbox, self.rooms = Outbox(), Rooms()
+            self.outbox, self.rooms = Outbox(self.limits.write_buffer), Rooms()
             self.members.clear()
         self._running = False
         self._home = self._loop = self._starting = None

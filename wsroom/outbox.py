@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Set
 from typing import Protocol
 
-from wsroom.frames import Chunk, PreparedFrame
+from wsroom.frames import DEFLATE_FROM, Chunk, PreparedFrame
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the sockets that were written to."""
@@ -18,11 +18,26 @@ KEEP_FROM = 32
 """Writes from which that pays: they take longer than Redis' answer."""
 
 
+class Transport(Protocol):
+    """What asyncio and uvloop have for a connection."""
+
+    def is_closing(self) -> bool: ...
+    def write(self, data: bytes) -> None: ...
+
+
 class Writer(Protocol):
     """How frames get to one peer."""
 
     id: str
     """The id of the socket."""
+
+    @property
+    def straight(self) -> Transport | None:
+        """Where the outbox may write by itself; None while `take` has to be asked."""
+
+    @property
+    def packs(self) -> bool:
+        """Whether the peer inflates frames."""
 
     def collect(self, chunk: Chunk) -> None:
         """Send `chunk` at the end of this tick, in its turn; never waits, never raises."""
@@ -35,6 +50,9 @@ class Writer(Protocol):
 
     def look(self, now: float) -> bool:
         """Act on what is still unsent at time `now`; False where there is nothing."""
+
+    def check(self) -> None:
+        """Act where far too much is unsent, whenever that is."""
 
 
 class Outbox:
@@ -51,7 +69,9 @@ class Outbox:
     through Redis its messages come one by one, and each would cost a write for each member.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._since_check = 0  # bytes that each socket may have been given
         self._members: Set[Writer] = frozenset()
         self._skip = ""
         self.frames: list[PreparedFrame] = []
@@ -149,15 +169,29 @@ class Outbox:
         self._scheduled = False
         self.ticks += 1
         if self.frames:
-            chunk, writers = self._take()
-            for writer in writers:
-                writer.take(chunk)
-            self._watched.update(writers)
+            self._send_chunk(*self._take())
         dirty, self._dirty = self._dirty, []
         for writer in dirty:
             writer.flush()
         self._watched.update(dirty)
         self._arm()
+
+    def _send_chunk(self, chunk: Chunk, writers: Iterable[Writer]) -> None:
+        # What `TransportWriter.take` does, without a call for each: this is what a delivery costs.
+        plain = chunk.plain
+        may_pack = len(plain) >= DEFLATE_FROM
+        for writer in writers:
+            transport = writer.straight
+            if transport is None:
+                writer.take(chunk)
+            elif not transport.is_closing():
+                transport.write(chunk.packed() if may_pack and writer.packs else plain)
+        self._watched.update(writers)
+        self._since_check += len(plain)
+        if self._since_check > self._limit:
+            self._since_check = 0
+            for writer in self._watched:
+                writer.check()
 
     def _arm(self) -> None:
         loop = asyncio.get_running_loop()

@@ -25,6 +25,9 @@ class SendWriter:
     give it up.
     """
 
+    straight = None
+    packs = False
+
     def __init__(
         self, id: str, path: str, send: Send, outbox: Outbox, limit: int, owner: Owner
     ) -> None:
@@ -71,6 +74,9 @@ class SendWriter:
     def look(self, now: float) -> bool:
         """Nothing to look at: the queue looks after itself."""
         return False
+
+    def check(self) -> None:
+        """The same."""
 
     def _enqueue(self, frames: list[PreparedFrame]) -> None:
         if self._ended or self._closing is not None:

@@ -44,20 +44,20 @@ class TransportWriter:
     """
 
     __slots__ = (
-        "_aside",
         "_closing",
         "_closing_since",
         "_collected",
         "_limit",
         "_outbox",
         "_owner",
-        "_packs",
         "_send",
         "_server",
         "_transport",
         "_unsent",
         "id",
+        "packs",
         "path",
+        "straight",
     )
 
     @staticmethod
@@ -89,11 +89,11 @@ class TransportWriter:
         self._outbox = outbox
         self._limit = limit
         self._owner = owner
-        self._packs = False
+        self.packs = False
+        self.straight: Any = None
         # What this tick has for the socket so far; before `open` all that is written. While it
-        # waits there, or after the end, `_aside` is True and frames go nowhere else.
+        # waits there, or after the end, `straight` is None and frames go nowhere else.
         self._collected: list[Chunk | PreparedFrame] = [_NOTHING]
-        self._aside = True
         self._closing: asyncio.Task[None] | None = None
         self._closing_since: float | None = None
         self._unsent = 0
@@ -112,40 +112,45 @@ class TransportWriter:
 
     def collect(self, chunk: Chunk | PreparedFrame) -> None:
         """Send `chunk` at the end of this tick, after what was collected before."""
-        if not self._aside:
-            self._aside = True
+        if self.straight is not None:
+            self.straight = None
             self._outbox.add(self)
         self._collected.append(chunk)
 
     def open(self, first: PreparedFrame) -> None:
         """The handshake is done: send `first`, then what was taken before."""
-        self._packs = _window_bits(self._server) >= WINDOW_BITS
+        self.packs = _window_bits(self._server) >= WINDOW_BITS
         self._collected[0] = first
         self._outbox.add(self)
 
     def take(self, chunk: Chunk | PreparedFrame) -> None:
         """Send `chunk` now, or after what was collected; never waits."""
-        if self._aside:
+        transport = self.straight
+        if transport is None:
             self._collected.append(chunk)
             return
-        transport = self._transport
         # After a close frame nothing may follow (RFC 6455, section 5.5.1). uvicorn closes the
         # transport with each that it sends by itself; ours comes from `close`, below.
         if transport.is_closing():
             return
-        if transport.get_write_buffer_size() > self._limit * BURST:
+        transport.write(chunk.packed() if self.packs else chunk.plain)
+        self.check()
+
+    def check(self) -> None:
+        """Tell the owner where over 16 times the limit is unsent."""
+        if self._collected is _SINK or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > self._limit * BURST:
             # Soon, not now: the outbox may be walking through the room that this socket leaves.
             self._shut()
             asyncio.get_running_loop().call_soon(self._owner.give_up, *TOO_SLOW)
-            return
-        transport.write(chunk.packed() if self._packs else chunk.plain)
 
     def flush(self) -> None:
         """Send what was collected."""
         collected = self._collected
         if collected and collected is not _SINK:
             self._collected = []
-            self._aside = False
+            self.straight = self._transport
             self.take(collected[0] if len(collected) == 1 else Chunk(frames_of(collected)))
 
     def close(self, code: int, reason: str) -> None:
@@ -180,7 +185,7 @@ class TransportWriter:
 
     def _shut(self) -> None:
         self._collected = _SINK
-        self._aside = True
+        self.straight = None
 
     def look(self, now: float) -> bool:
         """Tell the owner, or abort, where it is time; False where nothing is unsent."""
