@@ -7,6 +7,7 @@ all was measured; with --only the page goes into the scratch folder.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from tests.benchmarks import report
 from tests.benchmarks.lab import ROOT, Lab
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.results import Run
-from tests.benchmarks.scenarios import GROUPS, Group, open_files
+from tests.benchmarks.scenarios import GROUPS, Group, Results, open_files
 from tests.benchmarks.servers import Failed, serve
 
 
@@ -34,19 +35,35 @@ def wanted(group: Group, peer: Peer, only: str | None) -> bool:
     return only is None or any(re.search(only, f"{name}: {peer.name}") for name in group.names)
 
 
-def measure(lab: Lab, run: Run, number: int, group: Group, peer: Peer) -> None:
-    """Run the group's scenarios for one peer in one round; what fails is written down."""
-    missing = list(group.names)
-    try:
-        with serve(lab, peer) as server:
-            for name, figures in group.run(server, str(run.seconds)):
-                missing.remove(name)
-                run.add(number, name, peer.name, figures)
-                print(f"  {number} {name}: {peer.name}: {report.in_short(figures)}", flush=True)
-    except (Failed, OSError) as exc:
-        print(f"  {number} {missing[0]}: {peer.name}: {exc}", flush=True)
-        for name in missing:
-            run.fail(number, name, peer.name, str(exc))
+def measure(lab: Lab, run: Run, number: int, group: Group, peers: list[Peer]) -> None:
+    """Run the group's scenarios in one round, each with all peers in turn; note what fails.
+
+    All servers are there at once, so that what is compared is measured seconds apart.
+    """
+    with contextlib.ExitStack() as stack:
+        results: dict[Peer, Results] = {}
+        failed: dict[Peer, str] = {}
+        for peer in peers:
+            try:
+                server = stack.enter_context(serve(lab, peer))
+            except (Failed, OSError) as exc:
+                failed[peer] = str(exc)
+            else:
+                results[peer] = group.run(server, str(run.seconds))
+                stack.callback(results[peer].close)
+        for name in group.names:
+            for peer in peers:
+                try:
+                    if peer not in failed:
+                        _, figures = next(results[peer])
+                        run.add(number, name, peer.name, figures)
+                        told = report.in_short(figures)
+                except (Failed, OSError) as exc:
+                    failed[peer] = str(exc)
+                if peer in failed:
+                    run.fail(number, name, peer.name, failed[peer])
+                    told = failed[peer]
+                print(f"  {number} {name}: {peer.name}: {told}", flush=True)
 
 
 def main(folder: Path, options: argparse.Namespace) -> None:
@@ -55,9 +72,9 @@ def main(folder: Path, options: argparse.Namespace) -> None:
     run = Run(lab.machine(), options.seconds, options.rounds, open_files())
     for number in range(1, options.rounds + 1):
         for group in GROUPS:
-            for peer in group.peers:
-                if wanted(group, peer, options.only):
-                    measure(lab, run, number, group, peer)
+            peers = [peer for peer in group.peers if wanted(group, peer, options.only)]
+            if peers:
+                measure(lab, run, number, group, peers)
     docs = ROOT / "docs" if options.only is None else folder
     report.write(lab, run, docs)
     print(f"wrote {docs / 'benchmarks.md'}")

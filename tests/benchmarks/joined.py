@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from tests.benchmarks.connections import Member, Redis, pack
 from tests.benchmarks.peer import REDIS_PING, REDIS_PIPELINED, REDIS_PUBLISH
@@ -31,7 +31,7 @@ CHANNEL = "wsroom:{/ws\nbusy-1}"
 PAYLOAD = '{"event":"noti","message":"hello","sender":null,"room":"busy-1"}'
 
 Figures = dict[str, float]
-Results = Iterator[tuple[str, Figures]]
+Results = Generator[tuple[str, Figures], None, None]
 
 
 def emits(server: Server, seconds: str) -> Results:

@@ -76,24 +76,27 @@ SOCKETIO = uvicorn("python-socketio", "socketio_app:app", "socketio")
 CHANNELS = uvicorn("Channels", "channels_app:app")
 LITESTAR = uvicorn("Litestar", "litestar_app:app")
 WEBSOCKETS = python("websockets broadcast()", "websockets_app.py")
+PYTHON_FLOOR = python("Python floor", "python_floor.py")
 PICOWS = python("picows", "picows_app.py")
 SOCKETIFY = python("socketify", "socketify_app.py")
 NODE_WS = node("Node ws", "node_ws.js")
 NODE_WS_DEFLATE = node("Node ws", "node_ws.js", "deflate")
 NODE_SOCKETIO = node("Node Socket.IO", "node_socketio.js", dialect="socketio")
+# Next to each other: what wsroom is compared with most closely.
 ALL = (
     FLOOR,
-    WSROOM,
-    RAW_ASGI,
-    STARLETTE,
-    SOCKETIO,
-    CHANNELS,
-    LITESTAR,
-    WEBSOCKETS,
-    PICOWS,
+    PYTHON_FLOOR,
     SOCKETIFY,
+    WSROOM,
+    PICOWS,
+    RAW_ASGI,
     NODE_WS,
     NODE_SOCKETIO,
+    WEBSOCKETS,
+    STARLETTE,
+    LITESTAR,
+    SOCKETIO,
+    CHANNELS,
 )
 
 # Valkey, of the wheel that brings its server: the same one everywhere, without root.

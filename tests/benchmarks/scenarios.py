@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from tests.benchmarks import joined
@@ -59,7 +59,7 @@ KILOBYTE = ("######## " + WORDS * 8)[:1100]
 LARGE = KILOBYTE * 8
 
 Figures = dict[str, float]
-Results = Iterator[tuple[str, Figures]]
+Results = Generator[tuple[str, Figures], None, None]
 
 CPU, RATE, P50, P99 = "cpu_us_per_delivery", "per_s", "p50_us", "p99_us"
 MEMORY = "rss_per_client_kb"

@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.benchmarks.connections import open_websocket
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.peer import REDIS, Peer
 
-LOG = "server.log"
 START_TIMEOUT = 20.0
 URLS = ("REDIS_URL", "WSROOM_REDIS_URL")
 """What tells the peers, each in its own words, which Redis joins them."""
@@ -57,6 +57,8 @@ class Server:
         ports = ",".join(str(worker.port) for worker in self.workers)
         pids = ",".join(str(one.process.pid) for one in self.processes)
         command = [*self.lab.pin_load, str(self.lab.wsload), "--port", ports, "--pid", pids]
+        if self.lab.pin_load and not self.redis:  # Redis may need the load generator's core
+            command.append("--awake")
         try:
             done = subprocess.run(
                 [*command, *arguments], capture_output=True, text=True, timeout=180
@@ -147,7 +149,8 @@ def _start(lab: Lab, peer: Peer, environment: Mapping[str, str]) -> Iterator[Run
     # Redis is not held to the workers' core, nor to that of the load generator.
     pin = [] if peer.dialect == REDIS.dialect else lab.pin_server
     inherited = {name: value for name, value in os.environ.items() if name not in URLS}
-    with open(lab.folder / LOG, "wb") as log:
+    log_file = lab.folder / f"server-{port}.log"
+    with open(log_file, "wb") as log:
         process = subprocess.Popen(
             [*pin, *command],
             stdout=log,
@@ -156,14 +159,15 @@ def _start(lab: Lab, peer: Peer, environment: Mapping[str, str]) -> Iterator[Run
             env={**inherited, **environment, "NODE_PATH": str(lab.node_modules)},
         )
     try:
-        _wait_for(lab, process, port)
+        _wait_for(process, port, log_file)
         yield Running(process, port)
     finally:
         process.kill()
         process.wait()
+        log_file.unlink()
 
 
-def _wait_for(lab: Lab, process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_for(process: subprocess.Popen[bytes], port: int, log_file: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         with (
@@ -176,6 +180,6 @@ def _wait_for(lab: Lab, process: subprocess.Popen[bytes], port: int) -> None:
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.05)
-            lines = (lab.folder / LOG).read_text(errors="replace").strip().splitlines()
+            lines = log_file.read_text(errors="replace").strip().splitlines()
             raise Failed(f"does not start: {lines[-1] if lines else 'no word of why'}")
     raise Failed(f"does not listen within {START_TIMEOUT:.0f} s")

@@ -8,7 +8,8 @@
 // --frame may be given several times: a client sends them in turn. "########" in a frame becomes
 // a running number, so that no two messages are equal. --init frames are sent after the
 // handshake, and --wait-init K frames awaited before the traffic starts. --deflate offers
-// permessage-deflate as browsers do. --eio answers Engine.IO's pings.
+// permessage-deflate as browsers do. --eio answers Engine.IO's pings. --awake: never sleep while
+// measuring: to wake a receiver is work that the system does for, and charges to, who sends.
 // It prints one JSON line: deliveries/s, latencies, and the CPU and memory of --pid P[,P]
 // (from /proc).
 #define _GNU_SOURCE
@@ -43,7 +44,7 @@ typedef struct {
 static const char *path = "/", *mode = "echo", *init_frames[MAXF];
 static char *frames[MAXF], *holes[MAXF];
 static int ports[16] = {8000}, nports = 1, nclients = 100, nsenders = 1, window = 1, wait_init = 0,
-           n_init = 0, n_frames = 0, deflate = 0, eio = 0;
+           n_init = 0, n_frames = 0, deflate = 0, eio = 0, awake = 0;
 static double duration = 5, warmup = 0.3;
 static int pids[64], npids = 0;
 static Client *cl;
@@ -290,7 +291,7 @@ static void on_read(Client *c) {
 static void pump(double until, int want_ready) {
   struct epoll_event ev[512];
   while (now() < until && !(want_ready && ready >= want_ready)) {
-    int n = epoll_wait(ep, ev, 512, 5);
+    int n = epoll_wait(ep, ev, 512, awake && measuring ? 0 : 5);
     for (int i = 0; i < n; i++) {
       Client *c = ev[i].data.ptr;
       if (ev[i].events & EPOLLOUT) {
@@ -348,6 +349,8 @@ int main(int ac, char **av) {
       deflate = 1;
     else if (!strcmp(a, "--eio"))
       eio = 1;
+    else if (!strcmp(a, "--awake"))
+      awake = 1;
     else {
       fprintf(stderr, "unknown option %s\n", a);
       return 2;
