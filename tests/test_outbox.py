@@ -43,13 +43,14 @@ class Peer:
         self.path = "/ws"
         self.writes: list[list[int]] = []
 
-    def take(self, chunk: Chunk) -> None:
+    def collect(self, chunk: Chunk) -> None:
         self.writes.append([json.loads(frame.payload)["n"] for frame in chunk.frames])
 
-    collect = take
-
-    def flush(self) -> None: ...
     def check(self) -> None: ...
+
+    def flush(self) -> int:
+        return 0
+
     def look(self, now: float) -> bool:
         return False
 
@@ -108,4 +109,22 @@ async def test_nobody_waits_for_an_answer_that_does_not_come() -> None:
     hub.deliver(emission(2), None)
     await until(lambda: len(peers[-1].writes) == 2)
     assert all(peer.writes == [[1], [2]] for peer in peers)
+    await hub.stop()
+
+
+async def test_what_is_kept_back_leaves_before_a_stop() -> None:
+    """An app that says its last words stops after them, and can be started again."""
+    answer = asyncio.Event()
+    hub = Hub(Answering(answer), Limits())
+    peers = await fill(hub, KEEP_FROM)
+    hub.outbox.keep = HOUR
+    emitting = asyncio.create_task(emit(hub, 1))
+    await until(lambda: hub.outbox._kept)
+    await hub.stop()
+    assert all(peer.writes == [[1]] for peer in peers)
+    answer.set()
+    await asyncio.wait([emitting])
+    await hub.start()
+    hub.deliver(emission(2), None)
+    await until(lambda: len(peers[0].writes) == 2)
     await hub.stop()

@@ -123,7 +123,9 @@ class WSRoom(Router):
         """ASGI 3: serve a WebSocket, an HTTP request or the server's lifespan."""
         kind = scope["type"]
         if kind == "websocket":
-            await self._websocket(scope, receive, send)
+            connection = await self._connection(scope, receive, send)
+            if connection is not None:
+                await connection.run()
         elif kind == "http":
             await self._http(scope, receive, send)
         elif kind == "lifespan":
@@ -137,7 +139,7 @@ class WSRoom(Router):
         async with self.lifespan(state=scope.get("state")):
             yield
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _connection(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
         self._start()
         await receive()  # websocket.connect
         path = app_path(scope)
@@ -146,9 +148,9 @@ class WSRoom(Router):
         if found is None or refusal is not None:
             status, detail = refusal or (404, "")
             await deny(scope, receive, send, status, detail)
-            return
+            return None
         route, values = found
-        await Connection(self._worker, route, path, values, scope, receive, send).run()
+        return Connection(self._worker, route, path, values, scope, receive, send)
 
     async def _refusal(
         self, scope: Scope, path: str, known: bool, receive: Receive

@@ -24,17 +24,22 @@ AWAY = "the server cannot reach its broker; try again"
 class Calls:
     """The table of docs/api.md, "What raises", in one place."""
 
-    __slots__ = ("_link", "_route", "_socket", "_worker")
+    __slots__ = ("_last", "_link", "_route", "_socket", "_worker")
 
     def __init__(self, worker: Worker, route: Route, link: Link, socket: Socket) -> None:
         self._worker = worker
         self._route = route
         self._link = link
         self._socket = socket
+        self._last: Emitter | None = None
 
     def emitter(self, event: str | None = None) -> Emitter:
-        """Make the emitter for a handler or a hook."""
-        return Emitter(self._worker.hub, self._link.path, self._socket, event)
+        """The emitter for a handler or a hook; the last one again where the event is the same."""
+        last = self._last
+        if last is None or last.event != event:
+            last = Emitter(self._worker.hub, self._link.path, self._socket, event)
+            self._last = last
+        return last
 
     async def hook(self, name: str, *args: Any) -> None:
         """Run a hook `(emitter, ...)` of the path, where there is one."""

@@ -232,19 +232,27 @@ class Connection:
             if exc.args[0] == LATE:
                 self.calls.late(None, None)
         received = tick = 0
-        session, outbox = self.session, self._hub.outbox
-        inbox, supervisor = self._inbox, self._supervisor
+        session, outbox, supervisor = self.session, self._hub.outbox, self._supervisor
         while not supervisor.ended:
-            if inbox.idle:
+            if self._inbox.idle:
                 supervisor.noticed = False  # no frame waits: the app is not at work in a row
                 message = await self._receive()
             else:
-                message = await inbox.next()
+                message = await self._inbox.next()
             if message["type"] == "websocket.disconnect":
                 self._their_code = close_code(message)
                 return
             if self._closed is None:
-                await self._frame(message)
+                inbound = self._read(message)
+                if inbound is not None:
+                    self.answered = False
+                    supervisor.begin()
+                    try:
+                        await handle(self, inbound)
+                    except BaseException as exc:
+                        await self._raised(exc, inbound)
+                    finally:
+                        supervisor.end()
                 if session.hold is not None:
                     session.hold.release()
                     session.hold = None
@@ -259,24 +267,16 @@ class Connection:
             await self.calls.hook("on_joined", room)
         await self.calls.hook("on_open")
 
-    async def _frame(self, message: Message) -> None:
+    def _read(self, message: Message) -> Inbound | None:
         text = message.get("text")
         try:
             if text is None:
                 raise ProtocolError("bad_frame", "a binary frame; send JSON as text")
-            inbound = protocol.decode(text, self.worker.limits, self.route.handlers)
+            return protocol.decode(text, self.worker.limits, self.route.handlers)
         except ProtocolError as exc:
             self.calls.error(exc.code, exc.detail, None, exc.id)
             self._count_bad_frame()
-            return
-        self.answered = False
-        self._supervisor.begin()
-        try:
-            await handle(self, inbound)
-        except BaseException as exc:
-            await self._raised(exc, inbound)
-        finally:
-            self._supervisor.end()
+            return None
 
     async def _raised(self, exc: BaseException, inbound: Inbound) -> None:
         try:

@@ -36,16 +36,24 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
         handler = None if event in protocol.RESERVED else connection.route.handlers.get(ANY)
         if handler is None:
             raise ProtocolError("unknown_event", f"nobody handles {event!r} on this path")
-    return (_start if handler.concurrent else _call)(connection, handler, inbound)
+    if handler.concurrent:
+        return _start(connection, handler, inbound)
+    if inbound.id is None and handler.callback.is_async:
+        return _ask(connection, handler, inbound)  # what most frames are: no more than the handler
+    return _call(connection, handler, inbound)
 
 
-async def _call(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+def _ask(connection: Connection, handler: Handler, inbound: Inbound) -> Coroutine[Any, Any, Any]:
     emitter = connection.calls.emitter(inbound.event)
     args = (emitter, inbound.message) if handler.wants_message else (emitter,)
     if handler.callback.is_async:
-        result = await handler.callback.function(*args)
-    else:
-        result = await connection.worker.call(handler.callback, *args)
+        answer: Coroutine[Any, Any, Any] = handler.callback.function(*args)
+        return answer
+    return connection.worker.call(handler.callback, *args)
+
+
+async def _call(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+    result = await _ask(connection, handler, inbound)
     if inbound.id is not None:
         connection.calls.reply(inbound, result)
 

@@ -67,10 +67,9 @@ class Hold:
             # Soon, not now: the outbox may be walking through a room of this socket.
             asyncio.get_running_loop().call_soon(self._overflow)
 
-    take = collect
-
-    def flush(self) -> None:
+    def flush(self) -> int:
         """Nothing to send: it is kept."""
+        return 0
 
     def look(self, now: float) -> bool:
         """Nothing is unsent: it is kept."""

@@ -33,7 +33,7 @@ class Writer(Protocol):
 
     @property
     def straight(self) -> Transport | None:
-        """Where the outbox may write by itself; None while `take` has to be asked."""
+        """Where the outbox may write at once; None where chunks are to be collected."""
 
     @property
     def packs(self) -> bool:
@@ -42,11 +42,8 @@ class Writer(Protocol):
     def collect(self, chunk: Chunk) -> None:
         """Send `chunk` at the end of this tick, in its turn; never waits, never raises."""
 
-    def take(self, chunk: Chunk) -> None:
-        """This is the end of the tick: send `chunk` now, or in its turn."""
-
-    def flush(self) -> None:
-        """Send what was collected in this tick."""
+    def flush(self) -> int:
+        """Send what was collected in this tick; return its size in bytes."""
 
     def look(self, now: float) -> bool:
         """Act on what is still unsent at time `now`; False where there is nothing."""
@@ -81,7 +78,7 @@ class Outbox:
         """Ticks that had something to send; between two of them the event loop has run."""
         self._watched: set[Writer] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer_loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
         self.keep = KEEP
         self._coming = 0
@@ -124,7 +121,7 @@ class Outbox:
     def watch(self, writer: Writer) -> None:
         """Look after `writer` until nothing of it is unsent."""
         self._watched.add(writer)
-        self._arm()
+        self._arm(asyncio.get_running_loop())
 
     def forget(self, writer: Writer) -> None:
         """Look after `writer` no more."""
@@ -139,30 +136,33 @@ class Outbox:
         self._coming -= 1
         if self._kept is not None and not self._coming:
             # Soon, not now: who has waited for it may go on with the next at once.
-            asyncio.get_running_loop().call_soon(self._let_go)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._let_go, loop)
 
-    def _let_go(self) -> None:
+    def _let_go(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._kept is not None and not self._coming:
-            self._send_all()
+            self._send_all(loop)
 
     def stop(self) -> None:
-        """End the timers."""
-        for timer in (self._timer, self._kept):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._kept = None
+        """End the timers; what is kept back leaves now."""
+        if self._kept is not None:
+            self._send_all(asyncio.get_running_loop())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _schedule(self) -> None:
         self._scheduled = True
-        asyncio.get_running_loop().call_soon(self._flush)
+        loop = asyncio.get_running_loop()  # once a tick: it takes a system call
+        loop.call_soon(self._flush, loop)
 
-    def _flush(self) -> None:
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._coming and len(self._members) + len(self._dirty) >= KEEP_FROM:
-            self._kept = asyncio.get_running_loop().call_later(self.keep, self._send_all)
+            self._kept = loop.call_later(self.keep, self._send_all, loop)
         else:
-            self._send_all()
+            self._send_all(loop)
 
-    def _send_all(self) -> None:
+    def _send_all(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._kept is not None:
             self._kept.cancel()
             self._kept = None
@@ -172,37 +172,37 @@ class Outbox:
             self._send_chunk(*self._take())
         dirty, self._dirty = self._dirty, []
         for writer in dirty:
-            writer.flush()
+            self._since_check += writer.flush()
         self._watched.update(dirty)
-        self._arm()
+        if self._since_check > self._limit:
+            self._since_check = 0
+            for writer in self._watched:
+                writer.check()
+        self._arm(loop)
 
     def _send_chunk(self, chunk: Chunk, writers: Iterable[Writer]) -> None:
-        # What `TransportWriter.take` does, without a call for each: this is what a delivery costs.
+        # Without a call for each writer: this is what a delivery costs.
         plain = chunk.plain
         may_pack = len(plain) >= DEFLATE_FROM
         for writer in writers:
             transport = writer.straight
             if transport is None:
-                writer.take(chunk)
-            elif not transport.is_closing():
+                writer.collect(chunk)
+            elif not transport.is_closing():  # as in `TransportWriter.flush`
                 transport.write(chunk.packed() if may_pack and writer.packs else plain)
         self._watched.update(writers)
         self._since_check += len(plain)
-        if self._since_check > self._limit:
-            self._since_check = 0
-            for writer in self._watched:
-                writer.check()
 
-    def _arm(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._timer is None or self._loop is not loop:
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is None or self._timer_loop is not loop:
             # An app that is mounted is not told when its loop ends and another begins.
-            self._loop = loop
+            self._timer_loop = loop
             self._timer = loop.call_later(LOOK_EVERY, self._look)
 
     def _look(self) -> None:
         self._timer = None
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         self._watched = {writer for writer in self._watched if writer.look(now)}
         if self._watched:
-            self._arm()
+            self._arm(loop)

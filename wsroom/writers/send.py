@@ -64,12 +64,11 @@ class SendWriter:
             self._outbox.add(self)
         self._collected.append(chunk)
 
-    take = collect
-
-    def flush(self) -> None:
-        """Queue what was collected."""
+    def flush(self) -> int:
+        """Queue what was collected; its size is no concern of the outbox's."""
         collected, self._collected = self._collected, []
         self._enqueue(frames_of(collected))
+        return 0
 
     def look(self, now: float) -> bool:
         """Nothing to look at: the queue looks after itself."""

@@ -123,19 +123,6 @@ class TransportWriter:
         self._collected[0] = first
         self._outbox.add(self)
 
-    def take(self, chunk: Chunk | PreparedFrame) -> None:
-        """Send `chunk` now, or after what was collected; never waits."""
-        transport = self.straight
-        if transport is None:
-            self._collected.append(chunk)
-            return
-        # After a close frame nothing may follow (RFC 6455, section 5.5.1). uvicorn closes the
-        # transport with each that it sends by itself; ours comes from `close`, below.
-        if transport.is_closing():
-            return
-        transport.write(chunk.packed() if self.packs else chunk.plain)
-        self.check()
-
     def check(self) -> None:
         """Tell the owner where over 16 times the limit is unsent."""
         if self._collected is _SINK or self._transport.is_closing():
@@ -145,13 +132,21 @@ class TransportWriter:
             self._shut()
             asyncio.get_running_loop().call_soon(self._owner.give_up, *TOO_SLOW)
 
-    def flush(self) -> None:
-        """Send what was collected."""
+    def flush(self) -> int:
+        """Send what was collected; return its size in bytes."""
         collected = self._collected
-        if collected and collected is not _SINK:
-            self._collected = []
-            self.straight = self._transport
-            self.take(collected[0] if len(collected) == 1 else Chunk(frames_of(collected)))
+        if not collected or collected is _SINK:
+            return 0
+        chunk = collected[0] if len(collected) == 1 else Chunk(frames_of(collected))
+        collected.clear()
+        transport = self.straight = self._transport
+        # After a close frame nothing may follow (RFC 6455, section 5.5.1). uvicorn closes the
+        # transport with each that it sends by itself; ours comes from `close`, below.
+        if transport.is_closing():
+            return 0
+        data = chunk.packed() if self.packs else chunk.plain
+        transport.write(data)
+        return len(data)
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame after what was taken; take no more."""
