@@ -306,7 +306,7 @@ class Hub:
             members = members - self._union(path, emission.except_rooms)
         if self.sessions and emission.except_session:
             members = self._without_session(members, emission)
-        self.outbox.send(members, frame, emission.except_socket)
+        self.outbox.send(members, frame, self.members.get(emission.except_socket))
 
     def _control(self, emission: Emission, offset: str | None) -> None:
         if emission.kind != RESYNC:

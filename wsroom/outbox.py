@@ -57,7 +57,8 @@ class Outbox:
 
     uvloop and asyncio make one system call for each write to a transport, so frames of a tick are
     joined first: under load that is worth more than anything else. And frames that go to the same
-    members one after the other are joined once for all of them, not once for each.
+    members one after the other are joined once for all of them, not once for each; who is left
+    out of some of them, as senders are, gets the others joined apart.
 
     Whoever changes who is in a room calls `settle` before.
 
@@ -70,7 +71,7 @@ class Outbox:
         self._limit = limit
         self._since_check = 0  # bytes that each socket may have been given
         self._members: Set[Writer] = frozenset()
-        self._skip = ""
+        self._skips: dict[Writer, set[int]] = {}  # who is left out, and of which of the frames
         self.frames: list[PreparedFrame] = []
         """What was sent to the same members one after the other, and is not settled yet."""
         self._dirty: list[Writer] = []
@@ -84,12 +85,13 @@ class Outbox:
         self._coming = 0
         self._kept: asyncio.TimerHandle | None = None
 
-    def send(self, members: Set[Writer], frame: PreparedFrame, skip: str = "") -> None:
-        """Send `frame` to `members` but the one whose id is `skip`, at the end of this tick."""
-        if members is not self._members or skip != self._skip:
+    def send(self, members: Set[Writer], frame: PreparedFrame, skip: Writer | None = None) -> None:
+        """Send `frame` to `members` but `skip`, at the end of this tick."""
+        if members is not self._members:
             self.settle()
             self._members = members
-            self._skip = skip
+        if skip is not None:
+            self._skips.setdefault(skip, set()).add(len(self.frames))
         self.frames.append(frame)
         if not self._scheduled:
             self._schedule()
@@ -107,16 +109,21 @@ class Outbox:
         of each socket's frames is that of the calls.
         """
         if self.frames:
-            chunk, writers = self._take()
-            for writer in writers:
-                writer.collect(chunk)
+            for chunk, writers in self._take():
+                for writer in writers:
+                    writer.collect(chunk)
 
-    def _take(self) -> tuple[Chunk, Iterable[Writer]]:
-        chunk, self.frames = Chunk(self.frames), []
+    def _take(self) -> list[tuple[Chunk, Iterable[Writer]]]:
+        frames, self.frames = self.frames, []
         members, self._members = self._members, frozenset()
-        if not self._skip:
-            return chunk, members
-        return chunk, [member for member in members if member.id != self._skip]
+        skips, self._skips = self._skips, {}
+        taken: list[tuple[Chunk, Iterable[Writer]]] = []
+        taken.append((Chunk(frames), members - skips.keys() if skips else members))
+        for writer, skipped in skips.items():
+            rest = [frame for index, frame in enumerate(frames) if index not in skipped]
+            if rest and writer in members:
+                taken.append((Chunk(rest), (writer,)))
+        return taken
 
     def watch(self, writer: Writer) -> None:
         """Look after `writer` until nothing of it is unsent."""
@@ -169,7 +176,8 @@ class Outbox:
         self._scheduled = False
         self.ticks += 1
         if self.frames:
-            self._send_chunk(*self._take())
+            for chunk, writers in self._take():
+                self._send_chunk(chunk, writers)
         dirty, self._dirty = self._dirty, []
         for writer in dirty:
             self._since_check += writer.flush()

@@ -12,7 +12,7 @@ from wsroom.writers import Owner
 
 
 class Session:
-    """The session of one connection: made for it, or taken over by a `resume`."""
+    """What is kept of one client: made for its connection, or taken over by a `resume`."""
 
     __slots__ = ("_hub", "_id", "_offsets", "_resumed", "hold", "recovered", "secret")
 
@@ -33,7 +33,7 @@ class Session:
         return hashlib.blake2b(self.secret.encode(), digest_size=12).hexdigest()
 
     def take(self, secret: str) -> None:
-        """Go on with the session of an earlier connection."""
+        """Go on as the client of an earlier connection."""
         self._forget()
         self.secret = secret
         self._resumed = True

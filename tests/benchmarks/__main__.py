@@ -18,8 +18,8 @@ from tests.benchmarks import report
 from tests.benchmarks.lab import ROOT, Lab
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.results import Run
-from tests.benchmarks.scenarios import GROUPS, Group, Results, open_files
-from tests.benchmarks.servers import Failed, serve
+from tests.benchmarks.scenarios import GROUPS, Group, open_files
+from tests.benchmarks.servers import Failed, Results, serve
 
 
 def arguments() -> argparse.Namespace:

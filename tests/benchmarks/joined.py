@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator
 
 from tests.benchmarks.connections import Member, Redis, pack
 from tests.benchmarks.peer import REDIS_PING, REDIS_PIPELINED, REDIS_PUBLISH
-from tests.benchmarks.servers import Server
+from tests.benchmarks.servers import Figures, Results, Server
 
 EMITS = "emits into many rooms"
 UNINVOLVED = "a worker without members of the busy rooms"
@@ -29,9 +28,6 @@ P50, P99 = "p50_us", "p99_us"
 # What an emit of "hello" to such a room is made of, as Redis would carry it for anybody.
 CHANNEL = "wsroom:{/ws\nbusy-1}"
 PAYLOAD = '{"event":"noti","message":"hello","sender":null,"room":"busy-1"}'
-
-Figures = dict[str, float]
-Results = Generator[tuple[str, Figures], None, None]
 
 
 def emits(server: Server, seconds: str) -> Results:

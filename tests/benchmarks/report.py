@@ -23,8 +23,8 @@ from tests.benchmarks.scenarios import (
     P99,
     RATE,
     TURNS,
-    Figures,
 )
+from tests.benchmarks.servers import Figures
 
 HEADS = {
     CPU: "CPU us/delivery",

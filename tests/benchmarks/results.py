@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
-from tests.benchmarks.scenarios import Figures
+from tests.benchmarks.servers import Figures
 
 
 @dataclass

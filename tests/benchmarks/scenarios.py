@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import statistics
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.benchmarks import joined
@@ -24,7 +24,7 @@ from tests.benchmarks.peer import (
     WSROOM,
     Peer,
 )
-from tests.benchmarks.servers import Server
+from tests.benchmarks.servers import Figures, Results, Server
 
 MEMBERS = 500
 MEMBERS_JOINED = 200
@@ -57,9 +57,6 @@ WORDS = (
 KILOBYTE = ("######## " + WORDS * 8)[:1100]
 # So large that the buffers of who does not read are soon full.
 LARGE = KILOBYTE * 8
-
-Figures = dict[str, float]
-Results = Generator[tuple[str, Figures], None, None]
 
 CPU, RATE, P50, P99 = "cpu_us_per_delivery", "per_s", "p50_us", "p99_us"
 MEMORY = "rss_per_client_kb"

@@ -10,13 +10,16 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.connections import open_websocket
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.peer import REDIS, Peer
+
+Figures = dict[str, float]
+Results = Generator[tuple[str, Figures], None, None]
 
 START_TIMEOUT = 20.0
 URLS = ("REDIS_URL", "WSROOM_REDIS_URL")
@@ -51,7 +54,7 @@ class Server:
         self.redis = redis
         self.processes = workers + redis
 
-    def measure(self, *arguments: str) -> dict[str, float]:
+    def measure(self, *arguments: str) -> Figures:
         """Let the load generator run; return its figures."""
         self.settle()
         ports = ",".join(str(worker.port) for worker in self.workers)
@@ -67,7 +70,7 @@ class Server:
             raise Failed("the load generator did not end") from None
         if done.returncode:
             raise Failed((done.stderr.strip() or "the load generator failed").splitlines()[-1])
-        figures: dict[str, float] = json.loads(done.stdout)
+        figures: Figures = json.loads(done.stdout)
         return figures
 
     def settle(self) -> None:
