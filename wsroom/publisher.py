@@ -15,7 +15,7 @@ from wsroom.adapters.redis.links import PATIENCE, Links
 from wsroom.adapters.redis.records import Names
 from wsroom.adapters.redis.scripts import Keeping
 from wsroom.adapters.redis.sequencer import Sequencer
-from wsroom.adapters.redis.topology import topology
+from wsroom.adapters.redis.topology import failed, topology
 from wsroom.emitter import Target
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
@@ -139,9 +139,9 @@ class AsyncPublisher:
             self._forget()
             self._loop = loop
         starting = self._starting
-        if starting is None or (starting.done() and _failed(starting)):
+        if starting is None or (starting.done() and failed(starting)):
             starting = self._starting = loop.create_task(self._connect(Keeping()))
-            starting.add_done_callback(_failed)  # nobody may wait for it any more
+            starting.add_done_callback(failed)  # nobody may wait for it any more
         return starting
 
     async def _connect(self, keeping: Keeping) -> Speaker:
@@ -164,16 +164,12 @@ class AsyncPublisher:
         if starting is not None:
             starting.cancel()  # does nothing where it has ended
             await asyncio.wait([starting])
-            if not _failed(starting):
+            if not failed(starting):
                 await starting.result().stop()
 
     def _forget(self) -> None:
         # The connections are those of another process, or of an event loop that has ended.
         self._loop = self._starting = None
-
-
-def _failed(task: asyncio.Task[Speaker]) -> bool:
-    return task.cancelled() or task.exception() is not None
 
 
 class BlockingTarget:

@@ -237,14 +237,14 @@ async def _asked(work: Coroutine[Any, Any, Answer]) -> Answer:
         await asyncio.wait([task])
     except asyncio.CancelledError:
         task.cancel()
-        task.add_done_callback(_take_result)
+        task.add_done_callback(failed)  # nobody waits for it any more
         raise
     return task.result()
 
 
-def _take_result(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()  # or asyncio would log that nobody has asked for it
+def failed(task: asyncio.Task[Any]) -> bool:
+    """Whether a task ended without a result; once asked, asyncio logs no more that nobody did."""
+    return task.cancelled() or task.exception() is not None
 
 
 def _connection(make: Callable[..., AbstractConnection], kwargs: Any) -> AbstractConnection:
