@@ -186,7 +186,7 @@ class Sequencer:
             publication.link = None
             self._links.retry(answer)
         else:
-            # A script that fails in the middle (no right to publish) has done what came before.
+            # A script that fails in the middle (no right to one of its commands) has done what came before.
             error = AdapterError(f"Redis refused: {answer}", maybe_sent=True)
             error.__cause__ = answer
             publication.future.set_exception(error)
