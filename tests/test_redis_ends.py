@@ -207,7 +207,7 @@ async def test_a_message_that_may_not_be_published_is_refused_as_a_whole(prefix:
     """Nothing of it is done, and so the same sent again does not pass for carried out."""
     async with without_channels(prefix) as (broker, worker):
         for _ in range(2):
-            with pytest.raises(AdapterError, match="refused: .*may not publish to the channel"):
+            with pytest.raises(AdapterError, match=r"refused: .*may not publish to the channel"):
                 await worker.adapter.publish(said("x"))
         assert worker.adapter._listener is not None
         channel = Names(prefix).channel(CHAT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 from collections.abc import Coroutine
@@ -32,24 +31,15 @@ class Speaker:
     def __init__(self, source: Any, names: Names, keeping: Keeping) -> None:
         self.links = Links(topology(source), self, names, keeping, hears=False)
         self.sequencer = Sequencer(names, self.links)
-        self._telling: asyncio.Task[None] | None = None
 
     async def stop(self) -> None:
         """End the connections."""
         self.sequencer.stop()
-        if self._telling is not None:
-            self._telling.cancel()
         await self.links.stop()
 
     def came_up(self, link: Link) -> None:
         """Send what waited for the connection, and tell what may be lost with the one before."""
-        self.sequencer.send_again()
-        if self.links.fails_over:
-            self._telling = asyncio.get_running_loop().create_task(self._tell_lost())
-
-    async def _tell_lost(self) -> None:
-        with contextlib.suppress(AdapterError):
-            await self.sequencer.tell_lost()
+        self.sequencer.came_up()
 
     def can_retry(self) -> None:
         """Send what the server refused for a passing reason."""

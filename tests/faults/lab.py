@@ -163,11 +163,14 @@ class Lab:
         """Let a fault last."""
         await asyncio.sleep(seconds * SECOND)
 
-    async def settle(self, seconds: float = 15) -> Report:
-        """End the publishing, wait for the last message of every room everywhere, and judge."""
+    async def settle(self, seconds: float = 15, late: float = 0) -> Report:
+        """End the publishing, wait for the last message of every room everywhere, and judge.
+
+        `late` is what `check` takes.
+        """
         await self.hush()
         await self._last(seconds)
-        return self.report()
+        return self.report(late)
 
     async def hush(self) -> None:
         """End the publishing; what is under way is answered yet."""
@@ -207,7 +210,7 @@ class Lab:
             for entry in reversed(trace)
         )
 
-    def report(self) -> Report:
+    def report(self, late: float = 0) -> Report:
         record = self.record
         absent = [
             f"{member.name} is not in {room}"
@@ -218,7 +221,7 @@ class Lab:
         entries = itertools.chain.from_iterable(record.traces.values())
         logs = "".join(worker.log for worker in self.workers)
         return Report(
-            check(record.said, record.traces),
+            check(record.said, record.traces, late),
             record.hung + absent,
             len(record.said),
             record.accepted,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from itertools import pairwise
 
@@ -12,6 +14,11 @@ from tests.brokers import DOWN_AFTER, Broker, Cluster
 from tests.faults.lab import ROOMS, lab
 from tests.faults.traces import Place
 from tests.servers import SECOND, until
+from wsroom import Adapter, AdapterError, RedisAdapter
+from wsroom.adapters.base import RESYNC, Emission
+from wsroom.adapters.redis.records import Names, decode_record
+from wsroom.adapters.redis.scripts import keys
+from wsroom.rooms import Room
 
 BACK = DOWN_AFTER / SECOND + 8
 """Seconds after which a new master is found and used."""
@@ -44,7 +51,8 @@ async def test_a_deposed_master_that_comes_back() -> None:
     """One worker is with the new master already, and the other still with the old as it thaws.
 
     What was emitted on the old one then is accepted, and gone: the members on the other worker are
-    told by whoever emitted it, as soon as that one sees the new master.
+    told by whoever emitted it, as soon as that one sees the new master. Until then they may hear
+    what others emit on the new one.
     """
     async with brokers.sentinel() as replicated, lab(replicated.url) as run:
         await run.flow(80)
@@ -59,8 +67,43 @@ async def test_a_deposed_master_that_comes_back() -> None:
         await until(lambda: sum(m.live.is_set() and m.url == there for m in run.members) > 5)
         old.thaw()
         await run.flow(640)
-        report = await run.settle()
+        report = await run.settle(late=BACK)
     assert report.clean(), str(report)
+
+
+@pytest.mark.slow
+async def test_what_is_lost_is_told_before_what_waits(prefix: str) -> None:
+    """A caller's next message, which waited for the new master, comes after the word of the hole.
+
+    The worker is the only one that knows the room, so that nobody else tells.
+    """
+    room = Room("/ws", "chat")
+    async with brokers.sentinel() as replicated:
+        adapter = RedisAdapter(replicated.url, prefix=prefix)
+        await adapter.start(lambda emission, offset: None)
+        await adapter.publish(Emission(room, b"taken by the old one"))
+        old = await replicated.master()
+        await old.kill()
+        said = asyncio.create_task(emitting(adapter, room))
+        new = await replicated.failed_over(old)
+        accepted = await said
+        await adapter.stop(lambda emission, offset: None)
+        _, history = keys(Names(prefix).channel(room))
+        entries = await new.cli("LRANGE", history, 0, -1)
+    kept = [decode_record(room, entry.encode()) for entry in entries]
+    assert accepted
+    assert [record.emission.kind for record in kept][:1] == [RESYNC]
+    assert accepted in [record.emission.payload for record in kept]
+
+
+async def emitting(adapter: Adapter, room: Room) -> bytes:
+    """Emit one message after the other; return the first that is accepted."""
+    for number in range(10):
+        message = f"number {number}".encode()
+        with contextlib.suppress(AdapterError):
+            await adapter.publish(Emission(room, message))
+            return message
+    return b""
 
 
 @pytest.mark.slow

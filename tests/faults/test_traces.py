@@ -65,8 +65,8 @@ FLAWED = {
 }
 
 
-def found(messages: list[Said], one: str, two: str) -> list[str]:
-    flaws = check(messages, {A: trace(one), B: trace(two)})
+def found(messages: list[Said], one: str, two: str, late: float = 0) -> list[str]:
+    flaws = check(messages, {A: trace(one), B: trace(two)}, late)
     return [f"{f.kind} {f.place.client} {f.key.by}{f.key.n}" for f in flaws]
 
 
@@ -93,6 +93,15 @@ def test_what_was_not_accepted_may_be_missing_or_late_but_not_doubled() -> None:
     assert found(messages, "+ p1 p3 p2 p4", "+ p1 p3 p2 p4") == []
     assert found(messages, "+ p1 p3 p2 p4", "+ p1 p2 p3 p4")[0].startswith("reordered everybody")
     assert found(messages, "+ p1 p2 p3 p2 p4", "+ p1 p3 p4")[0] == "doubled a p2"
+
+
+def test_a_hole_may_be_told_late_where_that_is_allowed() -> None:
+    """But told it must be, and within that time."""
+    messages, one = said("p", 1, 2, 3, 4), "+ p1 p2 p3 p4"
+    assert found(messages, one, "+ p1 p3 ! p4", late=1.5) == []
+    assert found(messages, one, "+ p1 p3 p4 !", late=1.5) == ["lost b p2"]
+    assert found(messages, one, "+ p1 p3 p4", late=1.5) == ["lost b p2"]
+    assert found(messages, one, "+ p1 ! p3 p4", late=1.5) == []
 
 
 def test_two_publishers_have_one_order() -> None:

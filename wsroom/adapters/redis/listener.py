@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -107,13 +106,7 @@ class Listener:
         """Subscribe to what lives there; what was missed is read as each is confirmed."""
         for feed in self._feeds_at(link):
             link.subscribe(feed.channel)
-        self.sequencer.send_again()
-        if self.links.fails_over:
-            self.spawn(self._tell_doubts())
-
-    async def _tell_doubts(self) -> None:
-        with contextlib.suppress(AdapterError):  # the next link that comes up tells the rest
-            await self.sequencer.tell_lost()
+        self.sequencer.came_up()
 
     def went_down(self, link: Link) -> None:
         """What is heard from there later does not follow what was heard before."""

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import secrets
 from functools import partial
-from typing import Any
 
 from wsroom.adapters.base import RESYNC, Emission
-from wsroom.adapters.redis.link import Link
 from wsroom.adapters.redis.links import PATIENCE, Links
-from wsroom.adapters.redis.records import Names, encode_record
-from wsroom.adapters.redis.refusals import is_passing
-from wsroom.adapters.redis.scripts import keys
+from wsroom.adapters.redis.publications import Publication, Publications
+from wsroom.adapters.redis.records import Names
 from wsroom.errors import AdapterError
 from wsroom.rooms import Room
 
@@ -24,54 +19,23 @@ DOUBTFUL = 15.0
 """Seconds after which a server that took an emission has shown that it was still the master."""
 
 
-class Publication:
-    """An emission that Redis has not confirmed yet."""
-
-    __slots__ = ("channel", "future", "link", "number", "record", "run_id", "sent", "since")
-
-    def __init__(
-        self,
-        number: int,
-        channel: str,
-        record: bytes,
-        since: float,
-        future: asyncio.Future[None],
-    ) -> None:
-        self.number = number
-        self.channel = channel
-        self.record = record
-        self.since = since
-        self.future = future
-        self.link: Link | None = None
-        """Where it is under way; None where it waits."""
-        self.run_id = ""
-        """The server that it went to last."""
-        self.sent = False
-        """Whether it ever was under way."""
-
-
 class Sequencer:
-    """Publishes in the order of the calls, each emission once, however often it has to be sent.
-
-    Everything that is due is sent at once, without waiting for the answer to what came before. So
-    that a refusal in the middle changes no order, each emission names the one before it in its
-    room, and the script refuses it where that one is missing; then both are sent again, in order.
-    """
+    """Publishes, with a bound on what waits, and tells what a failover may have lost."""
 
     def __init__(self, names: Names, links: Links) -> None:
-        self.publisher = secrets.token_hex(6)
         self._names = names
         self._links = links
         self._loop = asyncio.get_running_loop()  # asking for it takes a system call in Python 3.11
-        self._numbers = itertools.count(1)
-        self._rooms: dict[str, list[Publication]] = {}
+        self._publications = Publications(links)
         self._count = 0
         self._bytes = 0
         self._slots = asyncio.Semaphore(WAITING[0])
-        self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
-        self._recent: dict[Room, tuple[str, float]] = {}
-        """Where it has published lately: on which server, and when."""
+        self._taken: dict[Room, tuple[str, float]] = {}
+        """Where it has published lately: on which server, and when; the latest is the last."""
+        # Another publisher: what is told now goes ahead of emissions that wait with lower numbers.
+        self._doubts = Publications(links)
+        self._telling: set[Room] = set()
 
     async def publish(self, emission: Emission) -> None:
         """Return once the script has carried it out.
@@ -82,39 +46,20 @@ class Sequencer:
         """
         since = self._loop.time()
         channel = self._names.channel(emission.sequence)
-        await self._wait_for_slot(channel, len(emission.payload))
-        number = next(self._numbers)
-        record = encode_record(self.publisher, number, emission)
-        publication = Publication(number, channel, record, since, self._loop.create_future())
+        size = len(emission.payload)
+        await self._wait_for_slot(channel, size)
+        self._count += 1
+        self._bytes += size
+        publication = self._publications.add(channel, emission, since)
         try:
-            self._enter(publication)
             await publication.future
         finally:
-            self._leave(publication)
+            self._slots.release()
+            self._count -= 1
+            self._bytes -= size
+            self._publications.remove(publication)
         if self._links.fails_over:
             self._remember(emission.sequence, publication.run_id)
-
-    def _remember(self, room: Room, run_id: str) -> None:
-        now = self._loop.time()
-        self._recent.pop(room, None)
-        self._recent[room] = run_id, now
-        while next(iter(self._recent.values()))[1] < now - DOUBTFUL:  # the oldest is the first
-            del self._recent[next(iter(self._recent))]
-
-    async def tell_lost(self) -> None:
-        """Tell the rooms whose last emissions may be lost with the server that took them.
-
-        A deposed master may have taken them when the others listened to the new one already.
-
-        Raises:
-            AdapterError: Redis is away again; what could not be told is told the next time.
-
-        """
-        since = self._loop.time() - DOUBTFUL
-        for room, (run_id, time) in list(self._recent.items()):
-            link = self._links.route(self._names.channel(room))
-            if time > since and link is not None and link.up and link.run_id != run_id:
-                await self.publish(Emission(room, b"", kind=RESYNC))
 
     async def _wait_for_slot(self, channel: str, size: int) -> None:
         link = self._links.route(channel)
@@ -134,94 +79,50 @@ class Sequencer:
             self._slots.release()
             raise AdapterError("the adapter has stopped")
 
-    def _enter(self, publication: Publication) -> None:
-        self._count += 1
-        self._bytes += len(publication.record)
-        room = self._rooms.setdefault(publication.channel, [])
-        room.append(publication)
-        self._send(room, len(room) - 1)
-        if self._timer is None:
-            self._timer = self._loop.call_later(PATIENCE, self._give_up)
+    def came_up(self) -> None:
+        """A server is there, maybe another one: send what waits.
 
-    def _leave(self, publication: Publication) -> None:
-        self._slots.release()
-        self._count -= 1
-        self._bytes -= len(publication.record)
-        room = self._rooms[publication.channel]
-        room.remove(publication)
-        if not room:
-            del self._rooms[publication.channel]
-        elif room[0].link is None:
-            self._send(room, 0)  # it waited for this one's turn
-
-    def _send(self, room: list[Publication], index: int) -> None:
-        publication = room[index]
-        before = room[index - 1] if index else None
-        if before is not None and before.link is None:
-            return  # its turn comes after that one's
-        link = self._links.route(publication.channel)
-        if link is None or not link.up:
-            return
-        publication.link = link
-        publication.run_id = link.run_id
-        publication.sent = True
-        link.run_script(
-            "publish",
-            (
-                *keys(publication.channel),
-                self.publisher,
-                publication.number,
-                "" if before is None else before.number,
-                publication.record,
-            ),
-            partial(self._answered, publication),
-        )
-
-    def _answered(self, publication: Publication, answer: Any) -> None:
-        if publication.future.done():
-            return
-        if not isinstance(answer, Exception):
-            publication.future.set_result(None)
-        elif is_passing(answer):
-            publication.link = None
-            self._links.retry(answer)
-        else:
-            # A script that fails in the middle (no right to one of its commands) has done what came before.
-            error = AdapterError(f"Redis refused: {answer}", maybe_sent=True)
-            error.__cause__ = answer
-            publication.future.set_exception(error)
+        But first, before anything new can be heard from there, tell the rooms whose last emissions
+        may be lost with the server that took them. A deposed master may have taken them when the
+        others listened to the new one already, and so nobody else can know.
+        """
+        if self._links.fails_over:
+            self._tell_doubts()
+        self.send_again()
 
     def send_again(self) -> None:
         """Send what waits, in order."""
-        for room in self._rooms.values():
-            for index, publication in enumerate(room):
-                if publication.link is None and not publication.future.done():
-                    self._send(room, index)
-
-    def _give_up(self) -> None:
-        loop = self._loop
-        self._timer = None
-        due = loop.time() - PATIENCE
-        younger = []
-        for publication in self._unanswered():
-            if publication.since > due:
-                younger.append(publication.since)
-                continue
-            problem = f"Redis did not answer within {PATIENCE:g} s"
-            publication.future.set_exception(AdapterError(problem, maybe_sent=publication.sent))
-        if younger:
-            self._timer = loop.call_at(min(younger) + PATIENCE, self._give_up)
+        self._doubts.send_again()
+        self._publications.send_again()
 
     def stop(self) -> None:
-        """End the timer; what still waits fails."""
+        """What still waits fails, and nothing is taken any more."""
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for publication in self._unanswered():
-            problem = "the adapter has stopped"
-            publication.future.set_exception(AdapterError(problem, maybe_sent=publication.sent))
+        self._publications.stop()
+        self._doubts.stop()
 
-    def _unanswered(self) -> list[Publication]:
-        rooms = self._rooms.values()
-        return [one for room in rooms for one in room if not one.future.done()]
+    # -- what a failover may have lost -----------------------------------------------------
+
+    def _remember(self, room: Room, run_id: str) -> None:
+        now = self._loop.time()
+        self._taken.pop(room, None)
+        self._taken[room] = run_id, now
+        while next(iter(self._taken.values()))[1] < now - DOUBTFUL:
+            del self._taken[next(iter(self._taken))]
+
+    def _tell_doubts(self) -> None:
+        now = self._loop.time()
+        for room, (run_id, time) in self._taken.items():
+            channel = self._names.channel(room)
+            link = self._links.route(channel)
+            changed = link is not None and link.up and link.run_id != run_id
+            if changed and time > now - DOUBTFUL and room not in self._telling:
+                self._telling.add(room)
+                told = self._doubts.add(channel, Emission(room, b"", kind=RESYNC), now)
+                told.future.add_done_callback(partial(self._told, room, told))
+
+    def _told(self, room: Room, told: Publication, future: asyncio.Future[None]) -> None:
+        self._doubts.remove(told)
+        self._telling.discard(room)
+        if future.exception() is None:  # else the next server that comes up is told
+            self._remember(room, told.run_id)
