@@ -95,13 +95,9 @@ class Hold:
     def let_through(self, until: Mapping[Room, str]) -> None:
         """Give the writer what is held of these rooms up to the offsets; hold the rest."""
         self._hub.outbox.settle()
-        past = _positions(until)
-        frames, self._frames = self._frames, []
-        for frame in frames:
-            if _is_within(frame, past):
-                self._writer.collect(Chunk([frame]))
-            else:
-                self._frames.append(frame)
+        within, self._frames = _parted(self._frames, until)
+        for frame in within:
+            self._writer.collect(Chunk([frame]))
 
     def release(self, replayed: Mapping[Room, str] = NOTHING, session: str = "") -> None:
         """Let the writer be the member again, and give it what is not replayed; once.
@@ -115,12 +111,8 @@ class Hold:
         if not self.active:
             return
         self._hub.replace(self._writer)  # settles first: the last frames come here
-        past = _positions(replayed)
-        frames = [
-            frame
-            for frame in self._frames
-            if not _is_within(frame, past) and not _leaves_out(frame, session)
-        ]
+        _, rest = _parted(self._frames, replayed)
+        frames = [frame for frame in rest if not _leaves_out(frame, session)]
         self._frames = []
         if frames:
             self._writer.collect(Chunk(frames))
@@ -132,19 +124,30 @@ class Hold:
             self._timer = None
 
 
-Positions = Mapping[Room, tuple[str, int] | None]
+Frames = list[PreparedFrame]
 
 
-def _positions(offsets: Mapping[Room, str]) -> Positions:
-    return {room: parse_offset(offset) for room, offset in offsets.items()}
+def _parted(frames: Frames, ends: Mapping[Room, str]) -> tuple[Frames, Frames]:
+    """Those up to the offsets, and the rest.
 
-
-def _is_within(frame: PreparedFrame, past: Positions) -> bool:
-    if frame.stamp is None:
-        return False
-    emission, offset = frame.stamp
-    end, here = past.get(emission.room), parse_offset(offset)
-    return end is not None and here is not None and here[0] == end[0] and here[1] <= end[1]
+    Numbers can be compared within an epoch only. But frames were kept in the order of their room:
+    what came before one that is within is so too, of whatever epoch.
+    """
+    positions = {room: parse_offset(offset) for room, offset in ends.items()}
+    last: dict[Room, int] = {}
+    for index, frame in enumerate(frames):
+        if frame.stamp is not None:
+            emission, offset = frame.stamp
+            end, here = positions.get(emission.room), parse_offset(offset)
+            if end is not None and here is not None and here[0] == end[0] and here[1] <= end[1]:
+                last[emission.room] = index
+    within: Frames = []
+    rest: Frames = []
+    for index, frame in enumerate(frames):
+        room = None if frame.stamp is None else frame.stamp[0].room
+        up_to = -1 if room is None else last.get(room, -1)
+        (within if index <= up_to else rest).append(frame)
+    return within, rest
 
 
 def _leaves_out(frame: PreparedFrame, session: str) -> bool:
