@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests import brokers
 from tests.brokers import Broker, Cluster
+from tests.processes import eventually
 from tests.servers import SECOND, program, until
 from wsroom import AdapterError, AsyncPublisher, Publisher, RedisAdapter, WSRoom
 from wsroom.adapters.base import Emission
+from wsroom.adapters.redis import topology as topologies
+from wsroom.adapters.redis.links import PATIENCE
 from wsroom.adapters.redis.records import Names
 from wsroom.adapters.redis.scripts import keys
 from wsroom.adapters.redis.topology import topology
@@ -228,6 +232,140 @@ async def without_channels(prefix: str) -> AsyncIterator[tuple[Broker, Worker]]:
             yield broker, worker
 
 
+async def test_a_right_that_is_given_later_is_enough(prefix: str) -> None:
+    """What failed in the middle has not broken its room."""
+    async with brokers.valkey(user="app on >pw ~* &* +@all -rpush") as broker:
+        url = f"redis://app:pw@127.0.0.1:{broker.port}"
+        async with AsyncPublisher(url, prefix=prefix) as publisher:
+            with pytest.raises(AdapterError, match="refused"):
+                await publisher.to("chat").emit("noti")
+            await broker.cli("ACL", "SETUSER", "app", "+rpush")
+            await publisher.to("chat").emit("noti")
+
+
+async def test_joins_while_scripts_are_forgotten(valkey: Broker, prefix: str) -> None:
+    """Whatever a question meets between the loads of the scripts, it is asked again."""
+    worker = Worker(valkey.url, prefix)
+    async with running(worker):
+        joins = []
+        for number in range(40):
+            flush = asyncio.create_task(valkey.cli("SCRIPT", "FLUSH"))
+            for step in range(30):
+                rooms = [Room("/ws", f"{number}-{step}-{n}") for n in range(5)]
+                joins += [asyncio.create_task(worker.adapter.subscribe(room)) for room in rooms]
+                await asyncio.sleep(0)
+            await flush
+        ends = await asyncio.gather(*joins, return_exceptions=True)
+    assert [end for end in ends if isinstance(end, Exception)] == []
+
+
+async def test_a_stop_during_joins_leaves_no_task(valkey: Broker, prefix: str) -> None:
+    """Whatever is confirmed meanwhile."""
+    for step in range(60):
+        worker = Worker(valkey.url, prefix)
+        async with running(worker):
+            rooms = [Room("/ws", f"{n}") for n in range(20)]
+            joins = [asyncio.create_task(worker.adapter.subscribe(room)) for room in rooms]
+            for _ in range(step % 30):
+                await asyncio.sleep(0)
+        assert "wsroom: Redis" not in [task.get_name() for task in asyncio.all_tasks()]
+        await asyncio.gather(*joins, return_exceptions=True)
+
+
+async def test_what_was_given_up_unsent_is_never_sent(prefix: str) -> None:
+    """Redis comes back in the very moment in which two emits of a room are given up."""
+    async with brokers.valkey() as broker:
+        worker = Worker(broker.url, prefix)
+        async with running(worker):
+            await worker.adapter.subscribe(CHAT)
+            listener = worker.adapter._listener
+            assert listener is not None
+            channel = Names(prefix).channel(CHAT)
+            await broker.kill()
+            await until(lambda: not listener.links.healthy)
+            publications = listener.sequencer._publications
+            since = asyncio.get_running_loop().time() - PATIENCE
+            two = [publications.add(channel, said(text), since) for text in ("one", "two")]
+            await until(lambda: all(one.future.done() for one in two))
+            await broker.start()
+            await until(lambda: listener.links.healthy)
+            for one in two:
+                publications.remove(one)
+                error = one.future.exception()
+                assert isinstance(error, AdapterError) and not error.maybe_sent
+            await worker.adapter.publish(said("after"))
+            await until(lambda: "after" in worker.heard)
+        assert not {"one", "two"} & set(worker.heard)
+
+
+async def test_an_emit_that_waited_for_its_turn_waits_no_longer_than_others(prefix: str) -> None:
+    """Its 5 s are counted from the call, whoever is under way."""
+    async with brokers.valkey() as broker:
+        worker = Worker(broker.url, prefix)
+        async with running(worker):
+            assert worker.adapter._listener is not None
+            publications = worker.adapter._listener.sequencer._publications
+            broker.freeze()
+            now = asyncio.get_running_loop().time()
+            young = publications.add("a", said("x"), now)
+            old = publications.add("b", said("y"), now - PATIENCE)
+            with pytest.raises(AdapterError, match="did not answer"):
+                await old.future
+            assert not young.future.done()
+            broker.thaw()
+            await young.future
+
+
+async def test_what_is_left_in_a_cluster_is_not_heard(cluster: Cluster, prefix: str) -> None:
+    """The word that our own wish was done is not taken for a slot that has moved."""
+    worker = Worker(cluster.url, prefix)
+    async with running(worker):
+        for _ in range(2):
+            await worker.adapter.subscribe(CHAT)
+            worker.adapter.unsubscribe(CHAT)
+        node = await cluster.master(Names(prefix).channel(CHAT))
+
+        async def nothing_is_heard() -> bool:
+            return not await node.cli("PUBSUB", "SHARDCHANNELS", f"{prefix}:{{/ws*")
+
+        await eventually(nothing_is_heard)
+
+
+class Unsteady(topologies.Cluster):
+    """A cluster that does not say once where things are, when it is told so."""
+
+    fails = False
+
+    async def refresh(self) -> None:
+        if self.fails:
+            self.fails = False
+            raise RedisConnectionError("the node did not answer")
+        await super().refresh()
+
+
+async def test_a_slot_that_moves_while_nobody_can_say_where_to(
+    cluster: Cluster, prefix: str
+) -> None:
+    """It is asked again, also by a worker that only listens and is connected to all."""
+    one, two = Worker(cluster.url, prefix), Worker(cluster.url, prefix)
+    client = RedisCluster.from_url(cluster.url.replace("redis+cluster", "redis"))
+    one.adapter._topology = unsteady = Unsteady(cluster.url, client, own=True)
+    channel = Names(prefix).channel(CHAT)
+    async with running(one, two):
+        await one.adapter.subscribe(CHAT)
+        await two.adapter.publish(said("before"))
+        await until(lambda: "before" in one.heard)
+        masters = [node for node in cluster.brokers if await role(node) == "master"]
+        source = await cluster.master(channel)
+        target = next(node for node in masters if node is not source)
+        unsteady.fails = True
+        await move(masters, source, target, channel)
+        await until(lambda: not unsteady.fails)
+        await two.adapter.publish(said("after"))
+        await until(lambda: len(one.heard) > 1)  # it, or that it was lost
+        await move(masters, target, source, channel)
+
+
 async def test_names_that_somebody_makes_up_are_soon_forgotten(valkey: Broker, prefix: str) -> None:
     """A room in which nothing was ever said is kept for ten minutes, not for an hour."""
     worker = Worker(valkey.url, prefix)
@@ -265,6 +403,23 @@ async def test_a_publisher_takes_another_event_loop(valkey: Broker, prefix: str)
     with pytest.raises(RuntimeError, match="one event loop"):
         await asyncio.to_thread(asyncio.run, emit())
     await publisher.close()
+
+
+async def test_closing_a_publisher_during_its_first_emit() -> None:
+    """The emit fails; the task that emits is not cancelled, as nobody asked for that."""
+    publisher = AsyncPublisher(f"redis://127.0.0.1:{brokers.free_port()}")
+    emitting = asyncio.create_task(publisher.to("chat").emit("noti"))
+    await until(lambda: publisher._starting)
+    await publisher.close()
+    await asyncio.wait([emitting])
+    assert not emitting.cancelled() and isinstance(emitting.exception(), AdapterError)
+
+
+async def test_a_path_that_is_no_text() -> None:
+    """It is refused before anything waits for it."""
+    publisher = AsyncPublisher("redis://127.0.0.1")
+    with pytest.raises(ValueError, match="surrogates"):
+        publisher.to("chat", path="/\udcff")
 
 
 async def test_closing_a_publisher_frees_whoever_waits() -> None:

@@ -105,6 +105,7 @@ class AsyncPublisher:
             ValueError: a name is no room's name, or the path is none.
 
         """
+        path.encode()  # a ValueError where it is no text
         if not path.startswith("/") or "{" in path:
             raise ValueError(f"path {path!r} is none; give a concrete path, like '/ws'")
         return Target(self, path).to(*rooms)
@@ -113,11 +114,11 @@ class AsyncPublisher:
         """Publish what a target emits; connect first where that has not been done."""
         starting = self._start()
         if not starting.done():
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await asyncio.shield(starting)
-            except TimeoutError:
-                raise AdapterError(f"Redis did not answer within {PATIENCE:g} s") from None
+            await asyncio.wait([starting], timeout=PATIENCE)
+            if not starting.done():
+                raise AdapterError(f"Redis did not answer within {PATIENCE:g} s")
+        if starting.cancelled():
+            raise AdapterError("the publisher was closed")
         await starting.result().sequencer.publish(emission)
 
     def _start(self) -> asyncio.Task[Speaker]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
@@ -18,6 +19,7 @@ from wsroom import Adapter, AdapterError, RedisAdapter
 from wsroom.adapters.base import RESYNC, Emission
 from wsroom.adapters.redis.records import Names, decode_record
 from wsroom.adapters.redis.scripts import keys
+from wsroom.adapters.redis.sequencer import DOUBTFUL
 from wsroom.rooms import Room
 
 BACK = DOWN_AFTER / SECOND + 8
@@ -80,20 +82,105 @@ async def test_what_is_lost_is_told_before_what_waits(prefix: str) -> None:
     room = Room("/ws", "chat")
     async with brokers.sentinel() as replicated:
         adapter = RedisAdapter(replicated.url, prefix=prefix)
-        await adapter.start(lambda emission, offset: None)
+        await adapter.start(ignore)
         await adapter.publish(Emission(room, b"taken by the old one"))
         old = await replicated.master()
         await old.kill()
         said = asyncio.create_task(emitting(adapter, room))
         new = await replicated.failed_over(old)
         accepted = await said
-        await adapter.stop(lambda emission, offset: None)
+        await adapter.stop(ignore)
         _, history = keys(Names(prefix).channel(room))
         entries = await new.cli("LRANGE", history, 0, -1)
     kept = [decode_record(room, entry.encode()) for entry in entries]
     assert accepted
     assert [record.emission.kind for record in kept][:1] == [RESYNC]
     assert accepted in [record.emission.payload for record in kept]
+
+
+@pytest.mark.slow
+async def test_what_is_learnt_late_is_told_all_the_same(prefix: str) -> None:
+    """A worker and the old master are cut off from the Sentinels, for longer than any margin.
+
+    What it emits there is accepted, and only it knows. The others have the new master by then.
+    """
+    room = Room("/ws", "chat")
+    heard: list[bytes] = []
+
+    def note(emission: Emission, offset: str | None) -> None:
+        heard.append(emission.payload or emission.kind.encode())
+
+    async with brokers.sentinel() as replicated, contextlib.AsyncExitStack() as stack:
+        cuts = [Cut(sentinel.port) for sentinel in replicated.sentinels]
+        ports = [await stack.enter_async_context(cut.open()) for cut in cuts]
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        one = RedisAdapter(f"redis+sentinel://{hosts}/main", prefix=prefix)
+        two = RedisAdapter(replicated.url, prefix=prefix)
+        for adapter, deliver in ((one, ignore), (two, note)):
+            await adapter.start(deliver)
+            stack.push_async_callback(adapter.stop, deliver)
+        await two.subscribe(room)
+        await one.publish(Emission(room, b"before"))
+        old = await replicated.master()
+        for cut in cuts:
+            cut.cut = True
+        old.freeze()
+        await replicated.failed_over(old)
+        await until(lambda: b"resync" in heard)
+        for sentinel in replicated.sentinels:
+            sentinel.freeze()  # they do not reach the old one either
+        old.thaw()
+        await one.publish(Emission(room, b"lost"))
+        lost, before = time.monotonic(), len(heard)
+        await old.kill()
+        await until(lambda: time.monotonic() - lost > DOUBTFUL + 1, 2 * DOUBTFUL)
+        for sentinel in replicated.sentinels:
+            sentinel.thaw()
+        for cut in cuts:
+            cut.cut = False
+        await until(lambda: b"resync" in heard[before:], 40)
+    assert b"lost" not in heard
+
+
+class Cut:
+    """A way to a port that can be cut: what is said there then is lost."""
+
+    def __init__(self, port: int) -> None:
+        self.cut = False
+        self._port = port
+        self._ways: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[int]:
+        server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            for way in self._ways:
+                way.cancel()
+            if self._ways:
+                await asyncio.wait(self._ways, timeout=10 * SECOND)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._ways.add(task)
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
+        writer.close()
+        back.close()
+
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            if not self.cut:
+                target.write(data)
+        target.close()
+
+
+def ignore(emission: Emission, offset: str | None) -> None:
+    """Deliver to nobody."""
 
 
 async def emitting(adapter: Adapter, room: Room) -> bytes:

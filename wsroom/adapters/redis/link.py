@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 
 from wsroom.adapters.redis.refusals import Lost
 from wsroom.adapters.redis.scripts import Keeping, Script, Scripts, scripts_for
-from wsroom.adapters.redis.subscriptions import CHANNELS_AT_ONCE, joined
+from wsroom.adapters.redis.subscriptions import CHANNELS_AT_ONCE, Leaving, joined
 from wsroom.adapters.redis.topology import Server, Topology
 
 logger = logging.getLogger("wsroom")
@@ -52,7 +52,7 @@ class Owner(Protocol):
         """The server has confirmed a subscription."""
 
     def unsubscribed(self, link: Link, channel: str) -> None:
-        """A sharded channel is not heard any more: by our own wish, or its slot has moved."""
+        """A sharded channel is not heard any more, without our wish: its slot has moved."""
 
     def heard(self, channel: str, data: bytes) -> None:
         """Something was published on a subscribed channel."""
@@ -95,6 +95,7 @@ class Link:
         self._commands: list[bytes] = []
         self._replies: deque[Reply] = deque()
         self._wishes: list[tuple[str, str]] = []  # (command, channel), in order
+        self._leaving = Leaving()
         self._work = asyncio.Event()
         self._beat_channel = f"{beat}:{secrets.token_hex(8)}"
         self._beat_heard = 0.0
@@ -154,6 +155,8 @@ class Link:
 
     def unsubscribe(self, channel: str) -> None:
         """End a subscription."""
+        if self._topology.shards and self.up:
+            self._leaving.add(channel)
         self._wish("SUNSUBSCRIBE" if self._topology.shards else "UNSUBSCRIBE", channel)
 
     def _wish(self, command: str, channel: str) -> None:
@@ -236,7 +239,7 @@ class Link:
 
     def _end(self) -> None:
         was_up, self.up = self.up, False
-        self._commands, self._wishes = [], []
+        self._commands, self._wishes, self._leaving = [], [], Leaving()
         self._connection = None
         self._reloading = False
         replies, self._replies = self._replies, deque()
@@ -288,7 +291,9 @@ class Link:
             elif kind in (b"subscribe", b"ssubscribe"):
                 owner.subscribed(self, name.decode(errors="replace"))
             elif kind == b"sunsubscribe":
-                owner.unsubscribed(self, name.decode(errors="replace"))
+                channel = name.decode(errors="replace")
+                if not self._leaving.confirm(channel):
+                    owner.unsubscribed(self, channel)
 
     async def _beat(self) -> None:
         # Through the connection that commands, to the one that hears: a frozen master, or one that

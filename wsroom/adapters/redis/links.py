@@ -65,6 +65,9 @@ class Links:
         self._away_since: float | None = None
         self._said_away = False
         self._stopped = False
+        self._unsure = False  # somebody has no place, or nobody could tell where things are
+        self.confirmed = 0.0
+        """When all servers that are used were last known to be the right ones, in seconds."""
         self.subscribed = owner.subscribed
         self.unsubscribed = owner.unsubscribed
         self.heard = owner.heard
@@ -73,6 +76,11 @@ class Links:
     def fails_over(self) -> bool:
         """Whether another server may take over, without the last messages of the one before."""
         return self._topology.fails_over
+
+    @property
+    def shards(self) -> bool:
+        """Whether there are several servers at a time, each for some of the channels."""
+        return self._topology.shards
 
     @property
     def healthy(self) -> bool:
@@ -125,13 +133,15 @@ class Links:
             async with asyncio.timeout(PATIENCE):
                 while True:
                     link = await self.wait_for(channel)
+                    changed = self._changed  # it may change before we hear of the refusal
                     answer = await link.ask(words)
                     if not isinstance(answer, Exception):
                         return answer
                     refusal = answer
                     if not is_passing(answer):
                         raise AdapterError(f"Redis refused: {answer}") from answer
-                    await self._next_change(answer)
+                    self.retry(answer)
+                    await changed.wait()
         except TimeoutError:
             raise AdapterError(
                 f"Redis did not answer within {PATIENCE:g} s: {refusal or self.problem}"
@@ -151,7 +161,10 @@ class Links:
 
     def place(self, channel: str) -> str | None:
         """The place of a channel; None where nobody serves it now."""
-        return self._topology.place(channel)
+        place = self._topology.place(channel)
+        if place is None:
+            self._unsure = True
+        return place
 
     def at(self, place: str | None) -> Link | None:
         """The link to a place, made where there is none."""
@@ -172,7 +185,7 @@ class Links:
 
     def route(self, channel: str) -> Link | None:
         """The link to where a channel lives."""
-        return self.at(self._topology.place(channel))
+        return self.at(self.place(channel))
 
     async def wait_for(self, channel: str) -> Link:
         """The link to where a channel lives, once it is up; for ever where it never is."""
@@ -181,11 +194,6 @@ class Links:
             if link is not None and link.up:
                 return link
             await self._changed.wait()
-
-    async def _next_change(self, refusal: Exception) -> None:
-        changed = self._changed
-        self.retry(refusal)
-        await changed.wait()
 
     def retry(self, refusal: Exception) -> None:
         """See to it that the owner is told when it may try again."""
@@ -200,19 +208,30 @@ class Links:
 
     async def _look(self) -> None:
         await asyncio.sleep(RETRY_AFTER)
+        asked = asyncio.get_running_loop().time()
+        self._unsure = True
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 await self._topology.refresh()
         except (RedisError, OSError, TimeoutError) as exc:
             logger.debug("where Redis' servers are is not known: %r", exc)
         else:
+            self._unsure = False
             await self._forget(self._topology.places())
-            for link in self._links.values():
-                if link.up and self._topology.moved(link.place, link.address):
-                    link.replace()
+            self._check_links(asked)
             self._owner.moved()
         self._change()
         self._owner.can_retry()
+
+    def _check_links(self, asked: float) -> None:
+        right = True
+        for link in self._links.values():
+            if link.up and self._topology.moved(link.place, link.address):
+                link.replace()
+                right = False
+            right = right and link.up
+        if right:
+            self.confirmed = asked
 
     async def _forget(self, places: set[str]) -> None:
         for place in self._links.keys() - places:
@@ -246,7 +265,8 @@ class Links:
             all_up = all(link.up for link in self._links.values())
             # A deposed master that comes back takes what it is told for as long as the Sentinels
             # let it, and nobody hears it: it must not be asked any more.
-            if self._topology.fails_over and not (self._topology.shards and all_up):
+            looks = self._topology.fails_over and not (self._topology.shards and all_up)
+            if looks or self._unsure:
                 self.look_again()
 
     def _say(self, now: float) -> None:

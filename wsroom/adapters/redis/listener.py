@@ -22,6 +22,9 @@ from wsroom.rooms import Room
 
 logger = logging.getLogger("wsroom")
 
+READING = 500
+"""Histories that are read at a time: with all at once no heartbeat came through in time."""
+
 
 class Listener:
     """One worker's dealings with Redis, from its start to its stop."""
@@ -40,6 +43,7 @@ class Listener:
         self._keeping = keeping
         self._deliver: Deliver | None = deliver
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reading = asyncio.Semaphore(READING)
         self._progress: dict[str, asyncio.Event] = {}
 
     async def stop(self) -> None:
@@ -57,6 +61,9 @@ class Listener:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside everything else, until the stop at the latest."""
+        if self._deliver is None:
+            work.close()  # it has stopped
+            return
         task = asyncio.get_running_loop().create_task(work, name="wsroom: Redis")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -203,7 +210,8 @@ class Listener:
         most = self._keeping.history if feed.epoch else 0
         while feed.kept is kept and self.feeds.get(feed.channel) is feed:
             try:
-                past = await self.reader.read(feed, feed.epoch or "", feed.seq, most)
+                async with self._reading:
+                    past = await self.reader.read(feed, feed.epoch or "", feed.seq, most)
             except AdapterError as exc:
                 logger.debug("room %r on %s waits: %s", feed.room.name, feed.room.path, exc)
                 await asyncio.sleep(RETRY_AFTER)

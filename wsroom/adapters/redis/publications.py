@@ -68,9 +68,14 @@ class Publications:
         room = self._rooms.setdefault(channel, [])
         room.append(publication)
         self._send(room, len(room) - 1)
-        if self._timer is None:
-            self._timer = self._loop.call_later(PATIENCE, self._give_up)
+        if self._timer is None or since + PATIENCE < self._timer.when():
+            self._set_timer(since)
         return publication
+
+    def _set_timer(self, since: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(since + PATIENCE, self._give_up)
 
     def remove(self, publication: Publication) -> None:
         """Forget one, done or not."""
@@ -85,7 +90,7 @@ class Publications:
         """Send what waits, in order."""
         for room in self._rooms.values():
             for index, publication in enumerate(room):
-                if publication.link is None and not publication.future.done():
+                if publication.link is None:
                     self._send(room, index)
 
     def stop(self) -> None:
@@ -99,6 +104,8 @@ class Publications:
 
     def _send(self, room: list[Publication], index: int) -> None:
         publication = room[index]
+        if publication.future.done():
+            return  # it was given up
         before = room[index - 1] if index else None
         if before is not None and before.link is None:
             return  # its turn comes after that one's
@@ -146,7 +153,7 @@ class Publications:
             problem = f"Redis did not answer within {PATIENCE:g} s"
             publication.future.set_exception(AdapterError(problem, maybe_sent=publication.sent))
         if younger:
-            self._timer = self._loop.call_at(min(younger) + PATIENCE, self._give_up)
+            self._set_timer(min(younger))
 
     def _unanswered(self) -> list[Publication]:
         rooms = self._rooms.values()

@@ -10,7 +10,7 @@
 -- Returns the offset; '' where it had been carried out before.
 
 -- A script that fails in the middle has done what came before, and the same sent again would pass
--- for carried out. The channels are the one right that can be missing for some rooms only.
+-- for carried out. The right to a channel can be missing for some rooms only.
 if not redis.acl_check_cmd(PUBLISH, KEYS[1], '') then
   return redis.error_reply('NOPERM this user may not publish to the channel ' .. KEYS[1])
 end
@@ -24,7 +24,7 @@ if not epoch or (head[5] ~= RUN and not TRUSTED) then
   -- Nobody can say what was lost with the state that was here, so positions in it mean nothing now.
   redis.call('DEL', state, history)
   epoch, seq, bytes, touched, last = string.format('%x%05x', now[1], now[2]), 0, 0, 0, nil
-  redis.call('HSET', state, 'epoch', epoch, 'run', RUN)
+  redis.call('HSET', state, 'epoch', epoch, 'seq', 0, 'run', RUN)
 end
 
 local number = tonumber(ARGV[2])

@@ -16,7 +16,10 @@ WAITING = 1000, 1024 * 1024
 """Emissions, and bytes of them, that may wait for a Redis that does not answer."""
 
 DOUBTFUL = 15.0
-"""Seconds after which a server that took an emission has shown that it was still the master."""
+"""Seconds that a server must have been known as the master after it took an emission."""
+
+MOST_DOUBTS = 10_000
+"""Rooms that are remembered for being told, at the most."""
 
 
 class Sequencer:
@@ -33,6 +36,8 @@ class Sequencer:
         self._stopped = False
         self._taken: dict[Room, tuple[str, float]] = {}
         """Where it has published lately: on which server, and when; the latest is the last."""
+        self._last: dict[str, float] = {}
+        """When each server has taken the last one."""
         # Another publisher: what is told now goes ahead of emissions that wait with lower numbers.
         self._doubts = Publications(links)
         self._telling: set[Room] = set()
@@ -50,14 +55,16 @@ class Sequencer:
         await self._wait_for_slot(channel, size)
         self._count += 1
         self._bytes += size
-        publication = self._publications.add(channel, emission, since)
         try:
-            await publication.future
+            publication = self._publications.add(channel, emission, since)
+            try:
+                await publication.future
+            finally:
+                self._publications.remove(publication)
         finally:
             self._slots.release()
             self._count -= 1
             self._bytes -= size
-            self._publications.remove(publication)
         if self._links.fails_over:
             self._remember(emission.sequence, publication.run_id)
 
@@ -105,10 +112,21 @@ class Sequencer:
 
     def _remember(self, room: Room, run_id: str) -> None:
         now = self._loop.time()
+        self._last[run_id] = now
         self._taken.pop(room, None)
         self._taken[room] = run_id, now
-        while next(iter(self._taken.values()))[1] < now - DOUBTFUL:
+        while len(self._taken) > MOST_DOUBTS or not self._is_doubtful(*self._oldest()):
             del self._taken[next(iter(self._taken))]
+
+    def _oldest(self) -> tuple[str, float]:
+        return next(iter(self._taken.values()))
+
+    def _is_doubtful(self, run_id: str, time: float) -> bool:
+        # A cluster's master that is cut off from the others soon takes nothing more. With Sentinel
+        # it goes on, and only the Sentinels know: what they have not been asked since is doubtful,
+        # however long ago it was.
+        known = self._last[run_id] if self._links.shards else self._links.confirmed
+        return time > known - DOUBTFUL
 
     def _tell_doubts(self) -> None:
         now = self._loop.time()
@@ -116,7 +134,7 @@ class Sequencer:
             channel = self._names.channel(room)
             link = self._links.route(channel)
             changed = link is not None and link.up and link.run_id != run_id
-            if changed and time > now - DOUBTFUL and room not in self._telling:
+            if changed and self._is_doubtful(run_id, time) and room not in self._telling:
                 self._telling.add(room)
                 told = self._doubts.add(channel, Emission(room, b"", kind=RESYNC), now)
                 told.future.add_done_callback(partial(self._told, room, told))
