@@ -60,9 +60,7 @@ async def test_a_slot_that_moves_is_heard_where_it_is(cluster: Cluster, prefix: 
         await one.adapter.subscribe(CHAT)
         await two.adapter.publish(said("before"))
         await until(lambda: "before" in one.heard)
-        masters = [node for node in cluster.brokers if await role(node) == "master"]
-        source = await cluster.master(channel)
-        target = next(node for node in masters if node is not source)
+        masters, source, target = await two_masters(cluster, channel)
         await move(masters, source, target, channel)
         await until(lambda: one.heard[1:])  # what happened in the slot before means nothing now
         assert one.heard[1:] == ["resync"]
@@ -73,6 +71,13 @@ async def test_a_slot_that_moves_is_heard_where_it_is(cluster: Cluster, prefix: 
 
 async def role(node: Broker) -> str:
     return str((await node.info("replication"))["role"])
+
+
+async def two_masters(cluster: Cluster, channel: str) -> tuple[list[Broker], Broker, Broker]:
+    """All masters; the one that has the channel's slot; one that has not."""
+    masters = [node for node in cluster.brokers if await role(node) == "master"]
+    source = await cluster.master(channel)
+    return masters, source, next(node for node in masters if node is not source)
 
 
 async def move(masters: list[Broker], source: Broker, target: Broker, channel: str) -> None:
@@ -355,9 +360,7 @@ async def test_a_slot_that_moves_while_nobody_can_say_where_to(
         await one.adapter.subscribe(CHAT)
         await two.adapter.publish(said("before"))
         await until(lambda: "before" in one.heard)
-        masters = [node for node in cluster.brokers if await role(node) == "master"]
-        source = await cluster.master(channel)
-        target = next(node for node in masters if node is not source)
+        masters, source, target = await two_masters(cluster, channel)
         unsteady.fails = True
         await move(masters, source, target, channel)
         await until(lambda: not unsteady.fails)

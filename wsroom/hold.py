@@ -144,9 +144,8 @@ def _parted(frames: Frames, ends: Mapping[Room, str]) -> tuple[Frames, Frames]:
     within: Frames = []
     rest: Frames = []
     for index, frame in enumerate(frames):
-        room = None if frame.stamp is None else frame.stamp[0].room
-        up_to = -1 if room is None else last.get(room, -1)
-        (within if index <= up_to else rest).append(frame)
+        known = frame.stamp is not None and index <= last.get(frame.stamp[0].room, -1)
+        (within if known else rest).append(frame)
     return within, rest
 
 
