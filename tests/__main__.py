@@ -18,11 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTEST = [str(BIN / "coverage"), "run", "-m", "pytest"]
-BESIDE = (
-    "tests/faults",
-    "tests/adapters",
-    *(f"tests/test_{name}.py" for name in ("brokers", "client", "cli", "publisher", "redis")),
-)
+BESIDE = tuple(f"tests/{name}" for name in ("faults", "adapters", "redis", "client", "cli"))
 """The half that runs beside the rest: about half of the time, and what starts brokers."""
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 

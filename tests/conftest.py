@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from tests import brokers
-from tests.browsers import chromium
-from tests.servers import PROTOCOLS, serve
-from tests.site import Site
-from tests.tabs import Pages
+from tests.support import brokers
+from tests.support.browsers import chromium
+from tests.support.servers import PROTOCOLS, serve
+from tests.support.site import Site
+from tests.support.tabs import Pages
 
 _numbers = itertools.count(1)
 

@@ -5,21 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 from wsroom.adapters import Adapter as Adapter
 from wsroom.adapters import MemoryAdapter as MemoryAdapter
+from wsroom.api.blocking import BlockingEmitter as BlockingEmitter
+from wsroom.api.blocking import BlockingSocket as BlockingSocket
+from wsroom.api.emitter import Emitter as Emitter
+from wsroom.api.socket import Socket as Socket
+from wsroom.api.target import Target as Target
 from wsroom.app import WSRoom as WSRoom
-from wsroom.blocking import BlockingEmitter as BlockingEmitter
-from wsroom.blocking import BlockingSocket as BlockingSocket
-from wsroom.controllers import Controller as Controller
-from wsroom.controllers import on as on
-from wsroom.emitter import Emitter as Emitter
-from wsroom.emitter import Target as Target
 from wsroom.errors import AdapterError as AdapterError
 from wsroom.errors import Disconnect as Disconnect
 from wsroom.errors import Reject as Reject
 from wsroom.errors import SetupError as SetupError
 from wsroom.errors import WSRoomError as WSRoomError
 from wsroom.limits import Limits as Limits
-from wsroom.routing import Router as Router
-from wsroom.sockets import Socket as Socket
+from wsroom.routing.controllers import Controller as Controller
+from wsroom.routing.controllers import on as on
+from wsroom.routing.router import Router as Router
 
 if TYPE_CHECKING:
     from wsroom import client as client

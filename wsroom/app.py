@@ -9,18 +9,18 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any
 
 from wsroom.adapters import Adapter, MemoryAdapter
-from wsroom.asgi import ASGIApp, Receive, Scope, Send, State
-from wsroom.assets import client_assets
-from wsroom.connection import Connection
-from wsroom.emitter import Target
+from wsroom.api.target import Target
+from wsroom.asgi.assets import client_assets
+from wsroom.asgi.handshake import Headers, Origins, app_path
+from wsroom.asgi.lifespan import forward, serve
+from wsroom.asgi.responses import HTML, JSON, deny, respond
+from wsroom.asgi.types import ASGIApp, Receive, Scope, Send, State
+from wsroom.asgi.worker_count import TOO_MANY, count_workers
+from wsroom.connection.connection import Connection
+from wsroom.connection.worker import Worker
 from wsroom.errors import AdapterError, SetupError
-from wsroom.handshake import Headers, Origins, app_path
-from wsroom.http import HTML, JSON, deny, respond
-from wsroom.lifespan import forward, serve
 from wsroom.limits import Limits
-from wsroom.routing import Router
-from wsroom.servers import TOO_MANY, count_workers
-from wsroom.worker import Worker
+from wsroom.routing.router import Router
 
 logger = logging.getLogger("wsroom")
 

@@ -40,25 +40,3 @@ class Limits:
             value = getattr(self, field.name)
             if not value > 0:
                 raise SetupError(f"Limits.{field.name} is {value!r}; use a number above 0")
-
-
-class TokenBucket:
-    """Allow `burst` at once and `rate` a second after that (a token bucket)."""
-
-    __slots__ = ("_burst", "_rate", "_tokens", "_updated")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._updated = now
-
-    def take(self, now: float) -> bool:
-        """Take one token at time `now` (seconds, any origin); False where none is left."""
-        grown = self._tokens + (now - self._updated) * self._rate
-        self._tokens = min(self._burst, grown)
-        self._updated = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True

@@ -9,56 +9,19 @@ from collections.abc import Coroutine
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self
 
-from wsroom.adapters.base import Emission
-from wsroom.adapters.redis.links import PATIENCE, Links
-from wsroom.adapters.redis.records import Names
+from wsroom.adapters.redis.codec import Names
+from wsroom.adapters.redis.network.servers import PATIENCE
+from wsroom.adapters.redis.network.topology import failed
+from wsroom.adapters.redis.network.url import topology
+from wsroom.adapters.redis.publishing import Speaker
 from wsroom.adapters.redis.scripts import Keeping
-from wsroom.adapters.redis.sequencer import Sequencer
-from wsroom.adapters.redis.topology import failed, topology
-from wsroom.emitter import Target
+from wsroom.api.target import Target
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
+from wsroom.wire.emission import Emission
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
-
-    from wsroom.adapters.redis.link import Link
-
-
-class Speaker:
-    """A publisher's dealings with Redis, from its first emit to its close."""
-
-    def __init__(self, source: Any, names: Names, keeping: Keeping) -> None:
-        self.links = Links(topology(source), self, names, keeping, hears=False)
-        self.sequencer = Sequencer(names, self.links)
-
-    async def stop(self) -> None:
-        """End the connections."""
-        self.sequencer.stop()
-        await self.links.stop()
-
-    def came_up(self, link: Link) -> None:
-        """Send what waited for the connection, and tell what may be lost with the one before."""
-        self.sequencer.came_up()
-
-    def can_retry(self) -> None:
-        """Send what the server refused for a passing reason."""
-        self.sequencer.send_again()
-
-    def went_down(self, link: Link) -> None:
-        """Nothing is heard from there."""
-
-    def moved(self) -> None:
-        """Nothing is heard from anywhere."""
-
-    def subscribed(self, link: Link, channel: str) -> None:
-        """Nothing is subscribed."""
-
-    def unsubscribed(self, link: Link, channel: str) -> None:
-        """Nothing was subscribed."""
-
-    def heard(self, channel: str, data: bytes) -> None:
-        """Nothing is heard."""
 
 
 class AsyncPublisher:

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from tests.servers import SECOND
+from tests.support.clock import SECOND
 from wsroom import Adapter
 from wsroom.adapters import Emission
-from wsroom.rooms import Room
+from wsroom.wire.emission import Room
 
 CHAT = Room("/ws", "chat")
 PATH = Room("/ws", "")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from wsroom import MemoryAdapter
-from wsroom.adapters.base import Deliver, Emission, Past
-from wsroom.rooms import Room
+from wsroom.wire.emission import Deliver, Emission, Past, Room
 
 
 class Forgetful(MemoryAdapter):

@@ -17,7 +17,7 @@ from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from tests.faults.traces import HOLE, JOINED, LEFT, MESSAGE, NOTE, Entry, Key, Place, Said, Trace
-from tests.servers import SECOND, TICK
+from tests.support.clock import SECOND, TICK
 
 ANSWER = 15 * SECOND
 """No request is left without an answer for so long, whatever happens to the broker."""

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 from tests.faults.clients import Client, Record
 from tests.faults.traces import HOLE, MESSAGE, Flaw, Place, Said, check, segments
-from tests.processes import Owned, free_port
-from tests.servers import HOUR, SECOND, TICK, until
+from tests.support.clock import HOUR, SECOND, TICK, until
+from tests.support.paths import ROOT
+from tests.support.processes import Owned, free_port
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 ROOMS = [f"room{number}" for number in range(10)]
 PACE = SECOND / 20
 """Between the messages of one publisher."""

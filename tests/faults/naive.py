@@ -16,10 +16,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 
-from tests.servers import SECOND
+from tests.support.clock import SECOND
 from wsroom import Adapter, AdapterError
-from wsroom.adapters.base import Deliver, Emission
-from wsroom.rooms import Room
+from wsroom.wire.emission import Deliver, Emission, Room
 
 
 class NaiveAdapter(Adapter):

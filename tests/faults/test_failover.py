@@ -10,17 +10,16 @@ from itertools import pairwise
 
 import pytest
 
-from tests import brokers
-from tests.brokers import DOWN_AFTER, Broker, Cluster
 from tests.faults.lab import ROOMS, lab
 from tests.faults.traces import Place
-from tests.servers import SECOND, until
+from tests.support import brokers
+from tests.support.brokers import DOWN_AFTER, Broker, Cluster
+from tests.support.clock import SECOND, until
 from wsroom import Adapter, AdapterError, RedisAdapter
-from wsroom.adapters.base import RESYNC, Emission
-from wsroom.adapters.redis.records import Names, decode_record
+from wsroom.adapters.redis.codec import Names, decode_record
+from wsroom.adapters.redis.failover import DOUBTFUL
 from wsroom.adapters.redis.scripts import keys
-from wsroom.adapters.redis.sequencer import DOUBTFUL
-from wsroom.rooms import Room
+from wsroom.wire.emission import RESYNC, Emission, Room
 
 BACK = DOWN_AFTER / SECOND + 8
 """Seconds after which a new master is found and used."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests import brokers
 from tests.faults.lab import lab
+from tests.support import brokers
 
 
 async def test_without_a_fault_nothing_is_found() -> None:

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from tests import brokers
 from tests.faults.clients import Client
 from tests.faults.lab import ROOMS, Lab, lab
 from tests.faults.traces import Said
-from tests.servers import until
+from tests.support import brokers
+from tests.support.clock import until
 
 PAIRS = 10
 ROUNDS = 200

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests import brokers
-from tests.brokers import Broker, eventually
 from tests.faults.clients import Client, Lost, Refused
 from tests.faults.lab import ROOMS, Lab, lab
 from tests.faults.traces import Place
+from tests.support import brokers
+from tests.support.brokers import Broker, eventually
 
 START = pytest.mark.parametrize("start", [brokers.valkey, brokers.redis])
 

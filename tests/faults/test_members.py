@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests import brokers
 from tests.faults.clients import Client
 from tests.faults.lab import ROOMS, Lab, Report, lab
-from tests.servers import SECOND
+from tests.support import brokers
+from tests.support.clock import SECOND
 
 MEMBERS = 32
 CUTS = 8

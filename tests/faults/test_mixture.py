@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests import brokers
-from tests.brokers import Broker
 from tests.faults.lab import ROOMS, Lab, lab
-from tests.servers import SECOND
+from tests.support import brokers
+from tests.support.brokers import Broker
+from tests.support.clock import SECOND
 
 FAULTS = 16
 

@@ -13,11 +13,11 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests import brokers
-from tests.brokers import eventually
 from tests.faults.lab import Lab, Worker, lab
 from tests.faults.traces import Place
-from tests.servers import SECOND
+from tests.support import brokers
+from tests.support.brokers import eventually
+from tests.support.clock import SECOND
 
 PATIENCE = 5
 """Seconds that an emit waits for Redis; what takes a second more hangs."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests import brokers
 from tests.faults.lab import lab
+from tests.support import brokers
 
 HISTORY = 300
 """More than what is said in a room while a worker stands still."""

@@ -1,7 +1,10 @@
-"""Adapters carry emissions between workers; `memory` serves one process."""
+"""Carrying emissions between workers, and the types that an adapter is written with."""
 
 from wsroom.adapters.base import Adapter as Adapter
-from wsroom.adapters.base import Deliver as Deliver
-from wsroom.adapters.base import Emission as Emission
-from wsroom.adapters.base import Past as Past
 from wsroom.adapters.memory import MemoryAdapter as MemoryAdapter
+from wsroom.wire.emission import EMIT as EMIT
+from wsroom.wire.emission import RESYNC as RESYNC
+from wsroom.wire.emission import Deliver as Deliver
+from wsroom.wire.emission import Emission as Emission
+from wsroom.wire.emission import Past as Past
+from wsroom.wire.emission import Room as Room

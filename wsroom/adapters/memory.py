@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from time import monotonic
 
-from wsroom.adapters.base import Adapter, Deliver, Emission, Past
-from wsroom.history import History
-from wsroom.protocol import SOCKET_ID_PREFIX
-from wsroom.rooms import Room
+from wsroom.adapters.base import Adapter
+from wsroom.adapters.history import History
+from wsroom.wire.emission import Deliver, Emission, Past, Room
+from wsroom.wire.protocol import SOCKET_ID_PREFIX
 
 
 class MemoryAdapter(Adapter):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsroom.app import WSRoom
-from wsroom.callbacks import name_of
 from wsroom.errors import SetupError
+from wsroom.functions import name_of
 
 
 class Part(NamedTuple):

@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsroom.cli.apps import Part, load_parts
+from wsroom.connection.worker import GRACE
 from wsroom.errors import SetupError
-from wsroom.worker import GRACE
 
 if TYPE_CHECKING:
-    from wsroom.adapters.redis.topology import Topology
+    from wsroom.adapters.redis.network.topology import Topology
 
 OK = "ok"
 WARNING = "warning"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsroom.errors import SetupError
-from wsroom.patterns import Pattern
+from wsroom.routing.patterns import Pattern
 
 PROJECT = ("app.py", "page.html", "test_app.py", "README.md")
 

@@ -3,8 +3,8 @@
 `import wsroom` does not import this package, `wsroom.client` does; nothing of the server needs it.
 """
 
-from wsroom.client.sockets import ClientSocket as ClientSocket
-from wsroom.client.sockets import connect as connect
+from wsroom.client.socket import ClientSocket as ClientSocket
+from wsroom.client.socket import connect as connect
 from wsroom.errors import ConnectionLost as ConnectionLost
 from wsroom.errors import RequestError as RequestError
 

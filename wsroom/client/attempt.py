@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from wsroom.errors import ConnectionLost
-from wsroom.protocol import MAX_PAYLOAD, RESUMING, SUBPROTOCOL
+from wsroom.wire.protocol import MAX_PAYLOAD, RESUMING, SUBPROTOCOL
 
 CLOSING = 5.0
 """Seconds for the server's part of a close."""

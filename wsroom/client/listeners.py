@@ -8,8 +8,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from wsroom.callbacks import name_of, signature_of, takes
 from wsroom.errors import SetupError
+from wsroom.functions import name_of, signature_of, takes
 
 logger = logging.getLogger("wsroom.client")
 

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 from wsroom.errors import ConnectionLost, RequestError
-from wsroom.protocol import encode_inbound
+from wsroom.wire.protocol import encode_inbound
 
 Answer = asyncio.Future[Any]
 

@@ -7,13 +7,13 @@ import contextlib
 
 from redis.asyncio import Redis, RedisCluster
 
-from wsroom.adapters.base import Adapter, Deliver, Emission, Past
-from wsroom.adapters.redis.listener import Listener
-from wsroom.adapters.redis.records import Names
+from wsroom.adapters.base import Adapter
+from wsroom.adapters.redis.codec import Names
+from wsroom.adapters.redis.network.url import topology
+from wsroom.adapters.redis.receiver import Listener
 from wsroom.adapters.redis.scripts import UNUSED_TTL, Keeping
-from wsroom.adapters.redis.topology import topology
 from wsroom.errors import AdapterError, SetupError
-from wsroom.rooms import Room
+from wsroom.wire.emission import Deliver, Emission, Past, Room
 
 SETTINGS_TTL = 24 * 3600
 """Seconds that the settings outlive the last worker."""

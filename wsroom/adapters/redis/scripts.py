@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from wsroom.history import ROOM_BYTES
+from wsroom.wire.offsets import ROOM_BYTES
 
 STATE_TTL = 3600
 """Seconds that a room's position outlives its history, and its last member."""

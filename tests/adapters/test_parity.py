@@ -1,0 +1,266 @@
+"""Memory, Redis and a model, driven side by side: whoever is in a room sees the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.support.brokers import Broker
+from tests.support.clock import SECOND
+from wsroom import Adapter, Emitter, MemoryAdapter, RedisAdapter, WSRoom
+from wsroom.testing import TestClient, TestConnection
+
+WORKERS = range(3)
+ROOMS = ("a", "b", "c")
+PATH = ""
+
+some_rooms = st.lists(st.sampled_from(ROOMS), max_size=3, unique=True).map(tuple)
+workers = st.sampled_from(WORKERS)
+indexes = st.integers(0, 9)
+
+
+def make_app(adapter: Adapter) -> WSRoom:
+    app = WSRoom(adapter)
+
+    @app.on("say")
+    async def say(emitter: Emitter, message: Any) -> None:
+        text, to, but, hushed = message
+        target = emitter.to(*to).except_(*but)
+        await (target.emit_except_sender if hushed else target.emit)("said", text)
+
+    return app
+
+
+class System:
+    """Three workers on one adapter, with the sockets of the test on them."""
+
+    def __init__(self, adapters: list[Adapter]) -> None:
+        self.clients = [TestClient(make_app(one), timeout=10 * SECOND) for one in adapters]
+        self.sockets: list[TestConnection] = []
+        self.traces: list[list[tuple[str, Any]]] = []
+        """What each socket saw before its last reconnect: (room, text)."""
+        self._stack = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        for client in self.clients:
+            await self._stack.enter_async_context(client)
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+
+    async def connect(self, worker: int) -> None:
+        self.sockets.append(await self.clients[worker].connect("/ws"))
+        self.traces.append([])
+
+    async def cut(self, index: int) -> None:
+        await self.sockets[index].close()
+
+    async def come_back(self, index: int, worker: int) -> None:
+        old = self.sockets[index]
+        self.traces[index] += said(old)
+        new = await self.clients[worker].connect("/ws", subprotocols=["wsroom.1.resume"])
+        answer = await new.resume(old)
+        assert all(told["recovered"] for told in answer.values()), answer
+        self.sockets[index] = new
+
+    async def until_all_saw(self, indexes: list[int], what: tuple[str, Any]) -> None:
+        for index in indexes:
+            socket = self.sockets[index]
+            while what not in said(socket):
+                await socket.expect("said")
+
+    def trace(self, index: int) -> dict[str, list[Any]]:
+        """What the socket saw, room by room."""
+        socket = self.sockets[index]
+        seen: dict[str, list[Any]] = {}
+        for room, text in (*self.traces[index], *said(socket)):
+            seen.setdefault(room, []).append(text)
+        return seen
+
+
+def said(socket: TestConnection) -> list[tuple[str, Any]]:
+    return [(f["room"] or PATH, f["message"]) for f in socket.frames if f["event"] == "said"]
+
+
+class Said(NamedTuple):
+    """A message in the model."""
+
+    text: int
+    to: tuple[str, ...]
+    but: tuple[str, ...]
+    hushed: Member | None
+    """Its sender, where it is not for that one."""
+
+
+class Member:
+    """A socket in the model."""
+
+    def __init__(self, log: dict[str, list[Said]]) -> None:
+        self.log = log
+        self.at = {PATH: len(log[PATH])}
+        """The rooms it is in, and up to where it knows what happened there."""
+        self.here = True
+        self.seen: dict[str, list[Any]] = {}
+
+    def join(self, room: str) -> None:
+        self.at[room] = len(self.log[room])
+
+    def hear(self, room: str, said: Said) -> bool:
+        """Whether it is for this one; who is in a room is decided when it is delivered."""
+        to = said.to if room == PATH else (room,)
+        heard = not to or not self.at.keys().isdisjoint(to)
+        heard = heard and self.at.keys().isdisjoint(said.but) and said.hushed is not self
+        if heard:
+            self.seen.setdefault(room, []).append(said.text)
+        return heard
+
+    def come_back(self) -> None:
+        self.here = True
+        for room, since in self.at.items():
+            for said in self.log[room][since:]:
+                self.hear(room, said)
+            self.at[room] = len(self.log[room])
+
+
+class Parity(RuleBasedStateMachine):
+    """Steps that all three take; at the end of each run the traces are the same."""
+
+    runner: asyncio.Runner
+    url: str
+    prefixes: Iterator[str]
+
+    @initialize()
+    def start(self) -> None:
+        memory = MemoryAdapter()
+        prefix = next(self.prefixes)
+        shared: list[Adapter] = [RedisAdapter(self.url, prefix=prefix) for _ in WORKERS]
+        self.systems = [System([memory for _ in WORKERS]), System(shared)]
+        self.members: list[Member] = []
+        self.log: dict[str, list[Said]] = {room: [] for room in (PATH, *ROOMS)}
+        self.count = 0
+        self.each(lambda system: system.start())
+
+    def each(self, step: Any) -> list[Any]:
+        async def steps() -> list[Any]:
+            return [await step(system) for system in self.systems]
+
+        return self.runner.run(steps())
+
+    def pick(self, index: int, here: bool = True) -> int | None:
+        found = [i for i, member in enumerate(self.members) if member.here is here]
+        return found[index % len(found)] if found else None
+
+    @precondition(lambda self: len(self.members) < 6)
+    @rule(worker=workers)
+    def connect(self, worker: int) -> None:
+        self.members.append(Member(self.log))
+        self.each(lambda system: system.connect(worker))
+
+    @rule(index=indexes, room=st.sampled_from(ROOMS))
+    def join(self, index: int, room: str) -> None:
+        if (at := self.pick(index)) is not None:
+            self.members[at].join(room)
+            self.each(lambda system: system.sockets[at].join(room))
+
+    @rule(index=indexes, room=st.sampled_from(ROOMS))
+    def leave(self, index: int, room: str) -> None:
+        if (at := self.pick(index)) is not None:
+            self.members[at].at.pop(room, None)
+            self.each(lambda system: system.sockets[at].leave(room))
+
+    @rule(index=indexes, to=some_rooms, but=some_rooms, hushed=st.booleans())
+    def emit(self, index: int, to: tuple[str, ...], but: tuple[str, ...], hushed: bool) -> None:
+        if (at := self.pick(index)) is not None:
+            self.say(at, to, but, hushed)
+
+    def say(self, at: int, to: tuple[str, ...], but: tuple[str, ...], hushed: bool) -> None:
+        self.count += 1
+        message = [self.count, to, but, hushed]
+        self.each(lambda system: system.sockets[at].request("say", message))
+        room = to[0] if len(to) == 1 else PATH
+        self.log[room].append(Said(self.count, to, but, self.members[at] if hushed else None))
+        heard = []
+        for index, member in enumerate(self.members):
+            if member.here and room in member.at and member.hear(room, self.log[room][-1]):
+                member.at[room] = len(self.log[room])
+                heard.append(index)
+        # Who is in a room is decided at delivery, so nobody comes or goes before that.
+        self.each(lambda system: system.until_all_saw(heard, (room, self.count)))
+
+    @rule(index=indexes)
+    def cut(self, index: int) -> None:
+        if (at := self.pick(index)) is not None:
+            self.members[at].here = False
+            self.each(lambda system: system.cut(at))
+
+    @rule(index=indexes, worker=workers)
+    def come_back(self, index: int, worker: int) -> None:
+        if (at := self.pick(index, here=False)) is not None:
+            self.bring_back(at, worker)
+
+    def bring_back(self, at: int, worker: int) -> None:
+        self.members[at].come_back()
+        self.each(lambda system: system.come_back(at, worker))
+
+    @invariant()
+    def nobody_is_left(self) -> None:
+        """A room is known to a worker only while it has a member there."""
+        for system in getattr(self, "systems", ()):
+            rooms = [len(client.app._worker.hub.rooms) for client in system.clients]
+            assert sum(rooms) <= sum(len(one.at) for one in self.members if one.here)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "systems"):
+            return
+        try:
+            self.compare()
+        finally:
+            self.each(lambda system: system.stop())
+
+    def compare(self) -> None:
+        for at, member in enumerate(self.members):
+            if not member.here:
+                self.bring_back(at, at % len(WORKERS))
+        if not self.members:
+            return
+        self.each(lambda system: system.sockets[0].join(*ROOMS))
+        for room in ROOMS:
+            self.members[0].join(room)
+        for room in (PATH, *ROOMS):
+            self.say(0, (room,) if room else (), (), False)
+        for index, member in enumerate(self.members):
+            for system in self.systems:
+                assert system.trace(index) == member.seen
+
+
+@pytest.mark.timeout(240)
+def test_memory_redis_and_a_model_see_the_same(valkey: Broker, prefix: str) -> None:
+    """Per room and socket the same traces, whatever happens."""
+    with asyncio.Runner() as runner:
+        Parity.runner = runner
+        Parity.url = valkey.url
+        Parity.prefixes = (f"{prefix}.{number}" for number in range(10_000))
+        run_state_machine_as_test(
+            Parity,
+            settings=settings(
+                max_examples=100,
+                stateful_step_count=40,
+                deadline=None,
+                phases=[Phase.generate],  # making a failure smaller would take minutes
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

@@ -1,0 +1,183 @@
+"""wsroom.js as a file: how it is served, how large it is, and where it can be used."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.browsers import chromium, run
+from tests.support.clock import SECOND
+from tests.support.http import get
+from tests.support.npm import find, install
+from tests.support.servers import serve
+from tests.support.site import Site
+from tests.support.tabs import Tab
+from wsroom import WSRoom
+from wsroom.asgi.assets import FOLDER, client_assets
+
+FILE = FOLDER / "wsroom.js"
+MOST = 3000
+"""Bytes of it, minified and compressed."""
+
+NODE = """
+import connect, { WSRoomError, connect as named } from "%s";
+if (connect !== named || !(new WSRoomError("a", "b") instanceof Error)) process.exit(1);
+const [url] = process.argv.slice(1);
+if (url) {
+  const socket = connect(url);
+  const room = await socket.joinRoom("chat");
+  const reply = await socket.request("echo", "from Node");
+  console.log(JSON.stringify([typeof window, room.room, reply]));
+  socket.close();
+} else console.log(JSON.stringify([typeof window, Object.keys(globalThis).includes("wsroom")]));
+"""
+
+TYPED = """
+import DoxWebSocket, { connect, WSRoomError, type Frame, type Socket } from "./wsroom.js";
+
+const socket: Socket = connect("/ws", {
+  params: async () => ({ token: "t" }), buffer: 10, maxRetries: 3, retryAfter: 500,
+  connectTimeout: 5000,
+});
+const stop: () => void = socket.on("said", (message, sender, room) => {
+  const who: string | null = sender;
+  console.log(message.text, who, room);
+});
+socket.on("*", (frame: Frame) => console.log(frame.event, frame.offset));
+socket.off("said");
+socket.emit("say", { text: "hi" }, { volatile: true });
+socket.onConnected(() => console.log(socket.id, socket.state, socket.dropped));
+socket.onState((state) => console.log(state === "waiting"));
+socket.onClose(({ code, reason }) => console.log(code, reason));
+socket.onError((error) => error instanceof WSRoomError && console.log(error.code, error.detail));
+socket.onResync((room) => console.log(room));
+const answer: number = await socket.request<number>("sum", [1, 2], { timeout: 1000 });
+const { room, offset } = await socket.joinRoom("chat");
+await socket.leaveRoom(room);
+DoxWebSocket("ws://127.0.0.1:3001/ws", { maxRetries: 18, retryAfter: 2000 }).onOpen(() => {});
+window.wsroom.connect("/ws").close(4000, `${answer} ${offset}`);
+stop();
+
+// @ts-expect-error an id is the server's
+socket.id = "me";
+// @ts-expect-error no such option
+connect("/ws", { retries: 3 });
+// @ts-expect-error a room is a string
+socket.joinRoom(5);
+"""
+
+
+def node(*arguments: str) -> Any:
+    """Run Node; return the JSON that it prints."""
+    # Node 20 has a WebSocket behind this flag, later ones have it without.
+    command = [find("node"), "--experimental-websocket", "--no-warnings", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30 * SECOND)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_it_is_small(tmp_path: Path) -> None:
+    """Minified by terser and compressed by gzip it is under 3 kB."""
+    install("terser@5.44.0", tmp_path)
+    terser = tmp_path / "node_modules" / ".bin" / "terser"
+    command = [str(terser), str(FILE), "--module", "--compress", "--mangle"]
+    minified = subprocess.run(command, check=True, capture_output=True, timeout=60 * SECOND).stdout
+    assert len(gzip.compress(minified, 9)) < MOST
+
+
+def test_its_types_are_right(tmp_path: Path) -> None:
+    """TypeScript's strictest takes a program that uses all of it, and refuses what is wrong."""
+    install("typescript@5.9.3", tmp_path)
+    for name in ("wsroom.js", "wsroom.d.ts"):
+        (tmp_path / name).write_text((FOLDER / name).read_text())
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "page.ts").write_text(TYPED)
+    options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022"]
+    command = [str(tmp_path / "node_modules" / ".bin" / "tsc"), *options, "page.ts"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60 * SECOND
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_node_imports_it_without_a_window() -> None:
+    """The file touches nothing global when it is imported."""
+    script = NODE % FILE.as_uri()
+    assert node("--input-type=module", "-e", script) == ["undefined", False]
+
+
+async def test_node_connects_with_it() -> None:
+    """Where there is a WebSocket it works without a page too, with a whole URL."""
+    async with serve(Site()) as server:
+        command = ("--input-type=module", "-e", NODE % FILE.as_uri(), server.url())
+        assert await asyncio.to_thread(node, *command) == ["undefined", "chat", "from Node"]
+
+
+async def test_it_is_served_for_caches() -> None:
+    """An ETag and 304; asked anew each time, but kept for a year where the URL has a version."""
+    async with serve(WSRoom()) as server:
+        status, response = await get(server, "/wsroom.js")
+        assert status == 200
+        assert response.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert response.headers["cache-control"] == "no-cache"
+        assert response.headers["access-control-allow-origin"] == "*"
+        etag = response.headers["etag"]
+        for known in (etag, f'"x", W/{etag}', "*"):
+            status, again = await get(server, "/wsroom.js", headers={"If-None-Match": known})
+            assert (status, again.text, again.headers["etag"]) == (304, "", etag)
+        assert (await get(server, "/wsroom.js", headers={"If-None-Match": '"x"'}))[0] == 200
+
+        _, lasting = await get(server, "/wsroom.js?v=1")
+        assert lasting.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert lasting.text == response.text
+        status, head = await get(server, "/wsroom.js", "HEAD")
+        assert (status, head.text) == (200, "")
+        assert int(head.headers["content-length"]) == len(response.content)
+        _, types = await get(server, "/wsroom.d.ts")
+        assert types.text == (FOLDER / "wsroom.d.ts").read_text()
+        assert (await get(server, "/wsroom.js", "POST"))[0] == 404
+
+
+async def test_a_page_of_the_apps_own_comes_first() -> None:
+    """An app that has something else at /wsroom.js keeps it."""
+    app = WSRoom()
+    app.add_page("/wsroom.js", lambda: "mine")
+    async with serve(app) as server:
+        assert (await get(server, "/wsroom.js"))[1].text == "mine"
+
+
+def test_it_is_a_module_and_a_script() -> None:
+    """What is served parses as both, which is the point of its last line."""
+    text = client_assets()["/wsroom.js"].text
+    for kind in ("module", "commonjs"):
+        command = [find("node"), "--check", f"--input-type={kind}", "-"]
+        done = subprocess.run(
+            command, input=text, text=True, capture_output=True, timeout=30 * SECOND
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", ["/", "/module"])
+async def test_a_page_uses_it_either_way(path: str, quiet: pytest.LogCaptureFixture) -> None:
+    """As a plain script, more than once too, and as a module: the same client, the same verbs."""
+    async with serve(Site()) as server, chromium() as browser:
+        tab = await Tab.open(browser, server.url(path, "http"), None)
+        if path == "/":
+            # Names of the page and of the file do not meet.
+            await tab.page.add_script_tag(content="const connect = 1, Socket = 2;")
+            await tab.page.add_script_tag(url="/wsroom.js")
+            assert await tab.run("() => DoxWebSocket === wsroom.connect")
+        else:
+            await tab.until("() => window.imported")
+            same = "imported.connect === wsroom.connect && imported.DoxWebSocket === DoxWebSocket"
+            assert await tab.run(f"() => {same} && imported.WSRoomError === wsroom.WSRoomError")
+        await tab.connect()
+        assert await tab.call("socket.request('echo', 'hi')") == ["resolved", "hi"]
+        assert tab.errors == []
+        assert await run(tab.page, "() => socket.state") == "open"

@@ -1,0 +1,145 @@
+"""The app's HTTP answers, on real uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support.http import get
+from tests.support.peers import peer
+from tests.support.servers import serve
+from wsroom import AdapterError, Emitter, MemoryAdapter, WSRoom
+from wsroom.adapters import Deliver
+
+
+def site(**options: Any) -> WSRoom:
+    app = WSRoom(**options)
+
+    @app.on("intro")
+    async def intro(emitter: Emitter) -> None: ...
+
+    @app.page("/")
+    def home() -> str:
+        return "<h1>é</h1>"
+
+    @app.page("/async")
+    async def later() -> str:
+        await asyncio.sleep(0)
+        return "later"
+
+    @app.page("/broken")
+    async def broken() -> Any:
+        return 5
+
+    return app
+
+
+async def test_a_page_is_served() -> None:
+    """HTML of a `def` or an `async def`; HEAD has the length and no body; POST is 405."""
+    async with serve(site()) as server:
+        status, response = await get(server, "/")
+        assert (status, response.text) == (200, "<h1>é</h1>")
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+        status, response = await get(server, "/", "HEAD")
+        assert (status, response.text, response.headers["content-length"]) == (200, "", "11")
+        assert (await get(server, "/async"))[1].text == "later"
+        status, response = await get(server, "/", "POST")
+        assert (status, response.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_a_page_that_fails_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
+    """The reason is in the log, not in the answer."""
+    async with serve(site()) as server:
+        status, response = await get(server, "/broken")
+        assert status == 500 and "int" not in response.text
+    assert "the page at /broken failed" in caplog.text
+
+
+async def test_a_websocket_path_asks_for_an_upgrade() -> None:
+    """426, the header that RFC 9110 wants, and a sentence."""
+    async with serve(site()) as server:
+        status, response = await get(server, "/ws")
+        assert status == 426
+        assert response.headers["upgrade"] == "websocket"
+        assert "new WebSocket" in response.text
+
+
+async def test_a_server_without_websockets_names_the_package(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An upgrade that arrives as plain HTTP means that no library is installed."""
+    async with serve(site(), ws="none") as server:
+        headers = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        status, response = await get(server, "/ws", headers=headers)
+        assert status == 501 and "uvicorn[standard]" in response.text
+    assert "no WebSocket library" in caplog.text
+
+
+async def test_health_is_told() -> None:
+    """For whoever asks whether the process lives."""
+    async with serve(site()) as server:
+        status, response = await get(server, "/healthz")
+        assert (status, response.json()) == (200, {"status": "ok"})
+
+
+class Broker(MemoryAdapter):
+    """A broker that can be away: from the start, or later."""
+
+    away = False
+
+    @property
+    def healthy(self) -> bool:
+        return not self.away
+
+    async def start(self, deliver: Deliver) -> None:
+        if self.away:
+            raise AdapterError("the broker does not answer")
+        await super().start(deliver)
+
+
+async def test_readiness_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Whether sockets can be served: the app has started, and reaches its broker."""
+    adapter = Broker()
+    async with serve(site(adapter=adapter)) as server:
+        status, response = await get(server, "/readyz")
+        assert (status, response.json()) == (200, {"status": "ready"})
+        adapter.away = True
+        status, response = await get(server, "/readyz")
+        assert (status, response.json()) == (503, {"status": "not ready"})
+        adapter.away = False
+        assert (await get(server, "/readyz"))[0] == 200
+        assert (await get(server, "/readyz", "POST"))[0] == 404
+    # Without a lifespan it starts when it is asked, as with the first connection.
+    adapter = Broker()
+    adapter.away = True
+    app = site(adapter=adapter)
+    async with serve(app, lifespan="off") as server:
+        assert (await get(server, "/readyz"))[0] == 503
+        assert "not ready: the broker does not answer" in caplog.text
+        adapter.away = False
+        assert (await get(server, "/readyz"))[0] == 200
+        await app._worker.stop()
+        assert (await get(server, "/readyz"))[0] == 503
+
+
+async def test_everything_else_is_404_or_the_app_behind() -> None:
+    """`http=` gets each request that is none of the app's own, other methods included."""
+
+    async def behind(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        body = f"{scope['method']} {scope['path']}".encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    async with serve(site()) as server:
+        status, response = await get(server, "/nothing")
+        assert (status, response.text) == (404, "nothing is at /nothing")
+    async with serve(site(http=behind)) as server:
+        for method, path in (("GET", "/nothing"), ("POST", "/"), ("POST", "/ws")):
+            assert (await get(server, path, method))[1].text == f"{method} {path}"
+        assert (await get(server, "/"))[1].text == "<h1>é</h1>"
+        assert (await get(server, "/ws"))[0] == 426
+        async with peer(server):
+            pass

@@ -1,0 +1,253 @@
+"""wsroom.js on a page, against one server: what each of its verbs does."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.clock import until
+from tests.support.site import Site
+from tests.support.tabs import Pages
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+# -- the Dox client's known faults: each is a test that wsroom.js passes ------------------------
+
+
+async def test_it_comes_back_after_a_clean_close(pages: Pages, site: Site) -> None:
+    """The Dox client retries after an error only; a server that closes in order loses it."""
+    tab = await pages.open()
+    await tab.opened()
+    await next(iter(site.sockets.values())).close(1000)
+    await tab.sees("connected", True, times=2)
+    assert await tab.log("state", "close") == [
+        ["state", "open"],
+        ["state", "waiting"],
+        ["close", 1000],
+        ["state", "connecting"],
+        ["state", "open"],
+    ]
+
+
+async def test_an_event_has_several_listeners(pages: Pages) -> None:
+    """The Dox client calls the first one of an event, and of "*"."""
+    tab = await pages.open()
+    await tab.run("""() => {
+        window.heard = [];
+        for (const name of ["first", "second"])
+            socket.on("said", (...values) => heard.push([name, ...values]));
+        for (const name of ["third", "fourth"])
+            socket.on("*", (frame) => frame.event === "said" && heard.push([name, frame]));
+    }""")
+    await tab.call("socket.joinRoom('chat')")
+    await tab.call("socket.request('say', {room: 'chat'})")
+    await tab.until("() => heard.length === 4")
+    first, second, third, fourth = await tab.run("() => heard")
+    id = await tab.run("() => socket.id")
+    assert first == ["first", {"room": "chat"}, id, "chat"]
+    assert second == ["second", {"room": "chat"}, id, "chat"]
+    assert third[1] == fourth[1]
+    assert third[1].pop("offset")
+    assert third[1] == {"event": "said", "message": first[1], "sender": id, "room": "chat"}
+
+
+async def test_an_emit_before_it_is_open_is_sent(pages: Pages, site: Site) -> None:
+    """The Dox client throws: "Still in CONNECTING state"."""
+    tab = await pages.open(None)
+    await tab.run("""() => {
+        window.dox = DoxWebSocket("/ws", { maxRetries: 18, retryAfter: 2000 });
+        dox.emit("echo", "early");
+    }""")
+    await until(lambda: site.handled)
+    assert site.handled == [("echo", "early")]
+
+
+async def test_what_was_registered_once_stays(pages: Pages, site: Site) -> None:
+    """The Dox client forgets `onOpen` and its room when it connects again."""
+    tab = await pages.open(None)
+    await tab.run("""() => {
+        window.calls = [];
+        window.socket = DoxWebSocket("/ws", { retryAfter: 100 });
+        socket.onOpen(() => calls.push("open"));
+        socket.onClose(() => calls.push("close"));
+        socket.onConnected((message) => calls.push(message.id === socket.id));
+        socket.on("said", (message) => calls.push(message.n));
+        socket.joinRoom("chat");
+    }""")
+    await tab.opened()
+    await tab.call("socket.request('quit', 4000)")
+    await tab.until("() => calls.filter((each) => each === true).length === 2")
+    await tab.run("() => socket.emit('say', {room: 'chat', n: 1})")
+    await tab.until("() => calls.includes(1)")
+    assert await tab.run("() => calls") == ["open", True, "close", "open", True, 1]
+
+
+async def test_a_listener_that_fails_is_not_the_others_matter(pages: Pages) -> None:
+    """The others are called, the connection stays, and the page hears of the failure."""
+    tab = await pages.open()
+    await tab.run("() => { socket.on('said', () => { throw new Error('mine'); }); }")
+    await tab.run("() => { socket.on('said', () => { window.also = true; }); }")
+    await tab.call("socket.request('say', {room: ''})")
+    await tab.until("() => window.also")
+    assert (await tab.call("socket.request('echo', 1)")) == ["resolved", 1]
+    assert tab.errors.pop() == "mine"
+
+
+# -- listening ----------------------------------------------------------------------------------
+
+
+async def test_listeners_can_be_taken_back(pages: Pages) -> None:
+    """By what `on` returned, one by one, or all of an event."""
+    tab = await pages.open()
+    await tab.run("""() => {
+        window.calls = "";
+        const [a, b, c, d] = [..."abcd"].map((name) => () => { calls += name; });
+        const stop = socket.on("echoed", a);
+        for (const each of [b, c]) socket.on("said", each);
+        stop(), stop();
+        window.b = b;
+        socket.on("said", d);
+    }""")
+    tell = "socket.request('say', {room: ''})"
+    await tab.call(tell)
+    await tab.run("() => socket.off('said', b)")
+    await tab.call(tell)
+    await tab.run("() => socket.off('said')")
+    await tab.call(tell)
+    await tab.call("socket.request('echo')")
+    assert await tab.run("() => calls") == "bcdcd"
+
+
+# -- sending ------------------------------------------------------------------------------------
+
+
+async def test_a_request_is_answered(pages: Pages) -> None:
+    """By what the handler returns, or by its error with the server's code."""
+    tab = await pages.open()
+    assert await tab.call("socket.request('echo', {é: [1, null]})") == [
+        "resolved",
+        {"é": [1, None]},
+    ]
+    assert await tab.call("socket.request('nothing')") == ["rejected", "unknown_event"]
+    error = await tab.run("() => socket.request('nothing').catch((e) => [e.name, e.event])")
+    assert error == ["WSRoomError", "nothing"]
+    circle = "(() => { const a = {}; a.a = a; return socket.request('echo', a); })()"
+    assert "circular" in (await tab.call(circle))[1]
+    assert await tab.log("error") == []
+
+
+async def test_a_request_has_a_time(pages: Pages, site: Site) -> None:
+    """It rejects when that is over, answered later or not; one that still waits is never sent."""
+    tab = await pages.open()
+    assert await tab.call("socket.request('wait', 0, {timeout: 50})") == ["rejected", "timeout"]
+    assert site.handled == [("wait", None)]
+    site.enough.set()
+
+    other = await pages.open("/nothing")
+    assert await other.call("socket.request('echo', 1, {timeout: 50})") == ["rejected", "timeout"]
+    assert await other.run("() => socket.dropped") == 0
+
+
+async def test_a_request_ends_with_its_connection(pages: Pages, site: Site) -> None:
+    """It rejects, and is not repeated on the next connection."""
+    tab = await pages.open()
+    await tab.opened()
+    await tab.run("() => { window.waiting = settled(socket.request('wait')); }")
+    await until(lambda: site.handled)
+    await next(iter(site.sockets.values())).close(1012)
+    assert await tab.run("() => waiting") == ["rejected", "lost"]
+    await tab.sees("connected", True, times=2)
+    await tab.call("socket.request('echo', 'marker')")
+    site.enough.set()
+    assert site.handled == [("wait", None), ("echo", "marker")]
+
+
+async def test_an_error_without_a_request_is_told(pages: Pages) -> None:
+    """An `emit` that fails reaches `onError`, and the console where nobody listens."""
+    tab = await pages.open()
+    await tab.run("() => socket.emit('nothing')")
+    await tab.sees("error", "unknown_event")
+    plain = await pages.open(None)
+    lines: list[str] = []
+    plain.page.on("console", lambda message: lines.append(message.text))
+    await plain.run("() => { wsroom.connect('/ws').emit('nothing'); }")
+    await until(lambda: any("unknown_event" in line for line in lines))
+
+
+async def test_what_waits_is_bounded(pages: Pages, site: Site) -> None:
+    """The oldest frames are dropped and counted; a request that is dropped rejects."""
+    site.tokens.add("later")
+    tab = await pages.open(
+        "/ws", "{buffer: 3, params: () => new Promise((go) => { window.go = go; })}"
+    )
+    first = "window.first = settled(socket.request('echo', 'first'))"
+    await tab.run(f"() => {{ {first}; for (const n of [1, 2, 3, 4]) socket.emit('echo', n); }}")
+    await tab.run("() => socket.emit('echo', 'volatile', {volatile: true})")
+    assert await tab.run("() => first") == ["rejected", "dropped"]
+    assert await tab.run("() => socket.dropped") == 2
+    await tab.run("() => go({token: 'later'})")
+    await tab.opened()
+    await tab.run("() => socket.emit('echo', 5, {volatile: true})")
+    await until(lambda: len(site.handled) == 4)
+    assert site.handled == [("echo", n) for n in (2, 3, 4, 5)]
+
+
+# -- rooms --------------------------------------------------------------------------------------
+
+
+async def test_rooms_are_joined_and_left(pages: Pages, site: Site) -> None:
+    """A promise says when; a refusal rejects it; a room that was left is not heard any more."""
+    site.closed_rooms.add("vip")
+    a, b = await pages.open_in("chat")
+    assert await a.call("socket.joinRoom('vip')") == ["rejected", "forbidden"]
+    assert await a.call("socket.joinRoom(5)") == ["rejected", "bad_room"]
+    assert (await a.run("() => socket.joinRoom('chat')"))["room"] == "chat"
+    await b.call("socket.request('say', {room: 'chat', n: 1})")
+    await a.sees("said", {"room": "chat", "n": 1})
+    assert await a.call("socket.leaveRoom('chat')") == ["resolved", None]
+    await b.call("socket.request('say', {room: 'chat', n: 2})")
+    await b.call("socket.request('say', {room: '', n: 3})")
+    await a.sees("said", {"room": "", "n": 3})
+    assert [entry[1]["n"] for entry in await a.log("said")] == [1, 3]
+
+
+async def test_a_join_waits_for_a_connection(pages: Pages, site: Site) -> None:
+    """It is kept over attempts that fail, and effective before anything that was queued."""
+    site.tokens.add("t")
+    tab = await pages.open("/ws", "{params: () => new Promise((go) => { window.go = go; })}")
+    await tab.run("""() => {
+        socket.emit("say", { room: "chat", n: 1 });
+        window.joined = settled(socket.joinRoom("chat"));
+        window.again = settled(socket.joinRoom("chat"));
+        window.left = settled(socket.joinRoom("other"));
+        socket.leaveRoom("other");
+    }""")
+    await tab.run("() => go({token: 't'})")
+    await tab.sees("said", {"room": "chat", "n": 1})
+    joined = await tab.run("() => joined")
+    assert joined[0] == "resolved" and joined == await tab.run("() => again")
+    assert await tab.run("() => left") == ["rejected", "left"]
+    sent = [("joinRoom", "chat"), ("say", {"room": "chat", "n": 1}), ("leaveRoom", "other")]
+    assert tab.frames(0) == sent
+
+
+# -- the end ------------------------------------------------------------------------------------
+
+
+async def test_close_is_the_end(pages: Pages, site: Site) -> None:
+    """Nothing waits any more, nothing comes back, and what is asked afterwards rejects."""
+    tab = await pages.open()
+    await tab.opened()
+    await tab.run("() => { window.waiting = settled(socket.request('wait')); }")
+    await until(lambda: site.handled)
+    await tab.run("() => { socket.close(); socket.close(); }")
+    assert await tab.run("() => waiting") == ["rejected", "lost"]
+    site.enough.set()
+    await until(lambda: not site.sockets)
+    assert await tab.call("socket.request('echo')") == ["rejected", "closed"]
+    assert await tab.call("socket.joinRoom('chat')") == ["rejected", "closed"]
+    assert await tab.call("socket.leaveRoom('chat')") == ["resolved", None]
+    await tab.run("() => { socket.emit('echo'); dispatchEvent(new Event('online')); }")
+    assert await tab.run("() => [socket.id, socket.state, socket.dropped]") == [None, "closed", 1]
+    log = await tab.log("state", "close")
+    assert log == [["state", "open"], ["state", "closed"], ["close", 1000]]

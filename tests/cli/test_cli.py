@@ -1,0 +1,456 @@
+"""The commands: what they write, serve, list and find."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+import wsroom
+from tests.support import brokers
+from tests.support.browsers import chromium, open_page
+from tests.support.clock import SECOND, TICK
+from tests.support.peers import WAIT
+from tests.support.servers import Program, program
+from wsroom import Controller, SetupError, WSRoom
+from wsroom.cli.apps import name_of_app
+from wsroom.cli.main import main
+from wsroom.cli.scaffold import name_controller
+from wsroom.client import RequestError
+from wsroom.testing import TestClient
+
+
+async def run(*arguments: str, cwd: Path, code: int = 0, env: dict[str, str] | None = None) -> str:
+    """Run the command here, in a thread, as it may have an event loop; return its output."""
+    output = io.StringIO()
+    with surroundings(cwd, env or {}), redirect_stdout(output), redirect_stderr(output):
+        async with asyncio.timeout(6 * WAIT):
+            ended = await asyncio.to_thread(call, arguments)
+    assert ended == code, output.getvalue()
+    return output.getvalue()
+
+
+def call(arguments: Sequence[str]) -> object:
+    try:
+        return main(arguments)
+    except SystemExit as exc:  # argparse has spoken
+        return exc.code
+
+
+@contextlib.contextmanager
+def surroundings(cwd: Path, env: dict[str, str]) -> Iterator[None]:
+    """What a process of its own would have: a folder, variables, no modules of another test."""
+    path, modules, environ = sys.path.copy(), set(sys.modules), os.environ.copy()
+    os.environ.update(env)
+    importlib.invalidate_caches()
+    try:
+        with contextlib.chdir(cwd):
+            yield
+    finally:
+        sys.path[:] = path
+        os.environ.clear()
+        os.environ.update(environ)
+        for name in set(sys.modules) - modules:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(cwd)):
+                del sys.modules[name]
+
+
+def load(file: Path) -> Any:
+    """Import a file by its path."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# -- create:controller -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [("-ws",), ("--path", "/chat"), ("-ws", "--path", "/t/{id}")])
+async def test_create_controller_writes_a_class_that_works(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    """With Dox's `-ws`, or without; the two lines that register it are printed and in the file."""
+    said = await run("create:controller", "ChatRoomController", *options, cwd=tmp_path)
+    file = tmp_path / "chat_room_controller.py"
+    lines = (
+        "from chat_room_controller import ChatRoomController",
+        "app.include(ChatRoomController())",
+    )
+    for line in lines:
+        assert line in said and f"\n{line}\n" in file.read_text()
+    path = options[-1] if "--path" in options else "/ws"
+    controller = load(file).ChatRoomController()
+    assert isinstance(controller, Controller) and controller.path == path
+    app = WSRoom()
+    app.include(controller)
+    async with TestClient(app) as client:
+        a, b = [await client.connect(path.replace("{id}", "1")) for _ in range(2)]
+        await a.join("chat")
+        await b.emit("intro", "hi")
+        assert await a.expect("intro") == "hi"
+
+
+NAMES = {
+    "ChatRoomController": ("ChatRoomController", "chat_room_controller"),
+    "ChatRoom": ("ChatRoomController", "chat_room_controller"),
+    "chat_room_controller": ("ChatRoomController", "chat_room_controller"),
+    "chat": ("ChatController", "chat_controller"),
+    "socketController": ("SocketController", "socket_controller"),
+    "HTTPProxyController": ("HTTPProxyController", "http_proxy_controller"),
+    "Room2": ("Room2Controller", "room2_controller"),
+    "class": ("ClassController", "class_controller"),
+}
+
+
+@pytest.mark.parametrize("given", NAMES)
+def test_names_of_controllers(given: str) -> None:
+    """In Python's styles, whatever style is given."""
+    assert name_controller(given) == NAMES[given]
+
+
+@pytest.mark.parametrize("given", ["", "9lives", "chat-room", "Chat Room", "../Chat", "Café", "_"])
+def test_what_is_no_name_of_a_controller(given: str) -> None:
+    """It gets a sentence with a name that is one."""
+    with pytest.raises(SetupError, match=r"is no name for a class; use .* like ChatRoomController"):
+        name_controller(given)
+    with pytest.raises(SetupError, match="a controller of nothing"):
+        name_controller("Controller")
+
+
+# -- new and dev -----------------------------------------------------------------------------
+
+
+async def served(dev: Program) -> str:
+    line = await dev.line(" is at http://")
+    await dev.line("Application startup complete")
+    return line.partition(" is at ")[2].partition(",")[0]
+
+
+async def test_a_new_project_runs_and_passes_as_it_is(tmp_path: Path) -> None:
+    """Its test passes under pytest; `wsroom dev` serves its page, where two people chat."""
+    assert "now: cd demo && wsroom dev" in await run("new", "demo", cwd=tmp_path)
+    project = tmp_path / "demo"
+    files = {"README.md", "app.py", "page.html", "test_app.py"}
+    assert {path.name for path in project.iterdir()} == files
+    assert not any("{title}" in (project / file).read_text() for file in files)
+    async with program("-m", "pytest", "-q", cwd=project) as tests:
+        assert await tests.end(60) == 0, tests.output
+    assert "1 passed" in tests.output
+    assert " say " in await run("routes", "app:app", cwd=project)
+    async with program("-m", "wsroom", "dev", "--port", "0", cwd=project) as dev:
+        url = await served(dev)
+        async with httpx.AsyncClient(timeout=WAIT) as http:
+            assert "<title>demo</title>" in (await http.get(url)).text
+        heard: list[str] = []
+        socket = wsroom.client.connect(f"{url}/ws")
+        socket.on("said", heard.append)
+        async with socket, chromium() as browser:
+            await socket.join_room("chat")
+            page = await open_page(browser, url)
+            await page.fill("input", "hello from the page")
+            await page.press("input", "Enter")
+            await expect(page.locator("li")).to_have_text("hello from the page")
+            await socket.request("say", "hello from Python")
+            await expect(page.locator("li").last).to_have_text("hello from Python")
+            assert heard == ["hello from the page", "hello from Python"]
+            with pytest.raises(RequestError, match="say something"):
+                await socket.request("say", " ")
+            with pytest.raises(RequestError, match="forbidden"):
+                await socket.join_room("cellar")
+
+
+async def change(file: Path, text: str) -> None:
+    """Write it now and then, as whoever watches it may not do so yet."""
+    while True:
+        await asyncio.to_thread(file.write_text, text)
+        await asyncio.sleep(SECOND)
+
+
+async def test_dev_loads_the_app_again_when_it_changes(tmp_path: Path) -> None:
+    """It finds an app of another name, in another folder; sockets come back to the new one."""
+    text = "from wsroom import WSRoom\nchat = WSRoom()\n@chat.on('one')\ndef one(emitter): ...\n"
+    folder = tmp_path / "src"
+    folder.mkdir()
+    (folder / "server.py").write_text(text)
+    async with program("-m", "wsroom", "dev", "src/server.py", "--port", "0", cwd=tmp_path) as dev:
+        url = await served(dev)
+        async with wsroom.client.connect(f"{url}/ws", retry_after=TICK) as socket:
+            await socket.request("one", timeout=WAIT)
+            changing = asyncio.create_task(change(folder / "server.py", text.replace("one", "two")))
+            await dev.line("Reloading")
+            changing.cancel()
+            await dev.line("Application startup complete")
+            async with asyncio.timeout(WAIT):
+                while socket.state != "open":  # noqa: ASYNC110
+                    await asyncio.sleep(TICK)
+            await socket.request("two", timeout=WAIT)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("from wsroom import WSRoom\napp = FastAPI()\nrt = WSRoom()", "app"),
+        ("import wsroom\nchat: wsroom.WSRoom = wsroom.WSRoom()", "chat"),
+        ("from shop.realtime import app", "app"),
+        ("import shop\nx = y = shop\nrt = WSRoom(debug=True)", "rt"),
+    ],
+)
+def test_the_app_of_a_file_is_found(text: str, name: str, tmp_path: Path) -> None:
+    """Without running the file: `app`, or else what a WSRoom is assigned to."""
+    (tmp_path / "app.py").write_text(text)
+    assert name_of_app(tmp_path / "app.py") == name
+
+
+# -- routes ----------------------------------------------------------------------------------
+
+APP = """
+from fastapi import FastAPI
+from wsroom import Router, WSRoom
+
+app = WSRoom()
+shop = Router(path="/t/{tenant}")
+
+@app.page("/")
+def page(): ...
+
+@app.on("say", concurrent=True)
+async def say(emitter, message): ...
+
+@shop.on_join("order:{id}")
+async def own(socket, room, id): ...
+
+@shop.on_connect()
+def know(socket): ...
+
+@shop.on("*")
+def rest(emitter): ...
+
+app.include(shop)
+api = FastAPI()
+api.mount("/rt", app)
+empty = WSRoom()
+"""
+
+TABLE = """\
+PATH            WHAT               NAME        FUNCTION                      WHERE
+/               page                           page                          app.py:8
+/ws             guard              -           any client may join any room
+/ws             event, concurrent  say         say                           app.py:11
+/t/{tenant}     hook               on_connect  know                          app.py:17
+/t/{tenant}     guard              order:{id}  own                           app.py:14
+/t/{tenant}     event              *           rest                          app.py:20"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+def squeezed(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+async def test_routes_are_listed(folder: Path) -> None:
+    """Paths, pages, hooks, guards and events, with the functions and where they are."""
+    output = await run("routes", "app:app", cwd=folder)
+    assert squeezed(output) == squeezed(TABLE)
+    assert len({line.find("FUNCTION") for line in output.splitlines()[:1]}) == 1
+    mounted = await run("routes", "app:api", cwd=folder)
+    assert squeezed(mounted) == [
+        squeezed(TABLE)[0],
+        *([f"/rt{row[0]}", *row[1:]] for row in squeezed(TABLE)[1:]),
+    ]
+
+
+# -- doctor ----------------------------------------------------------------------------------
+
+
+async def test_the_doctor_finds_nothing_wrong(folder: Path) -> None:
+    """Every line is ok, and so is the exit code."""
+    output = await run("doctor", "app:app", cwd=folder)
+    assert {line.split()[0] for line in output.splitlines()} == {"ok"}
+    for part in ("/ws, /t/{tenant}", "uvicorn", "websockets ", "1, which is all that Memory"):
+        assert part in output
+    output = await run("doctor", "app:api", "--", "--port", "1", cwd=folder)
+    assert "/rt/ws, /rt/t/{tenant}" in output
+
+
+RISKS: dict[tuple[str, ...], tuple[str, str]] = {
+    ("--ws", "none"): ("problem", "no WebSocket is served"),
+    ("--ws", "websockets"): ("warning", "deprecated in uvicorn"),
+    ("--ws-max-size", "65535"): ("warning", "Limits.frame_size=65536"),
+    ("--ws-ping-interval", "0"): ("warning", "clients that vanished"),
+    ("--ws-ping-timeout", "0"): ("problem", "closed at its first ping"),
+    ("--interface", "wsgi"): ("problem", "wsroom is ASGI 3"),
+    ("--lifespan", "off"): ("warning", "with its first connection only"),
+    ("--timeout-graceful-shutdown", "4"): ("warning", "have 5 s"),
+    ("--limit-max-requests", "1000"): ("warning", "all sockets of the worker are closed"),
+    ("--limit-concurrency", "50"): ("warning", "each open socket counts"),
+    ("--forwarded-allow-ips", "*"): ("warning", "chooses its socket.client"),
+    ("--reload",): ("warning", "for development"),
+    ("--workers", "2"): ("problem", "Set WSROOM_REDIS_URL"),
+}
+
+
+async def test_the_doctor_knows_uvicorns_risky_flags(folder: Path) -> None:
+    """Each flag by itself, with a sentence; a problem makes the exit code 1, a warning does not."""
+
+    async def look(flags: tuple[str, ...]) -> None:
+        level, says = RISKS[flags]
+        code = int(level == "problem")
+        output = await run("doctor", "app:app", "--", *flags, cwd=folder, code=code)
+        (line,) = [line for line in output.splitlines() if not line.startswith("ok ")]
+        assert line.startswith(level) and says in line
+
+    for flags in RISKS:
+        await look(flags)
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"UVICORN_WS_PING_INTERVAL": "0"}, "clients that vanished"),
+        ({"WEB_CONCURRENCY": "3"}, "3, but the rooms of MemoryAdapter"),
+        ({"FORWARDED_ALLOW_IPS": "*"}, "--forwarded-allow-ips *"),
+    ],
+)
+async def test_the_doctor_sees_the_environment(
+    env: dict[str, str], says: str, folder: Path
+) -> None:
+    """uvicorn does, too."""
+    output = await run("doctor", "app:app", cwd=folder, env=env, code=int("rooms" in says))
+    assert says in output
+
+
+async def test_harmless_values_are_not_reported(folder: Path) -> None:
+    """At the edge."""
+    flags = ("--ws-max-size", "65536", "--timeout-graceful-shutdown", "5", "--workers", "1")
+    output = await run("doctor", "app:app", "--", *flags, "--ws", "wsproto", cwd=folder)
+    assert {line.split()[0] for line in output.splitlines()} == {"ok"}
+    assert "wsproto 1" in output
+
+
+async def test_the_doctor_asks_redis(
+    folder: Path, valkey: brokers.Broker, redis: brokers.Broker
+) -> None:
+    """Its name and version; or why it cannot be used, without the password."""
+    flags = ("--", "--workers", "4")
+    for broker, name in ((valkey, "Valkey"), (redis, "Redis")):
+        env = {"WSROOM_REDIS_URL": broker.url}
+        output = await run("doctor", "app:app", *flags, cwd=folder, env=env)
+        assert re.search(rf"ok +redis +{broker.url} is {name} \d+\.\d", output)
+        assert "4, and RedisAdapter connects any number" in output
+    env = {"WSROOM_REDIS_URL": "redis://:secret@127.0.0.1:1"}
+    output = await run("doctor", "app:app", *flags, cwd=folder, env=env, code=1)
+    assert re.search(r"problem +redis +redis://127.0.0.1:1 cannot be used: ", output)
+    assert "secret" not in output
+
+
+async def test_the_doctor_asks_a_whole_cluster(folder: Path, cluster: brokers.Cluster) -> None:
+    """All its masters."""
+    env = {"WSROOM_REDIS_URL": cluster.url}
+    output = await run("doctor", "app:app", cwd=folder, env=env)
+    assert re.search(r"ok +redis +redis\+cluster://\S+ is Valkey \d+\.[\d.]+\n", output + "\n")
+
+
+# -- what goes wrong -------------------------------------------------------------------------
+
+BROKEN = {
+    "broken.py": "from wsroom import WSRoom\napp = WSRoom()\napp.on('reply')\nx = nothing\n",
+    "half.py": "app = (\n",
+    "needs.py": "import a_module_that_is_not_there\n",
+    "other.py": "x = 1\n",
+    "my-app.py": "app = 1\n",
+    "one_controller.py": "",
+}
+
+
+def contents(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {"__pycache__"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("create:controller", "One"), 1, "one_controller.py exists"),
+        (("create:controller", "9"), 1, "is no name for a class"),
+        (("create:controller", "Two", "--path", "ws"), 1, "path 'ws' is none"),
+        (("create:controller", "Two", "--path", "/{a"), 1, "a brace"),
+        (("create:controller",), 2, "NAME"),
+        (("new", "a b"), 1, "'a b' is no name for a project"),
+        (("new", "../up"), 1, "is no name for a project"),
+        (("new", "src"), 1, "src exists"),
+        (("new", "readonly/../x"), 1, "is no name"),
+        (("dev", "nothing.py"), 1, "nothing.py cannot be read (No such file"),
+        (("dev", "other.py"), 1, "has no app; write: app = WSRoom()"),
+        (("dev", "half.py"), 1, "is no Python"),
+        (("dev", "my-app.py"), 1, "my-app.py cannot be imported"),
+        (("dev", "--port", "http"), 2, "'http' is no port"),
+        (("routes", "app"), 1, "use module:name, like app:app"),
+        (("routes", "app.py:app"), 1, "use app:app"),
+        (("routes", "nowhere:app"), 1, "there is no module 'nowhere' in"),
+        (("routes", "needs:app"), 1, "No module named 'a_module_that_is_not_there' ("),
+        (("routes", "broken:app"), 1, "NameError: name 'nothing' is not defined ("),
+        (("routes", "broken:app"), 1, "broken.py, line 4)"),
+        (("routes", "half:app"), 1, "SyntaxError"),
+        (("routes", "app:nothing"), 1, "app has no 'nothing'"),
+        (("routes", "app:FastAPI"), 1, "in which no WSRoom is"),
+        (("doctor", "app:empty"), 1, "app:empty has no event"),
+        (("doctor", "app:app", "--", "--bogus"), 1, "uvicorn: No such option"),
+        (("doctor", "app:app", "--", "--version"), 1, "give only flags with which it serves"),
+        (("doctor", "app:app", "--workers", "2"), 2, "unrecognized arguments"),
+        (("dance",), 2, "invalid choice: 'dance'"),
+    ],
+)
+async def test_what_is_wrong_gets_a_sentence(
+    arguments: tuple[str, ...], code: int, says: str, folder: Path
+) -> None:
+    """No traceback, an exit code, and nothing written."""
+    for name, text in BROKEN.items():
+        (folder / name).write_text(text)
+    (folder / "src").mkdir()
+    before = contents(folder)
+    assert says in await run(*arguments, cwd=folder, code=code)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "command", ["new", "dev", "create:controller", "routes", "doctor", "emit", ""]
+)
+async def test_help_teaches_with_examples(command: str, tmp_path: Path) -> None:
+    """Each command shows how it is used; the first says where to begin."""
+    output = await run(*command.split(), "--help", cwd=tmp_path)
+    expected = f"examples:\n  wsroom {command} " if command else "Begin with: wsroom new"
+    assert expected in output or f"examples:\n  wsroom {command}\n" in output
+
+
+async def test_the_script_and_the_module_are_one(tmp_path: Path) -> None:
+    """`wsroom` and `python -m wsroom` are programs, with exit codes and no traceback."""
+    script = str(Path(sys.executable).with_name("wsroom"))
+    for start in (("-m", "wsroom"), (script,)):
+        for arguments, code, says in (
+            (("new", "a b"), 1, "wsroom: 'a b' is no name for a project"),
+            (("routes", "nowhere:app"), 1, "wsroom: there is no module 'nowhere'"),
+            (("--version",), 0, f"wsroom {wsroom.__version__}"),
+            (("--help",), 0, "usage: wsroom [-h]"),
+            ((), 2, "the following arguments are required: COMMAND"),
+        ):
+            async with program(*start, *arguments, cwd=tmp_path) as running:
+                assert await running.end() == code
+            assert says in running.output and "Traceback" not in running.output

@@ -1,0 +1,868 @@
+"""The Python client on real servers: the verbs, coming back, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import itertools
+import json
+import os
+import signal
+import socket as network
+import ssl as tls
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_websocket
+from websockets.typing import Subprotocol
+
+import wsroom
+from tests.support import brokers
+from tests.support.clock import HOUR, SECOND, TICK, until
+from tests.support.pages import blocks, save
+from tests.support.paths import ROOT
+from tests.support.peers import WAIT
+from tests.support.processes import free_port
+from tests.support.servers import Server, program, serve
+from wsroom import (
+    Adapter,
+    AdapterError,
+    Disconnect,
+    Emitter,
+    Limits,
+    MemoryAdapter,
+    Reject,
+    SetupError,
+    Socket,
+    WSRoom,
+)
+from wsroom.adapters import Deliver, Emission
+from wsroom.client import ClientSocket, ConnectionLost, RequestError
+from wsroom.client.recovery import STEADY, is_final, pause
+from wsroom.wire.emission import Room
+
+PAGE = ROOT / "docs" / "python-client.md"
+
+
+def chat(adapter: Adapter | None = None, **options: Any) -> WSRoom:
+    app = WSRoom(adapter, **options)
+    tokens: list[str] = []
+
+    @app.on_connect()
+    async def on_connect(socket: Socket) -> None:
+        token = socket.query.get("token", "")
+        tokens.append(token)
+        if token == "wrong":
+            raise Reject("this token is not valid", status=401)
+        if token == "busy":
+            raise Reject("try again", status=503)
+
+    @app.on_join()
+    async def guard(socket: Socket, room: str) -> None:
+        if room == "vip" and socket.query.get("token") != "1":
+            raise Reject("members only", code="not_a_member")
+
+    @app.on("say")
+    async def say(emitter: Emitter, message: Any) -> Any:
+        await emitter.to("chat").emit("said", message)
+        return message
+
+    @app.on("hush")
+    async def hush(emitter: Emitter, message: Any) -> None:
+        await emitter.to("chat").emit_except_sender("said", message)
+
+    @app.on("quit")
+    async def leave(emitter: Emitter, message: int) -> None:
+        raise Disconnect(message, "bye")
+
+    @app.on("hang")
+    async def hang(emitter: Emitter) -> None:
+        await asyncio.sleep(SECOND)
+
+    @app.on("tokens")
+    async def told(emitter: Emitter) -> list[str]:
+        return tokens
+
+    return app
+
+
+def client(server: Server, **options: Any) -> ClientSocket:
+    """A client of the server that tries again at once, which is after 0.1 s."""
+    options.setdefault("retry_after", TICK)
+    options.setdefault("request_timeout", WAIT)
+    return wsroom.client.connect(server.url(), **options)
+
+
+class Heard(list[Any]):
+    """All that a socket's listeners and hooks were called with, in order."""
+
+    def __init__(self, socket: ClientSocket) -> None:
+        socket.on("said", self.append)
+        for name in ("open", "connected", "close", "error", "resync"):
+            self.note(socket, name)
+
+    def note(self, socket: ClientSocket, name: str) -> None:
+        def call(*arguments: Any) -> None:
+            self.append((name, *arguments))
+
+        getattr(socket, f"on_{name}")(call)
+
+    async def wait(self, *last: Any) -> None:
+        """Wait until the latest are these."""
+        try:
+            await until(lambda: tuple(self[-len(last) :]) == last)
+        except TimeoutError:
+            raise AssertionError(f"{last} is not the end of {list(self)}") from None
+
+
+def cut(server: Server) -> None:
+    """Tear all connections, without a close frame; the clients see a reset."""
+    for connection in list(server.server_state.connections):
+        transport: Any = connection.transport
+        raw = transport.get_extra_info("socket")
+        linger = (1).to_bytes(4, "little") + bytes(4)
+        raw.setsockopt(network.SOL_SOCKET, network.SO_LINGER, linger)
+        transport.abort()
+
+
+# -- the verbs -------------------------------------------------------------------------------
+
+
+async def test_two_sockets_chat(ws: str, quiet: pytest.LogCaptureFixture) -> None:
+    """Rooms, events with their sender and room, requests, several listeners and "*"."""
+    async with serve(chat(), ws=ws) as server, client(server) as a, client(server) as b:
+        calls: list[Any] = []
+        b.on("said", lambda message, sender, room: calls.append((message, sender, room)))
+
+        @b.on("said")
+        async def later(message: Any) -> None:
+            await asyncio.sleep(0)
+            calls.append(message)
+
+        b.on("*", lambda frame: calls.append(frame["event"]))
+        remove = b.on("said", lambda: calls.append("never"))
+        remove()
+        remove()
+        await a.join_room("chat")
+        await b.join_room("chat")
+        assert a.id != b.id and b.rooms == {"chat"} and b.state == "open"
+        assert await a.request("say", "hi") == "hi"
+        one = [("hi", a.id, "chat"), "hi", "said"]
+        await until(lambda: calls == ["reply", *one])
+        b.off("said", later)
+        await b.request("hush", "not to me")
+        await a.emit("say", "more")
+        await until(lambda: calls[-2:] == [("more", a.id, "chat"), "said"])
+        assert "not to me" not in calls and "never" not in calls
+        b.off("said")
+        await b.leave_room("chat")
+        assert b.rooms == frozenset()
+        await a.request("say", "alone")
+        await b.request("tokens")
+        assert "alone" not in calls and ("alone", a.id, "chat") not in calls
+
+
+async def test_requests_raise(quiet: pytest.LogCaptureFixture) -> None:
+    """An `error` of the server, no answer in time, the end of the connection, a wrong name."""
+    async with serve(chat()) as server, client(server) as socket:
+        with pytest.raises(RequestError, match="nobody handles") as error:
+            await socket.request("dance")
+        assert (error.value.code, error.value.event) == ("unknown_event", "dance")
+        with pytest.raises(RequestError, match="not_a_member: members only"):
+            await socket.join_room("vip")
+        assert socket.rooms == frozenset()
+        with pytest.raises(TimeoutError, match=r"no answer to 'hang' within 0\.005 s"):
+            await socket.request("hang", timeout=TICK)
+        for event in ("joinRoom", "reply", ""):
+            with pytest.raises(ValueError, match="another name"):
+                await socket.emit(event)
+        with pytest.raises(ValueError, match="is empty"):
+            await socket.join_room("")
+        with pytest.raises(ValueError, match="NaN"):
+            await socket.emit("say", float("nan"))
+        with pytest.raises(TypeError, match="not JSON"):
+            await socket.emit("say", object())
+        with pytest.raises(SetupError, match="3 arguments at most"):
+            socket.on("said", lambda a, b, c, d: None)
+    async with serve(chat()) as server, client(server) as socket:
+        with pytest.raises(ConnectionLost, match="4000: bye") as lost:
+            await socket.request("quit", 4000)
+        assert (lost.value.code, lost.value.reason) == (4000, "bye")
+
+
+async def test_an_error_that_nobody_waits_for_is_told() -> None:
+    """`on_error` gets what the server says to an `emit`; a listener that fails is logged."""
+    async with serve(chat()) as server, client(server) as socket:
+        heard = Heard(socket)
+        await socket.emit("dance")
+        await until(lambda: heard)
+        name, exc = heard[0]
+        assert (name, exc.code, exc.event) == ("error", "unknown_event", "dance")
+
+
+async def test_a_listener_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The others are called all the same, and the next time it is called again."""
+    async with serve(chat()) as server, client(server) as socket:
+        socket.on("said", lambda message: 1 / message)
+        heard = Heard(socket)
+        await socket.join_room("chat")
+        for _ in range(2):
+            await socket.request("say", 0)
+        await heard.wait(0, 0)
+    assert caplog.text.count("which listens to 'said', failed") == 2
+
+
+async def test_emits_wait_for_the_connection_within_bounds() -> None:
+    """The oldest go, and are counted; a request among them is told; volatile ones never wait."""
+    async with serve(chat()) as server:
+        socket = client(server, buffer=3)
+        heard = Heard(socket)
+        request = asyncio.create_task(socket.request("say", "first"))
+        await until(lambda: socket._keeper.outgoing.queue)
+        for number in range(4):
+            await socket.emit("say", number)
+        await socket.emit("say", "volatile", volatile=True)
+        with pytest.raises(ConnectionLost, match="3 newer frames"):
+            await request
+        late = asyncio.create_task(socket.request("say", "given up", timeout=TICK))
+        with pytest.raises(TimeoutError):
+            await late
+        assert socket.dropped == 3
+        async with client(server) as other, socket:
+            seen = Heard(other)
+            await other.join_room("chat")
+            await socket.join_room("chat")
+            await socket.emit("say", "volatile, and there is a connection", volatile=True)
+            await heard.wait("volatile, and there is a connection")
+        assert "given up" not in [*seen, *heard]
+
+
+# -- coming back -----------------------------------------------------------------------------
+
+ENDS = {"a clean close": 1000, "a restart": 1012, "an app's code": 4300, "a reset": None}
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_it_comes_back(end: str, ws: str, quiet: pytest.LogCaptureFixture) -> None:
+    """What was missed, what was kept, then on_connected: once, in order, with the first session."""
+    app = chat()
+    async with serve(app, ws=ws) as server, client(server) as socket, client(server) as other:
+        code, first, session = ENDS[end], socket.id, socket._keeper.recovery.session
+        await socket.join_room("chat")
+        await other.join_room("chat")
+        await socket.request("hush", "mine")
+        heard = Heard(socket)
+        states: list[str] = []
+        socket.on_state(states.append)
+        for round_ in range(2):
+            heard.clear()
+            states.clear()
+            if code is None:
+                cut(server)
+            else:
+                with pytest.raises(ConnectionLost):
+                    await socket.request("quit", code)
+            await until(lambda: socket.state == "waiting")
+            await socket.emit("say", "kept")
+            for number in range(3):
+                await app.to("chat").emit("said", f"missed {number}")
+            await app.to().emit("said", "missed on the path")
+            ended = ("close", code or 1006, "bye" if code else "")
+            missed = ["missed on the path", *(f"missed {number}" for number in range(3))]
+            await heard.wait("kept")
+            assert heard == [ended, ("open",), *missed, ("connected",), "kept"], round_
+            assert states == ["waiting", "connecting", "open"]
+        assert socket.id != first
+        assert socket._keeper.recovery.session == session
+        assert await socket.request("say", "live") == "live"
+        await heard.wait("live")
+
+
+async def test_rooms_come_before_what_was_kept() -> None:
+    """A kept emit to a room finds this socket in it, whatever the room's history."""
+    joined: list[str] = []
+    app = chat(WithoutHistory())
+
+    @app.on_joined()
+    async def on_joined(emitter: Emitter, room: str) -> None:
+        joined.append(room)
+
+    async with serve(app) as server, client(server) as socket:
+        await socket.join_room("chat")
+        heard = Heard(socket)
+        cut(server)
+        await until(lambda: socket.state == "waiting")
+        await socket.emit("say", "kept")
+        await heard.wait("kept")
+        # Nobody can say what was missed where nothing is kept.
+        resyncs = [("resync", None), ("resync", "chat")]
+        assert heard == [("close", 1006, ""), ("open",), *resyncs, ("connected",), "kept"]
+        assert joined == ["chat", "chat"]
+
+
+class WithoutHistory(Adapter):
+    """Carries, and keeps nothing: rooms have no offsets."""
+
+    shared = False
+
+    async def start(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+
+    async def stop(self, deliver: Deliver) -> None:
+        del self._deliver
+
+    async def publish(self, emission: Emission) -> None:
+        self._deliver(emission, None)
+
+    async def subscribe(self, room: Room) -> None:
+        return
+
+    def unsubscribe(self, room: Room) -> None:
+        return
+
+
+async def test_what_cannot_be_recovered_is_told() -> None:
+    """A room whose history is too short, and a room that the guard no longer opens."""
+    tokens = itertools.count(1)
+    app = chat(MemoryAdapter(history=2))
+
+    def params() -> dict[str, str]:
+        return {"token": str(next(tokens))}
+
+    async with serve(app) as server, client(server, params=params) as socket:
+        for room in ("chat", "vip"):
+            await socket.join_room(room)
+        heard = Heard(socket)
+        cut(server)
+        for number in range(3):
+            await app.to("chat").emit("said", number)
+        await heard.wait(("connected",))
+        assert heard[:3] == [("close", 1006, ""), ("open",), ("resync", "chat")]
+        name, exc = heard[3]
+        assert (name, exc.code, exc.detail) == ("error", "not_a_member", "no more in room 'vip'")
+        assert socket.rooms == {"chat"}
+        await socket.request("say", "live")
+        await heard.wait("live")
+
+
+async def test_a_loss_in_the_middle_is_told(valkey: brokers.Broker) -> None:
+    """When Redis starts again from nothing, the server says `resync`, and so does the client."""
+    async with brokers.valkey() as broker:
+        app = chat(wsroom.RedisAdapter(broker.url))
+        async with serve(app) as server, client(server) as socket:
+            await socket.join_room("chat")
+            heard = Heard(socket)
+            await broker.restart()
+            await until(lambda: ("resync", "chat") in heard and ("resync", None) in heard)
+            await socket.request("say", "live")
+            await heard.wait("live")
+
+
+async def test_a_guard_that_fails_for_a_while_costs_nothing() -> None:
+    """`internal` and `unavailable` pass: it tries again, and then has all that it missed."""
+    failures = iter([AdapterError("the database is away"), KeyError("user")])
+    app = WSRoom()
+
+    @app.on_join("chat")
+    async def guard(socket: Socket, room: str) -> None:
+        if socket.query.get("again") == "yes" and (exc := next(failures, None)):
+            raise exc
+
+    attempts: list[dict[str, str]] = []
+
+    def params() -> dict[str, str]:
+        attempts.append({"again": "yes"} if attempts else {})
+        return attempts[-1]
+
+    async with serve(app) as server, client(server, params=params) as socket:
+        await socket.join_room("chat")
+        heard = Heard(socket)
+        cut(server)
+        await app.to("chat").emit("said", "missed")
+        await heard.wait("missed", ("connected",))
+        assert heard.count("missed") == 1 and ("resync", "chat") not in heard
+        assert len(attempts) == 4
+
+
+async def test_rooms_without_history_may_be_closed_or_fail_too() -> None:
+    """What the guard refuses is told and forgotten; what fails is tried again."""
+    answers: dict[str, list[Exception]] = {"gone": [], "late": []}
+    app = WSRoom(WithoutHistory())
+
+    @app.on_join()
+    async def guard(socket: Socket, room: str) -> None:
+        if answers[room]:
+            raise answers[room].pop()
+
+    async with serve(app) as server, client(server) as socket:
+        await socket.join_room("gone")
+        await socket.join_room("late")
+        answers |= {"gone": [Reject("no more")], "late": [AdapterError("away")]}
+        heard = Heard(socket)
+        cut(server)
+        await heard.wait(("connected",))
+        assert socket.rooms == {"late"}
+        ((_, exc),) = [entry for entry in heard if entry[0] == "error"]
+        assert (exc.code, exc.detail) == ("forbidden", "no more")
+        assert heard.count(("resync", "late")) == 1
+
+
+async def test_a_server_that_knows_no_resume_is_joined_anew() -> None:
+    """Every room is joined again, and told to be incomplete."""
+    frames: list[tuple[str, Any]] = []
+
+    async def old(websocket: ServerConnection) -> None:
+        message = {"id": "ws:1", "session": "s", "rooms": {"": "e:0"}}
+        await send(websocket, "connected", message)
+        async for raw in websocket:
+            frame = json.loads(raw)
+            frames.append((frame["event"], frame["message"]))
+            if frame["event"] == "joinRoom":
+                message = {"room": frame["message"], "offset": "e:0"}
+                await send(websocket, "reply", message, id=frame["id"])
+            elif frame["event"] == "resume":
+                error = {"code": "unknown_event", "detail": "what?", "event": "resume"}
+                await send(websocket, "error", error, id=frame["id"])
+            else:
+                await websocket.close(1001)
+
+    async def send(websocket: ServerConnection, event: str, message: Any, **more: Any) -> None:
+        frame = {"event": event, "message": message, "sender": None, "room": None, **more}
+        await websocket.send(json.dumps(frame))
+
+    protocols = [Subprotocol("wsroom.1")]
+    async with serve_websocket(old, "127.0.0.1", 0, subprotocols=protocols) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with wsroom.client.connect(f"ws://127.0.0.1:{port}", retry_after=TICK) as socket:
+            await socket.join_room("chat")
+            heard = Heard(socket)
+            await socket.emit("close me")
+            await heard.wait(("connected",))
+            assert heard[2:] == [("resync", None), ("resync", "chat"), ("connected",)]
+            assert [event for event, _ in frames] == ["joinRoom", "close me", "resume", "joinRoom"]
+            assert frames[2][1] == {"session": "s", "rooms": {"": "e:0", "chat": "e:0"}}
+
+
+async def test_more_rooms_than_fit_into_a_frame() -> None:
+    """Where the server takes only small frames, each room is joined by itself."""
+    async with serve(chat(limits=Limits(frame_size=200))) as server, client(server) as socket:
+        rooms = [f"{number} {'x' * 60}" for number in range(3)]
+        for room in rooms:
+            await socket.join_room(room)
+        heard = Heard(socket)
+        cut(server)
+        await heard.wait(("connected",))
+        assert heard[2][0] == "error" and heard[2][1].code == "too_large"
+        assert heard[3:] == [("resync", room) for room in (None, *rooms)] + [("connected",)]
+        assert socket.rooms == set(rooms)
+
+
+async def test_joining_survives_a_lost_connection() -> None:
+    """Joining and leaving may be repeated, so they wait for the next connection, in time."""
+    gate = asyncio.Event()
+    app = WSRoom()
+
+    @app.on_join()
+    async def guard(socket: Socket, room: str) -> None:
+        await gate.wait()
+
+    async with serve(app) as server, client(server) as socket:
+        joining = asyncio.create_task(socket.join_room("chat"))
+        await until(lambda: socket._keeper.outgoing._unanswered)
+        cut(server)
+        await until(lambda: socket.state == "waiting")
+        gate.set()
+        await asyncio.wait_for(joining, WAIT)
+        assert socket.rooms == {"chat"}
+        cut(server)
+        await until(lambda: socket.state == "waiting")
+        with pytest.raises(TimeoutError, match="no answer to leaveRoom 'chat'"):
+            await socket.leave_room("chat", timeout=TICK)
+        await until(lambda: socket.state == "open")
+        assert socket.rooms == frozenset()
+
+
+async def test_a_room_that_was_left_and_joined_again_is_whole() -> None:
+    """Messages on their way at the leave do not count; those after the join do, once."""
+    app = chat()
+    async with serve(app) as server, client(server) as socket:
+        await socket.join_room("chat")
+        heard = Heard(socket)
+        for _ in range(2):
+            leaving = asyncio.create_task(socket.leave_room("chat"))
+            joining = asyncio.create_task(socket.join_room("chat"))
+            await asyncio.gather(leaving, joining, app.to("chat").emit("said", "maybe"))
+            await app.to("chat").emit("said", "surely")
+            await heard.wait("surely")
+            heard.clear()
+            cut(server)
+            await app.to("chat").emit("said", "missed")
+            await heard.wait(("connected",))
+            assert heard == [("close", 1006, ""), ("open",), "missed", ("connected",)]
+            heard.clear()
+
+
+async def test_params_are_asked_anew_at_each_attempt() -> None:
+    """A token that has expired is replaced; one that cannot be had is another failed attempt."""
+    tokens = itertools.count(1)
+
+    async def params() -> dict[str, str]:
+        number = next(tokens)
+        if number == 2:
+            raise LookupError("no token now")
+        return {"token": str(number)}
+
+    async with serve(chat()) as server, client(server, params=params) as socket:
+        heard = Heard(socket)
+        with pytest.raises(ConnectionLost):
+            await socket.request("quit", 1000)
+        assert await socket.request("tokens") == ["1", "3"]
+        exc = next(entry for entry in heard if entry[0] == "error")[1]
+        assert str(exc) == "1006: params() failed: LookupError('no token now')"
+
+
+async def test_it_waits_for_a_server_that_is_not_there_yet() -> None:
+    """Entering waits; the pauses are told, and said once in the log."""
+    port = free_port()
+    url = f"ws://127.0.0.1:{port}/ws"
+    socket = wsroom.client.connect(url, retry_after=TICK, headers={"X-From": "a test"})
+    heard = Heard(socket)
+    entering = asyncio.create_task(socket.__aenter__())
+    await until(lambda: len(heard) == 2)
+    assert {name for name, *_ in heard} == {"error"}
+    async with run_on(chat(), port):
+        await asyncio.wait_for(entering, WAIT)
+        assert socket.state == "open"
+        await socket.close()
+
+
+@contextlib.asynccontextmanager
+async def run_on(app: WSRoom, port: int) -> Any:
+    """Serve on a port that is known before."""
+    with network.socket() as listening:
+        listening.setsockopt(network.SOL_SOCKET, network.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        async with serve(app, fd=listening.fileno()) as server:
+            yield server
+
+
+async def test_the_warnings_are_few_and_hold_no_token(caplog: pytest.LogCaptureFixture) -> None:
+    """One for each outage, without the query."""
+    async with serve(chat()) as server:
+        url = server.url("/ws?token=secret")
+        async with wsroom.client.connect(url, retry_after=TICK) as socket:
+            heard = Heard(socket)
+            for _ in range(2):
+                cut(server)
+                await heard.wait(("connected",))
+                heard.clear()
+    said = [record.getMessage() for record in caplog.records if record.name == "wsroom.client"]
+    plain = url.partition("?")[0]
+    assert said == [f"no connection to {plain} (1006); it tries again"] * 2
+
+
+# -- the end ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "reason"),
+    [("/ws?token=wrong", 4401, "this token is not valid"), ("/nothing", 4404, "no WebSocket")],
+)
+async def test_a_refusal_is_the_end(path: str, code: int, reason: str, ws: str) -> None:
+    """A client's error is not tried again, as a close code or as an HTTP status."""
+    async with serve(chat(), ws=ws) as server:
+        socket = wsroom.client.connect(server.url(path))
+        with pytest.raises(ConnectionLost, match=reason) as lost:
+            await asyncio.wait_for(socket.__aenter__(), WAIT)
+        assert lost.value.code == code
+        assert socket.state == "closed"
+        for verb in (socket.emit, socket.request, socket.join_room):
+            with pytest.raises(ConnectionLost, match=reason):
+                await verb("say")
+        with pytest.raises(RuntimeError, match="makes another one"):
+            await socket.__aenter__()
+
+
+async def test_a_policy_close_is_the_end(quiet: pytest.LogCaptureFixture) -> None:
+    """1008: the server closed it for its own fault."""
+    async with serve(chat(limits=Limits(bad_frames=1, frame_size=200))) as server:
+        async with client(server) as socket:
+            for _ in range(2):
+                await socket.emit("say", "x" * 300)
+            assert (await asyncio.wait_for(socket.wait_closed(), WAIT)).code == 1008
+            assert socket.state == "closed"
+
+
+async def test_it_gives_up_after_max_retries() -> None:
+    """Attempts in a row; entering raises the last reason."""
+    async with serve(chat()) as server:
+        socket = client(server, max_retries=2, params={"token": "busy"})
+        heard = Heard(socket)
+        with pytest.raises(ConnectionLost) as lost:
+            await asyncio.wait_for(socket.__aenter__(), WAIT)
+        assert lost.value.code == 4503
+        assert heard == [("open",), ("close", 4503, "try again")] * 3
+
+
+async def test_a_connection_of_five_seconds_counts_as_a_success() -> None:
+    """Only then do the attempts, and their pauses, begin anew."""
+    async with serve(chat()) as server:
+        async with client(server, max_retries=1) as socket:
+            for _ in range(2):
+                await asyncio.sleep(STEADY)
+                cut(server)
+                await until(lambda: socket.state == "waiting")
+                await until(lambda: socket.state == "open")
+            cut(server)
+            assert (await asyncio.wait_for(socket.wait_closed(), WAIT)).code == 1006
+
+
+async def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
+    """wss, as https too, with the context that is given; headers go along."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    context = tls.create_default_context()
+    authority.configure_trust(context)
+    app = chat()
+
+    @app.on("from")
+    async def sender(emitter: Emitter) -> str:
+        return emitter.socket.headers["X-From"]
+
+    files = {"ssl_keyfile": str(tmp_path / "key.pem"), "ssl_certfile": str(tmp_path / "cert.pem")}
+    async with serve(app, **files) as server:
+        url = server.url(scheme="https").replace("127.0.0.1", "localhost")
+        secure = wsroom.client.connect(url, ssl=context, headers={"X-From": "a test"})
+        async with secure as socket:
+            assert await socket.request("from") == "a test"
+        with pytest.raises(ConnectionLost, match="CERTIFICATE_VERIFY_FAILED"):
+            async with wsroom.client.connect(url, max_retries=0):
+                pass
+
+
+async def test_close_is_the_end() -> None:
+    """Requests raise, listeners are called to the last, a second close does nothing."""
+    async with serve(chat()) as server:
+        socket = client(server)
+        heard = Heard(socket)
+        async with socket:
+            hanging = asyncio.create_task(socket.request("hang"))
+            await until(lambda: socket._keeper.outgoing._unanswered)
+            with pytest.raises(ValueError, match="may not be sent"):
+                await socket.close(1006)
+            await socket.close(4001, "enough")
+            with pytest.raises(ConnectionLost, match="4001: enough"):
+                await hanging
+            assert heard == [("open",), ("connected",), ("close", 4001, "enough")]
+            for volatile in (True, False):
+                with pytest.raises(ConnectionLost, match="4001: enough"):
+                    await socket.emit("say", volatile=volatile)
+            await socket.close()
+        assert (await socket.wait_closed()).code == 4001
+        unused = client(server)
+        await unused.emit("say")
+        await unused.close()
+        assert (unused.state, unused.dropped) == ("closed", 1)
+
+
+async def test_it_can_be_closed_by_its_own_listener_and_while_it_waits() -> None:
+    """Neither deadlocks, nor leaves a task behind."""
+    before = asyncio.all_tasks()
+    async with serve(chat()) as server:
+        async with client(server) as socket:
+            socket.on("said", lambda: socket.close())
+            await socket.join_room("chat")
+            await socket.emit("say")
+            assert (await asyncio.wait_for(socket.wait_closed(), WAIT)).code == 1000
+        waiting = wsroom.client.connect(server.url("/ws?token=busy"), retry_after=HOUR)
+        entering = asyncio.create_task(waiting.__aenter__())
+        await until(lambda: waiting.state == "waiting")
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        assert waiting.state == "closed"
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+@pytest.mark.parametrize("options", [{"retry_after": 0}, {"buffer": -1}, {"max_retries": -1}])
+def test_wrong_arguments_are_told(options: dict[str, Any]) -> None:
+    """At once, by their names."""
+    with pytest.raises(ValueError, match=next(iter(options))):
+        wsroom.client.connect("ws://localhost/ws", **options)
+    for url in ("/ws", "ftp://localhost/ws", "localhost:8000", "ws:///ws"):
+        with pytest.raises(ValueError, match="is no URL"):
+            wsroom.client.connect(url)
+
+
+# -- odd servers, slow listeners -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("says", ["hello", "[]", '{"event": "connected", "message": 1}', None])
+async def test_another_kind_of_server_is_told(says: str | None) -> None:
+    """Whoever sends something else, or nothing, is not taken for a wsroom."""
+
+    async def other(websocket: ServerConnection) -> None:
+        if says is not None:
+            await websocket.send(says)
+        await websocket.wait_closed()
+
+    async with serve_websocket(other, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        timeout = SECOND / 4 if says is None else WAIT
+        socket = wsroom.client.connect(url, max_retries=0, connect_timeout=timeout)
+        with pytest.raises(ConnectionLost) as lost:
+            await asyncio.wait_for(socket.__aenter__(), WAIT)
+    assert lost.value.code == (1006 if says is None else 1002)
+
+
+async def test_a_slow_listener_holds_the_reading_up() -> None:
+    """What waits for it is bounded; nothing is lost, and the order stays."""
+    gate = asyncio.Event()
+    got: list[int] = []
+    app = chat()
+    async with serve(app) as server, client(server) as socket:
+
+        @socket.on("said")
+        async def slow(message: int) -> None:
+            await gate.wait()
+            got.append(message)
+
+        await socket.join_room("chat")
+        for number in range(3000):
+            await app.to("chat").emit("said", number)
+        await until(lambda: socket._listeners._calls.qsize() >= 1000)
+        gate.set()
+        await until(lambda: len(got) == 3000)
+        assert got == list(range(3000))
+        assert socket._listeners._calls.qsize() <= 1001
+
+
+# -- workers that are killed -----------------------------------------------------------------
+
+WORKERS = """
+import os
+from wsroom import Emitter, WSRoom
+
+app = WSRoom()
+
+@app.on("say")
+async def say(emitter: Emitter, message):
+    await emitter.to("chat").emit("said", message)
+
+@app.on("pid")
+async def pid(emitter: Emitter):
+    return os.getpid()
+"""
+
+
+async def test_nothing_is_lost_when_workers_are_killed(tmp_path: Path) -> None:
+    """kill -9, again and again: what was answered arrived everywhere, once and in order."""
+    (tmp_path / "app.py").write_text(WORKERS)
+    port = free_port()
+    command = ["-m", "uvicorn", "app:app", "--port", str(port), "--workers", "2"]
+    url = f"ws://127.0.0.1:{port}/ws"
+    async with brokers.valkey() as broker, contextlib.AsyncExitStack() as stack:
+        env = {"WSROOM_REDIS_URL": broker.url}
+        await stack.enter_async_context(program(*command, cwd=tmp_path, env=env))
+        sockets, heard = [], []
+        for _ in range(5):
+            socket = wsroom.client.connect(url, retry_after=TICK, request_timeout=WAIT)
+            heard.append(Heard(socket))
+            sockets.append(await stack.enter_async_context(socket))
+            await socket.join_room("chat")
+        publisher = await stack.enter_async_context(
+            wsroom.client.connect(url, retry_after=TICK, request_timeout=WAIT)
+        )
+        answered: list[int] = []
+        numbers = itertools.count()
+        for _ in range(3):
+            enough = len(answered) + 100
+            killed = False
+            async with asyncio.timeout(2 * WAIT):
+                while len(answered) < enough:
+                    number = next(numbers)
+                    with contextlib.suppress(ConnectionLost):
+                        await publisher.request("say", number)
+                        answered.append(number)
+                    if len(answered) > enough - 50 and not killed:
+                        killed = True
+                        os.kill(await sockets[0].request("pid"), signal.SIGKILL)
+        await publisher.request("say", "last")
+        for each in heard:
+            await until(lambda: "last" in each)  # noqa: B023
+            said = [entry for entry in each if isinstance(entry, int)]
+            assert said == sorted(set(said))
+            assert set(answered) <= set(said)
+            hooks = [entry[0] for entry in each if isinstance(entry, tuple)]
+            assert "resync" not in hooks
+        assert any(("close", 1006, "") in each for each in heard)
+
+
+# -- the page --------------------------------------------------------------------------------
+
+
+async def test_the_pages_programs_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], quiet: pytest.LogCaptureFixture
+) -> None:
+    """docs/python-client.md: the bot answers, the question is answered, the watcher is told."""
+    save(PAGE, tmp_path)
+    bot = load_module(tmp_path / "bot.py")
+    rest: dict[str, Any] = {"connect": wsroom.client.connect}
+    for block in blocks(PAGE):
+        if block.file is None and block.language == "python":
+            exec(block.text, rest)
+    app = chat(MemoryAdapter(history=0))
+
+    @app.on("sum")
+    async def add(emitter: Emitter, message: list[int]) -> int:
+        return sum(message)
+
+    async with serve(app) as server, client(server) as socket:
+        heard = Heard(socket)
+        await rest["ask"](socket)
+        await socket.join_room("chat")
+        tasks = [asyncio.create_task(main(server.url())) for main in (bot.main, rest["watch"])]
+        async with asyncio.timeout(WAIT):
+            while "pong" not in heard:
+                await socket.request("say", "ping")
+        await until(lambda: "open" in capsys.readouterr().out)
+        cut(server)
+        await app.to("prices").emit("said", 1)
+        async with asyncio.timeout(WAIT):
+            while "something is missing in prices" not in capsys.readouterr().out:  # noqa: ASYNC110
+                await asyncio.sleep(TICK)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=WAIT)
+
+
+def load_module(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# -- the rules -------------------------------------------------------------------------------
+
+
+def test_the_pauses() -> None:
+    """Full jitter up to twice as much each time, 20 s at most and 0.1 s at least."""
+    assert [pause(tries, 0.5, 1.0) for tries in range(8)] == [0.5, 1, 2, 4, 8, 16, 20, 20]
+    assert pause(10**6, 0.5, 0.5) == 10
+    assert pause(0, 0.5, 0.0) == pause(5, 0.5, 0.001) == 0.1
+
+
+@pytest.mark.parametrize("code", [1008, 4400, 4401, 4499])
+def test_final_codes(code: int) -> None:
+    """Only a policy close and a client's error in the handshake."""
+    assert is_final(code)
+    assert not any(map(is_final, (1000, 1001, 1006, 1011, 1012, 1013, 4000, 4399, 4500, 4503)))

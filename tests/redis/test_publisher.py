@@ -1,0 +1,198 @@
+"""Emitting from outside: Publisher, AsyncPublisher, and `python -m wsroom emit`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support import brokers
+from tests.support.brokers import Broker
+from tests.support.servers import program
+from wsroom import (
+    AdapterError,
+    AsyncPublisher,
+    Emitter,
+    Publisher,
+    RedisAdapter,
+    SetupError,
+    WSRoom,
+)
+from wsroom.testing import TestClient
+
+
+def make_app(url: str, prefix: str, history: int = 100) -> WSRoom:
+    app = WSRoom(RedisAdapter(url, prefix=prefix, history=history))
+
+    @app.on("say")
+    async def say(emitter: Emitter, message: object) -> None:
+        await emitter.to("chat").emit("said", message)
+
+    return app
+
+
+async def test_what_it_emits_is_like_what_workers_emit(valkey: Broker, prefix: str) -> None:
+    """One order, one sequence of offsets, no sender."""
+    async with (
+        TestClient(make_app(valkey.url, prefix)) as client,
+        AsyncPublisher(valkey.url, prefix=prefix) as publisher,
+    ):
+        a = await client.connect("/ws")
+        await a.join("chat")
+        seqs = []
+        for number in range(3):
+            await publisher.to("chat").emit("noti", number)
+            await a.request("say", number)
+        for number in range(3):
+            frame = await a.receive()
+            while frame["event"] == "reply":
+                frame = await a.receive()
+            assert (frame["event"], frame["message"], frame["sender"]) == ("noti", number, None)
+            seqs.append(frame["offset"])
+            assert await a.expect("said") == number
+        assert [int(offset.split(":")[1]) for offset in seqs] == [1, 3, 5]
+        await publisher.to(a.id).emit("for you")
+        await a.expect("for you")
+        await publisher.to().emit("all")
+        await a.expect("all")
+
+
+async def test_it_keeps_history_as_the_workers_do(valkey: Broker, prefix: str) -> None:
+    """The setting is read from Redis, so one publisher cannot shorten everybody's history."""
+    async with TestClient(make_app(valkey.url, prefix, history=2)) as client:
+        a = await client.connect("/ws")
+        await a.join("chat")
+        async with AsyncPublisher(valkey.url, prefix=prefix) as publisher:
+            for number in range(3):
+                await publisher.to("chat").emit("noti", number)
+        key = f"{prefix}:{{/ws\nchat}}:history"
+        assert await valkey.cli("LLEN", key) == 2
+
+
+@pytest.fixture(params=["redis", "sentinel", "cluster"])
+def url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param).url)
+
+
+async def test_it_takes_every_url(url: str, prefix: str) -> None:
+    """Whatever RedisAdapter takes."""
+    async with (
+        TestClient(make_app(url, prefix)) as client,
+        AsyncPublisher(url, prefix=prefix) as publisher,
+    ):
+        a = await client.connect("/ws")
+        await a.join("chat")
+        await publisher.to("chat").emit("noti")
+        await a.expect("noti")
+
+
+async def test_it_blocks_where_there_is_no_event_loop(valkey: Broker, prefix: str) -> None:
+    """From threads, many at once, and again after it was closed."""
+    async with TestClient(make_app(valkey.url, prefix)) as client:
+        a = await client.connect("/ws")
+        await a.join("chat", "news")
+        publisher = Publisher(valkey.url, prefix=prefix)
+        target = publisher.to("chat").to("news")
+
+        def emit(number: int) -> None:
+            target.emit("noti", number)
+
+        await asyncio.gather(*(asyncio.to_thread(emit, number) for number in range(10)))
+        assert {await a.expect("noti") for _ in range(10)} == set(range(10))
+        await asyncio.to_thread(publisher.close)
+        with publisher:
+            await asyncio.to_thread(emit, 10)
+            assert await a.expect("noti") == 10
+            await asyncio.to_thread(target.except_("chat").emit, "noti", 11)
+            await asyncio.to_thread(emit, 12)
+            assert await a.expect("noti") == 12
+
+
+FORKS = """
+import os, sys
+from wsroom import Publisher
+publisher = Publisher(sys.argv[1], prefix=sys.argv[2])
+target = publisher.to("chat")
+target.emit("noti", "parent")
+child = os.fork()
+if not child:
+    target.emit("noti", "child")
+    publisher.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+target.emit("noti", "parent again")
+publisher.close()
+"""
+
+
+async def test_it_survives_a_fork(valkey: Broker, prefix: str) -> None:
+    """As Celery's workers are forked from a process that may have emitted before."""
+    async with TestClient(make_app(valkey.url, prefix)) as client:
+        a = await client.connect("/ws")
+        await a.join("chat")
+        async with program("-c", FORKS, valkey.url, prefix) as forks:
+            assert await forks.end() == 0, forks.output
+        heard = [await a.expect("noti") for _ in range(3)]
+        assert heard == ["parent", "child", "parent again"]
+
+
+async def test_wrong_targets_are_told_at_once(valkey: Broker) -> None:
+    """Before anything is connected."""
+    publisher = AsyncPublisher(valkey.url)
+    with pytest.raises(ValueError, match="concrete path"):
+        publisher.to("chat", path="/t/{tenant}")
+    with pytest.raises(ValueError, match="is empty"):
+        publisher.to("")
+    with pytest.raises(ValueError, match="part of the protocol"):
+        await publisher.to("chat").emit("joinRoom")
+    with pytest.raises(SetupError, match="no URL of Redis"):
+        AsyncPublisher("http://localhost")
+
+
+async def test_without_redis_it_fails_within_five_seconds(prefix: str) -> None:
+    """And works once Redis is there."""
+    async with brokers.valkey() as broker:
+        await broker.kill()
+        async with AsyncPublisher(broker.url, prefix=prefix) as publisher:
+            with pytest.raises(AdapterError, match="cannot be used"):
+                await publisher.to("chat").emit("noti")
+            await broker.start()
+            await publisher.to("chat").emit("noti")
+
+
+async def test_the_command_emits(valkey: Broker, prefix: str, tmp_path: Path) -> None:
+    """With the URL as an option or in the environment."""
+    async with TestClient(make_app(valkey.url, prefix)) as client:
+        a = await client.connect("/ws")
+        await a.join("chat")
+        command = ("-m", "wsroom", "emit", "chat", "noti")
+        options = ("--redis", valkey.url, "--prefix", prefix)
+        async with program(*command, '{"n": 1}', *options, cwd=tmp_path) as run:
+            assert await run.end() == 0, run.output
+        assert await a.expect("noti") == {"n": 1}
+        env = {**os.environ, "WSROOM_REDIS_URL": valkey.url}
+        async with program(*command, "--prefix", prefix, cwd=tmp_path, env=env) as run:
+            assert await run.end() == 0, run.output
+        assert await a.expect("noti") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("emit", "chat", "noti", "hi", "--redis", "redis://127.0.0.1:1"), 1, "is no JSON"),
+        (("emit", "chat", "noti", "--redis", "http://127.0.0.1"), 1, "no URL of Redis"),
+        (("emit", "chat", "noti", "--redis", "redis://127.0.0.1:1"), 1, "cannot be used"),
+        (("emit", "chat"), 2, "EVENT"),
+        ((), 2, "COMMAND"),
+        (("emit", "--help"), 0, "examples:"),
+    ],
+)
+async def test_the_command_says_what_is_wrong(
+    arguments: tuple[str, ...], code: int, says: str, tmp_path: Path
+) -> None:
+    """One sentence, no traceback, and an exit code."""
+    async with program("-m", "wsroom", *arguments, cwd=tmp_path) as run:
+        assert await run.end() == code
+    assert says in run.output and "Traceback" not in run.output

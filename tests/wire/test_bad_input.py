@@ -1,0 +1,418 @@
+"""What peers and handlers do wrong, on real uvicorn, beside a member who must not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.support.clock import HOUR, SECOND, until
+from tests.support.peers import WAIT, Peer, bare, count_pings, peer
+from tests.support.servers import Server, serve
+from wsroom import Emitter, Limits, Socket, WSRoom
+
+
+def room_app(**options: Any) -> WSRoom:
+    """An app with a room, and handlers that do all kinds of wrong."""
+    app = WSRoom(**options)
+
+    @app.on("say")
+    async def say(emitter: Emitter, message: Any) -> None:
+        await emitter.to("chat").emit("said", message)
+
+    @app.on("raise")
+    async def fail(emitter: Emitter) -> None:
+        raise KeyError("secret")
+
+    @app.on("return")
+    async def give(emitter: Emitter, message: Any) -> Any:
+        return WRONG_VALUES[message]
+
+    @app.on("emit")
+    async def emit(emitter: Emitter, message: Any) -> None:
+        await emitter.to("chat").emit("said", WRONG_VALUES[message])
+
+    return app
+
+
+WRONG_VALUES = {
+    "nan": float("nan"),
+    "set": {1},
+    "large": 2**70,
+    "bytes": b"x",
+    "object": object(),
+}
+
+
+class Scene:
+    """A server, a bad client and a good one, both in the room "chat"."""
+
+    def __init__(self, server: Server, bad: Peer, good: Peer) -> None:
+        self.server = server
+        self.bad = bad
+        self.good = good
+        self._said = 0
+
+    async def fine(self) -> None:
+        """Show that nothing but this reached the good client, and that the bad one lives."""
+        self._said += 1
+        await self.bad.send("say", self._said)
+        frame = {"event": "said", "message": self._said, "sender": self.bad.id, "room": "chat"}
+        assert bare(await self.bad.next()) == frame
+        assert bare(await self.good.next()) == frame
+
+
+@contextlib.asynccontextmanager
+async def scene(app: WSRoom, **config: Any) -> AsyncIterator[Scene]:
+    async with serve(app, **config) as server, peer(server) as bad, peer(server) as good:
+        await bad.join("chat")
+        await good.join("chat")
+        yield Scene(server, bad, good)
+
+
+def nested(depth: int) -> str:
+    return '{"event":"say","message":' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
+
+
+NO_EVENTS: list[Any] = [None, True, 1, 1.5, [], {}, ""]
+BAD_FRAMES: list[str | bytes] = [
+    "",
+    "hello",
+    '{"event":',
+    "[]",
+    '"say"',
+    "1",
+    "null",
+    "{}",
+    '{"message":1}',
+    *(json.dumps({"event": event}) for event in NO_EVENTS),
+    json.dumps({"event": "e" * 65}),
+    json.dumps({"event": "a\x00"}),
+    json.dumps({"event": "a\x1b[31m"}),
+    '{"event":"\\ud800"}',
+    '{"event":"say","message":NaN}',
+    b"\x00\x01",
+    b'{"event":"say","message":1}',
+    nested(65),
+    nested(300),
+    nested(1025),
+]
+
+
+@pytest.mark.parametrize("frame", BAD_FRAMES)
+async def test_a_bad_frame_is_answered(
+    frame: str | bytes, ws: str, quiet: pytest.LogCaptureFixture
+) -> None:
+    """`bad_frame`, with a sentence; the connection stays and nobody else hears of it."""
+    async with scene(room_app(), ws=ws) as s:
+        await s.bad.raw(frame)
+        error = await s.bad.error("bad_frame")
+        assert error["message"]["detail"] and error["sender"] is None
+        await s.fine()
+
+
+async def test_nesting_up_to_the_cap_passes(ws: str) -> None:
+    """64 levels are handled like any other message."""
+    async with scene(room_app(), ws=ws) as s:
+        await s.bad.raw(nested(64))
+        for client in (s.bad, s.good):
+            assert json.dumps(await client.expect("said")).count("[") == 63
+
+
+@pytest.mark.parametrize("event", ["nobody", "__class__", "constructor", "e" * 64, "\U0001f600"])
+async def test_an_unknown_event_is_answered(event: str, ws: str) -> None:
+    """Names that mean something elsewhere mean nothing here."""
+    async with scene(room_app(), ws=ws) as s:
+        await s.bad.send(event, 1, id="x")
+        error = await s.bad.error("unknown_event")
+        assert error["message"]["event"] == event and error["id"] == "x"
+        await s.fine()
+
+
+@pytest.mark.parametrize(
+    "room",
+    [None, True, 1, 1.5, [], ["chat"], {}, {"room": "chat"}, "", "x" * 129, "é" * 65, "a\x00"],
+)
+async def test_what_is_no_room_cannot_be_joined(room: Any, ws: str) -> None:
+    """`bad_room` for joinRoom and leaveRoom alike."""
+    async with scene(room_app(), ws=ws) as s:
+        for event in ("joinRoom", "leaveRoom"):
+            await s.bad.send(event, room)
+            assert (await s.bad.error("bad_room"))["message"]["event"] == event
+        await s.fine()
+
+
+async def test_half_a_surrogate_pair_is_no_room(ws: str) -> None:
+    """JSON can write it, UTF-8 cannot."""
+    async with scene(room_app(), ws=ws) as s:
+        await s.bad.raw('{"event":"joinRoom","message":"\\ud800"}')
+        await s.bad.error("bad_frame")
+        await s.fine()
+
+
+async def test_names_that_look_like_patterns_are_only_names(ws: str) -> None:
+    """Emoji, colons, braces and stars are rooms of their own."""
+    app = room_app()
+    async with scene(app, ws=ws) as s:
+        for room in ("\U0001f600", "a:b", "{x}", "*", "x" * 128):
+            await s.bad.join(room)
+            await app.to(room).emit("told", room)
+            assert await s.bad.expect("told") == room
+        await s.fine()
+
+
+async def test_nobody_joins_somebody_elses_id(ws: str) -> None:
+    """A socket's id is for `to()` alone, or its messages could be overheard."""
+    app = room_app()
+    async with scene(app, ws=ws) as s:
+        await s.bad.send("joinRoom", s.good.id)
+        await s.bad.error("bad_room")
+        await app.to(s.good.id).emit("told", "for you")
+        assert await s.good.expect("told") == "for you"
+        await s.fine()
+
+
+async def test_sender_and_room_cannot_be_spoofed(ws: str) -> None:
+    """What a client writes there is ignored; the server makes both."""
+    async with scene(room_app(), ws=ws) as s:
+        await s.bad.send("say", "hi", sender=s.good.id, room="vip", offset="1:1")
+        said = {"event": "said", "message": "hi", "sender": s.bad.id, "room": "chat"}
+        for frame in (await s.good.next(), await s.bad.next()):
+            assert bare(frame) == said and frame["offset"] != "1:1"
+
+
+async def test_the_hundredth_room_is_the_last(ws: str) -> None:
+    """One more is `too_many_rooms`; leaving one makes place again."""
+    async with scene(room_app(), ws=ws) as s:
+        for number in range(99):
+            await s.bad.join(f"room {number}")
+        await s.bad.send("joinRoom", "one more")
+        await s.bad.error("too_many_rooms")
+        await s.bad.join("chat")
+        await s.bad.request("leaveRoom", "room 5")
+        await s.bad.join("one more")
+        await s.fine()
+
+
+async def test_a_frame_over_the_limit_is_answered(ws: str) -> None:
+    """64 KiB pass, one byte more is `too_large`; the connection stays."""
+    frame = '{"event":"say","message":"%s"}'
+    size = 64 * 1024 - len(frame) + 2
+    async with scene(room_app(), ws=ws) as s:
+        await s.bad.raw(frame % ("x" * (size + 1)))
+        await s.bad.error("too_large")
+        await s.bad.raw(frame % ("x" * size))
+        for client in (s.bad, s.good):
+            assert len(await client.expect("said")) == size
+        await s.fine()
+
+
+async def test_too_many_bad_frames_end_the_connection(ws: str) -> None:
+    """Ten in a minute are answered, the eleventh closes with 1008; others are not touched."""
+    async with scene(room_app(), ws=ws) as s:
+        for _ in range(10):
+            await s.bad.raw("x")
+            await s.bad.error("bad_frame")
+        await s.fine()
+        await s.bad.raw("x")
+        assert await s.bad.closed() == 1008
+        await s.good.send("say", "still here")
+        assert await s.good.expect("said") == "still here"
+
+
+@pytest.mark.parametrize(
+    "event, message", [("raise", None), *((e, v) for e in ("return", "emit") for v in WRONG_VALUES)]
+)
+async def test_a_handler_that_fails_is_answered(
+    event: str, message: Any, ws: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`internal` without the reason, which is in the log with its traceback."""
+    async with scene(room_app(), ws=ws) as s:
+        await s.bad.send(event, message, id=1)
+        error = await s.bad.error("internal")
+        assert error["id"] == 1 and "secret" not in json.dumps(error)
+        await s.fine()
+    logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(logged) == 1 and logged[0].exc_info
+
+
+async def test_a_handler_over_its_budget_is_answered(ws: str) -> None:
+    """`timeout`; the frames behind it are handled."""
+    app = room_app(limits=Limits(handler_timeout=0.3))
+
+    @app.on("hang")
+    async def hang(emitter: Emitter) -> None:
+        await asyncio.sleep(HOUR)
+
+    async with scene(app, ws=ws) as s:
+        await s.bad.send("hang", id=1)
+        assert (await s.bad.error("timeout"))["id"] == 1
+        await s.fine()
+
+
+async def test_a_long_handler_outlives_the_keepalive(
+    ws: str, quiet: pytest.LogCaptureFixture
+) -> None:
+    """While a handler waits, pongs are read: a healthy client is not ended with 1011.
+
+    uvicorn pings 0.4 s after each pong here and gives up 1.5 s after a ping, so the handler is at
+    work for longer than a blind socket would survive.
+    """
+    app = room_app(limits=Limits(handler_timeout=HOUR))
+    gate = asyncio.Event()
+
+    @app.on("busy")
+    async def busy(emitter: Emitter) -> str:
+        await gate.wait()
+        return "done"
+
+    config = {"ws": ws, "ws_ping_interval": 0.4, "ws_ping_timeout": 1.5}
+    async with scene(app, **config) as s:
+        pinged = count_pings(s.bad)
+        await s.bad.send("busy", id=1)
+        await s.bad.send("say", "second")
+        await s.bad.send("say", "third")
+        await until(lambda: pinged() >= 8)
+        gate.set()
+        assert (await s.bad.next())["message"] == "done"
+        for text in ("second", "third"):
+            assert await s.bad.expect("said") == text == await s.good.expect("said")
+        await s.fine()
+
+
+async def test_a_flooder_does_not_hold_up_the_others(ws: str) -> None:
+    """Thousands of frames from one client are read in turns with everybody else's."""
+    app = room_app()
+    order: list[str] = []
+
+    @app.on("count")
+    async def count(emitter: Emitter, message: str) -> None:
+        order.append(message)
+
+    async with scene(app, ws=ws) as s:
+        frame = json.dumps({"event": "count", "message": "bad"})
+        flood = asyncio.create_task(send_all(s.bad, [frame] * 5000))
+        await until(lambda: "bad" in order)
+        await s.good.request("count", "good")
+        await flood
+        await s.bad.request("count", "last")
+        assert order.index("good") < 4500 and order.count("bad") == 5000
+
+
+async def send_all(client: Peer, frames: list[str]) -> None:
+    for frame in frames:
+        await client.raw(frame)
+
+
+async def test_a_correct_refusal_leaves_no_error(ws: str, quiet: pytest.LogCaptureFixture) -> None:
+    """401, 403, 404 and 426 are no errors of the server's."""
+    from tests.support.http import get
+    from wsroom import Reject
+
+    app = room_app()
+
+    @app.on_connect(path="/private")
+    async def on_connect(socket: Socket) -> None:
+        raise Reject("log in", status=401)
+
+    async with serve(app, ws=ws) as server:
+        for path, status, headers in (
+            ("/private", 401, {}),
+            ("/nowhere", 404, {}),
+            ("/ws", 403, {"Origin": "https://evil.example"}),
+        ):
+            with pytest.raises(Exception, match=f"HTTP {status}"):
+                async with connect(server.url(path), additional_headers=headers):
+                    pass
+        assert (await get(server, "/ws"))[0] == 426
+
+
+async def test_a_thousand_clients_that_vanish_leave_nothing(
+    ws: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each joins and resets its TCP connection: on_disconnect once each, no room, no traceback."""
+    app = room_app()
+    ended: Counter[str] = Counter()
+    left: Counter[str] = Counter()
+
+    @app.on_left()
+    async def on_left(emitter: Emitter, room: str) -> None:
+        left[emitter.socket.id] += 1
+
+    @app.on_disconnect()
+    async def on_disconnect(socket: Socket, code: int) -> None:
+        ended[socket.id] += 1
+
+    hub = app._worker.hub
+    async with serve(app, ws=ws, backlog=2048) as server:
+        async with peer(server) as good:
+            await good.join("chat")
+            for _ in range(10):
+                await asyncio.gather(*(vanish(server) for _ in range(100)))
+            await until(lambda: len(ended) == 1000)
+            await until(lambda: len(hub.members) == 1)
+            assert hub.names(hub.members[good.id]) == {"chat"} and len(hub.rooms) == 2
+            await good.send("say", 1)
+            assert await good.expect("said") == 1
+        await until(lambda: len(ended) == 1001)
+        assert set(ended.values()) == {1} and set(left.values()) == {1}
+        assert len(hub.rooms) == 0
+    problems = [r for r in caplog.records if r.exc_info or r.levelno >= logging.ERROR]
+    assert not problems, problems
+
+
+async def vanish(server: Server) -> None:
+    """Shake hands, join a room, wait for the reply, and reset the connection."""
+    async with asyncio.timeout(30 * SECOND):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(
+            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        text = b'{"event":"joinRoom","message":"chat","id":1}'
+        # A masked text frame with a mask of zeros (RFC 6455, section 5.2).
+        writer.write(struct.pack("!BB4x", 0x81, 0x80 | len(text)) + text)
+        await reader.readuntil(b'"room":null,"id":1}')
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+
+async def test_a_peer_that_never_reads_is_closed(ws: str) -> None:
+    """Over a mebibyte unsent and not shrinking for a second: it is out, the others are not late."""
+    app = room_app()
+    codes: list[int] = []
+    ended = asyncio.Event()
+
+    @app.on_disconnect()
+    async def on_disconnect(socket: Socket, code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    async with scene(app, ws=ws) as s:
+        _, writer = await asyncio.open_connection("127.0.0.1", s.server.port, limit=1)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(
+            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        await until(lambda: len(app._worker.hub.members) == 3)
+        for _ in range(200):
+            await app.to().emit("bulk", "x" * 100_000)
+            for client in (s.bad, s.good):
+                assert len(await client.expect("bulk")) == 100_000
+        await s.fine()
+        await asyncio.wait_for(ended.wait(), WAIT)
+        assert codes == [1013]
+        writer.transport.abort()
+        await s.fine()

@@ -1,0 +1,288 @@
+"""Readers that are slow, stopped or gone, on real sockets of a real uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+import struct
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from websockets.asyncio.client import connect
+
+from tests.support.clock import SECOND, until
+from tests.support.peers import WAIT, Peer, peer
+from tests.support.servers import Server, program, serve
+from wsroom import Emitter, Socket, WSRoom
+from wsroom.delivery.transport_writer import TransportWriter
+
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+class App(WSRoom):
+    """An app that remembers with which codes its sockets ended."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.codes: list[int] = []
+        self.add_handler("say", self.say)
+        self.add_hook("on_open", self.opened)
+        self.add_hook("on_disconnect", self.ended)
+        self.sockets: dict[str, Socket] = {}
+
+    async def say(self, emitter: Emitter, message: Any) -> None:
+        await emitter.emit("said", message)
+
+    async def opened(self, emitter: Emitter) -> None:
+        self.sockets[emitter.socket.id] = emitter.socket
+
+    async def ended(self, socket: Socket, code: int) -> None:
+        self.codes.append(code)
+
+    @property
+    def members(self) -> dict[str, Any]:
+        return dict(self._worker.hub.members)
+
+
+@contextlib.asynccontextmanager
+async def never_reading(server: Server, app: App) -> AsyncIterator[Any]:
+    """A client that shakes hands and never reads a byte; yields its writer in the app."""
+    before = set(app.members)
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(raw, ("127.0.0.1", server.port))
+    await loop.sock_sendall(raw, HANDSHAKE)
+    await until(lambda: len(app.members) > len(before))
+    (new,) = set(app.members) - before
+    try:
+        yield app.members[new]
+    finally:
+        raw.close()
+
+
+def unsent(connection: Any) -> int:
+    size: int = connection._transport.get_write_buffer_size()
+    return size
+
+
+async def fill(app: App, connection: Any, size: int) -> None:
+    """Emit to one socket until `size` bytes are unsent in the server."""
+    while unsent(connection) < size:
+        await app.to(connection.id).emit("bulk", "x" * 50_000)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+async def test_uvicorn_is_written_to_directly(ws: str) -> None:
+    """Both implementations; `direct=False` turns it off, and it works all the same."""
+    for direct in (True, False):
+        app = App(direct=direct)
+        async with serve(app, ws=ws) as server, peer(server) as a:
+            (writer,) = app.members.values()
+            assert isinstance(writer, TransportWriter) is direct
+            await a.send("say", "hi")
+            assert await a.expect("said") == "hi"
+
+
+@pytest.mark.parametrize("size", [100_000, 900_000, 5_000_000])
+async def test_a_stop_waits_for_nobody(size: int, ws: str) -> None:
+    """SIGTERM's way through uvicorn ends in time, whatever never-reading clients hold."""
+    app = App()
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serve(app, ws=ws))
+        connection = await stack.enter_async_context(never_reading(server, app))
+        await fill(app, connection, size)
+        began = time.monotonic()
+        server.should_exit = True
+        await until(lambda: not server.server_state.connections)
+        assert time.monotonic() - began < 10 * SECOND
+    assert app.codes in ([1012], [1013])
+
+
+STUCK = """
+from wsroom import WSRoom
+
+app = WSRoom()
+
+@app.on("fill")
+async def fill(emitter, size):
+    for _ in range(size // 50_000):
+        await emitter.emit_to_sender("bulk", "x" * 50_000)
+    print("filled", size, flush=True)
+
+@app.on("end")
+async def end(emitter):
+    await emitter.socket.close(4000)
+
+@app.on_disconnect()
+async def gone(socket, code):
+    print("ended with", code, flush=True)
+"""
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_sigterm_ends_a_server_in_ten_seconds(loop: str, ws: str, tmp_path: Path) -> None:
+    """A process of its own, uvicorn's defaults, clients that hold 100 kB to 5 MB and never read."""
+    (tmp_path / "app.py").write_text(STUCK)
+    args = ("-m", "uvicorn", "app:app", "--port", "0", "--loop", loop, "--ws", ws)
+    async with program(*args, cwd=tmp_path) as server, contextlib.AsyncExitStack() as stack:
+        line = await server.line("Uvicorn running on")
+        port = int(line.split("127.0.0.1:")[1].split()[0])
+        for size in (100_000, 900_000, 5_000_000):
+            raw = stack.enter_context(socket.socket())
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            raw.setblocking(False)
+            loop_ = asyncio.get_running_loop()
+            await loop_.sock_connect(raw, ("127.0.0.1", port))
+            await loop_.sock_sendall(raw, HANDSHAKE)
+            await loop_.sock_recv(raw, 12)  # uvicorn forgets what comes with the handshake
+            text = json.dumps({"event": "fill", "message": size}).encode()
+            await loop_.sock_sendall(raw, struct.pack("!BB4x", 0x81, 0x80 | len(text)) + text)
+            await server.line(f"filled {size}")
+        server.process.terminate()
+        await server.end(timeout=10)
+    assert server.output.count("ended with") == 3 and "Traceback" not in server.output
+
+
+async def test_tls_is_written_to_directly_too(ws: str, tmp_path: Path) -> None:
+    """The transport is another, the way is the same."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    app = App()
+    files = {"ssl_keyfile": str(tmp_path / "key.pem"), "ssl_certfile": str(tmp_path / "cert.pem")}
+    async with serve(app, ws=ws, **files) as server:
+        async with connect(server.url(scheme="wss"), ssl=context, open_timeout=WAIT) as raw:
+            a = Peer(raw)
+            await a.expect("connected")
+            assert all(isinstance(w, TransportWriter) for w in app.members.values())
+            for size in (1, 1000, 100_000):
+                await a.send("say", "x" * min(size, 60_000))
+                assert len(await a.expect("said")) == min(size, 60_000)
+            await app.to().emit("bulk", "x" * 500_000)
+            assert len(await a.expect("bulk")) == 500_000
+
+
+@pytest.mark.parametrize("size", [100_000, 900_000])
+async def test_a_close_that_is_not_taken_is_aborted(size: int, ws: str) -> None:
+    """The app's own close, and uvicorn's keepalive: gone 5 s later, hooks included."""
+    app = App()
+    config = {"ws_ping_interval": 0.2, "ws_ping_timeout": 0.5}
+    for options, code in (({}, 4000), (config, None)):
+        app = App()
+        async with serve(app, ws=ws, **options) as server:
+            async with never_reading(server, app) as connection:
+                await fill(app, connection, size)
+                if code:
+                    await app.sockets[connection.id].close(code)
+                await until(lambda: not server.server_state.connections)
+                await until(lambda: app.codes)  # noqa: B023
+                assert code is None or app.codes == [code]
+
+
+async def test_a_slow_member_is_closed_and_delays_nobody(ws: str) -> None:
+    """Over a mebibyte that does not shrink: 1013, and no emit waits for it."""
+    app = App()
+    async with serve(app, ws=ws) as server, peer(server) as good:
+        async with never_reading(server, app) as connection:
+            while unsent(connection) < 2_000_000:
+                await good.send("say", "x" * 50_000)
+                async with asyncio.timeout(SECOND):
+                    assert len((await good.next())["message"]) == 50_000
+            await until(lambda: app.codes == [1013])
+            await until(lambda: len(server.server_state.connections) == 1)
+        await good.send("say", "still here")
+        assert await good.expect("said") == "still here"
+
+
+async def test_a_burst_closes_nobody(ws: str) -> None:
+    """Six megabytes at once are far over the limit, but a healthy client takes them."""
+    app = App()
+    async with serve(app, ws=ws) as server, peer(server) as a:
+        for number in range(120):
+            await app.to().emit("bulk", f"{number} " + "x" * 50_000)
+        for number in range(120):
+            assert (await a.expect("bulk")).startswith(f"{number} ")
+        await a.send("say", "still here")
+        assert await a.expect("said") == "still here"
+    assert app.codes != [1013]
+
+
+async def test_a_flood_to_one_that_never_reads_is_bounded(ws: str) -> None:
+    """16 times the limit are the most that is held before anybody looks."""
+    app = App()
+    async with serve(app, ws=ws) as server, never_reading(server, app) as connection:
+        async with asyncio.timeout(WAIT):
+            while not app.codes and connection.id in app.members:
+                await app.to().emit("bulk", "x" * 1_000_000)
+                await asyncio.sleep(0)
+        assert unsent(connection) < 20 * 2**20
+        await until(lambda: app.codes == [1013])
+
+
+async def test_hidden_features_fall_back(caplog: pytest.LogCaptureFixture) -> None:
+    """A server whose insides have changed is served through ASGI's send; the log says so once."""
+
+    class Hidden:
+        def __init__(self, receive: Any) -> None:
+            self._receive = receive
+            self.transport = object()
+
+        async def receive(self) -> Any:
+            return await self._receive()
+
+    app = App()
+
+    async def hiding(scope: Any, receive: Any, send: Any) -> None:
+        hidden = receive if scope["type"] == "lifespan" else Hidden(receive).receive
+        await app(scope, hidden, send)
+
+    caplog.set_level("INFO", "wsroom")
+    async with serve(hiding) as server, peer(server) as a, peer(server) as b:
+        assert not any(isinstance(w, TransportWriter) for w in app.members.values())
+        await a.send("say", "hi")
+        assert await b.expect("said") == "hi"
+    said = [record for record in caplog.records if "transport is not known" in record.getMessage()]
+    assert len(said) == 1 and said[0].levelname == "INFO"
+
+
+async def test_frames_are_ordered_across_rooms_replies_and_close(ws: str) -> None:
+    """What one handler emits, answers and closes reaches a socket in the order of the calls."""
+    app = App()
+
+    @app.on("mix")
+    async def mix(emitter: Emitter, message: int) -> None:
+        await emitter.socket.join("a", "b")
+        for number in range(20):
+            await emitter.to("a").emit("said", (message, number, "a"))
+            await emitter.emit_to_sender("said", (message, number, "me"))
+            await emitter.to("b").emit("said", (message, number, "b"))
+            await emitter.to("a", "b").emit("said", (message, number, "ab"))
+            await emitter.to(emitter.socket.id).emit("said", (message, number, "id"))
+            await emitter.emit("said", (message, number, "path"))
+        if message == 2:
+            await emitter.socket.close(4000)
+
+    async with serve(app, ws=ws) as server, peer(server) as a:
+        for number in range(3):
+            await a.send("mix", number)
+        for message in range(3):
+            for number in range(20):
+                for kind in ("a", "me", "b", "ab", "id", "path"):
+                    assert await a.expect("said") == [message, number, kind]
+        assert await a.closed() == 4000

@@ -1,0 +1,141 @@
+"""What travels through Redis: names of keys and channels, and emissions as bytes.
+
+No I/O and no asyncio here. A record is four lines, the last of which is the payload:
+
+    <epoch>:<seq>                     the offset, written by the script
+    <version> <publisher> <number>    who published it; a publisher's numbers only grow
+    <JSON or nothing>                 whom it is for, where that is not simply its room
+    <payload>
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import orjson
+
+from wsroom.errors import SetupError
+from wsroom.wire.emission import EMIT, Emission, Room
+from wsroom.wire.offsets import parse_offset
+
+_BY = re.compile(r"([0-9]{1,4}) ([0-9a-f]{1,64}) ([0-9]{1,16})", re.ASCII)
+_PREFIX = re.compile(r"[^\x00-\x20{}\x7f]{1,64}")
+
+VERSION = 1
+
+
+class Record(NamedTuple):
+    """An emission as a worker hears it."""
+
+    epoch: str
+    seq: int
+    publisher: str
+    number: int
+    emission: Emission
+
+
+class Names:
+    """The names of keys and channels under one prefix.
+
+    Raises:
+        SetupError: the prefix cannot be part of a key's name.
+
+    """
+
+    def __init__(self, prefix: str) -> None:
+        if not _PREFIX.fullmatch(prefix):
+            raise SetupError(
+                f"prefix {prefix!r} is not 1 to 64 characters without spaces and braces"
+            )
+        self.settings = f"{prefix}:settings"
+        self.beat = f"{prefix}:beat"
+        """What the channels of heartbeats begin with."""
+        self._start = f"{prefix}:{{"
+
+    def channel(self, room: Room) -> str:
+        """The channel of a sequence, from which scripts.keys() makes the names of its keys.
+
+        The braces are a hash tag: in a cluster all of them live on one node. Neither a path nor a
+        room's name holds a line feed, so no two rooms share a channel.
+        """
+        return f"{self._start}{room.path}\n{room.name}}}"
+
+
+def encode_record(publisher: str, number: int, emission: Emission) -> bytes:
+    """An emission as the script takes it, which adds the offset."""
+    head = f"{emission.version} {publisher} {number}\n".encode()
+    return b"%b%b\n%b" % (head, _encode_audience(emission), emission.payload)
+
+
+def _encode_audience(emission: Emission) -> bytes:
+    audience: dict[str, Any] = {}
+    if emission.sequence != emission.room:
+        audience["room"] = tuple(emission.room)  # orjson takes no subclasses
+    for name in ("rooms", "except_socket", "except_session", "except_rooms"):
+        value = getattr(emission, name)
+        if value:
+            audience[name] = value
+    if emission.kind != EMIT:
+        audience["kind"] = emission.kind
+    return orjson.dumps(audience) if audience else b""
+
+
+def decode_record(room: Room, data: bytes) -> Record:
+    """Read what was heard on the channel of `room`, or was kept in its history.
+
+    Raises:
+        ValueError: it is no record of ours.
+
+    """
+    parts = data.split(b"\n", 3)
+    if len(parts) != 4:
+        raise ValueError("not four lines")
+    offset, by, audience, payload = parts
+    position = parse_offset(offset.decode())
+    publisher = _BY.fullmatch(by.decode())
+    if position is None or publisher is None:
+        raise ValueError("no offset, or no publisher")
+    version = int(publisher[1])
+    if version != VERSION:
+        # Of a later release: it has its place in the sequence, but nobody here understands it.
+        emission = Emission(room, b"", kind="unknown", version=version)
+    elif audience:
+        emission = _decode_audience(room, audience, payload)
+    else:
+        emission = Emission(room, payload)
+    return Record(*position, publisher[2], int(publisher[3]), emission)
+
+
+def _decode_audience(room: Room, audience: bytes, payload: bytes) -> Emission:
+    values = orjson.loads(audience)
+    if type(values) is not dict:
+        raise ValueError("the audience is no object")
+    return Emission(
+        room=_room(values["room"]) if "room" in values else room,
+        payload=payload,
+        rooms=_names(values, "rooms"),
+        except_socket=_name(values.get("except_socket", "")),
+        except_session=_name(values.get("except_session", "")),
+        except_rooms=_names(values, "except_rooms"),
+        kind=_name(values.get("kind", EMIT)),
+    )
+
+
+def _room(value: object) -> Room:
+    if type(value) is not list or len(value) != 2:
+        raise ValueError(f"{value!r} is no room")
+    return Room(_name(value[0]), _name(value[1]))
+
+
+def _names(values: dict[str, Any], key: str) -> tuple[str, ...]:
+    names = values.get(key, [])
+    if type(names) is not list:
+        raise ValueError(f"{names!r} are no names")
+    return tuple(map(_name, names))
+
+
+def _name(value: object) -> str:
+    if type(value) is not str:
+        raise ValueError(f"{value!r} is no name")
+    return value

@@ -1,0 +1,1 @@
+"""Reaching the servers of one Redis: connections, commands and failovers; knows no rooms."""

@@ -1,0 +1,48 @@
+"""Publishing to Redis without hearing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wsroom.adapters.redis.codec import Names
+from wsroom.adapters.redis.failover import Sequencer
+from wsroom.adapters.redis.network.link import Link
+from wsroom.adapters.redis.network.servers import Links
+from wsroom.adapters.redis.network.url import topology
+from wsroom.adapters.redis.scripts import Keeping
+
+
+class Speaker:
+    """A publisher's dealings with Redis, from its first emit to its close."""
+
+    def __init__(self, source: Any, names: Names, keeping: Keeping) -> None:
+        self.links = Links(topology(source), self, names, keeping, hears=False)
+        self.sequencer = Sequencer(names, self.links)
+
+    async def stop(self) -> None:
+        """End the connections."""
+        self.sequencer.stop()
+        await self.links.stop()
+
+    def came_up(self, link: Link) -> None:
+        """Send what waited for the connection, and tell what may be lost with the one before."""
+        self.sequencer.came_up()
+
+    def can_retry(self) -> None:
+        """Send what the server refused for a passing reason."""
+        self.sequencer.send_again()
+
+    def went_down(self, link: Link) -> None:
+        """Nothing is heard from there."""
+
+    def moved(self) -> None:
+        """Nothing is heard from anywhere."""
+
+    def subscribed(self, link: Link, channel: str) -> None:
+        """Nothing is subscribed."""
+
+    def unsubscribed(self, link: Link, channel: str) -> None:
+        """Nothing was subscribed."""
+
+    def heard(self, channel: str, data: bytes) -> None:
+        """Nothing is heard."""

@@ -1,0 +1,1 @@
+"""The objects that the app's functions hold: targets, emitters and sockets."""

@@ -1,0 +1,194 @@
+"""Functions written with plain `def`: a thread each, and emitters that block there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+from wsroom.api.emitter import Emitter
+from wsroom.api.socket import Socket, SocketInfo
+
+T = TypeVar("T")
+
+THREADS = 32
+TIMEOUT = 10.0
+"""Seconds that a blocking verb waits for the event loop."""
+
+
+class Portal:
+    """The way from one call's thread to the event loop; shut once the call was given up."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._shut = False
+
+    def shut(self) -> None:
+        # A thread cannot be stopped; without a way to the loop it can do no more harm there.
+        self._shut = True
+
+    def run(self, verb: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        try:
+            here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is self._loop:
+            raise RuntimeError(
+                "a blocking emitter on the event loop's thread would wait for itself; "
+                "write the handler with async def"
+            )
+        if self._shut:
+            raise RuntimeError("this handler was given up (its time is over or its client gone)")
+        future = asyncio.run_coroutine_threadsafe(_marked(verb(*args)), self._loop)
+        try:
+            return future.result(TIMEOUT)
+        except TimeoutError:
+            future.cancel()
+            raise
+
+
+_in_thread: contextvars.ContextVar[bool] = contextvars.ContextVar("in_thread", default=False)
+
+
+async def _marked(work: Coroutine[Any, Any, T]) -> T:
+    _in_thread.set(True)
+    return await work
+
+
+class BlockingSocket(SocketInfo):
+    """One connection, in `def` handlers and hooks: the verbs of `Socket`, blocking."""
+
+    def __init__(self, socket: Socket, portal: Portal) -> None:
+        super().__init__(socket._link, socket.state)
+        self._socket = socket
+        self._portal = portal
+
+    def join(self, *rooms: str) -> None:
+        """Do what `Socket.join` does; also raises TimeoutError after 10 s."""
+        self._portal.run(self._socket.join, *rooms)
+
+    def leave(self, *rooms: str) -> None:
+        """Do what `Socket.leave` does; also raises TimeoutError after 10 s."""
+        self._portal.run(self._socket.leave, *rooms)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Do what `Socket.close` does; also raises TimeoutError after 10 s."""
+        self._portal.run(self._socket.close, code, reason)
+
+
+class BlockingEmitter:
+    """What a `def` handler gets: the verbs of `Emitter`, blocking, 10 s at most each.
+
+    They raise what `Emitter`'s raise, TimeoutError, and RuntimeError on the event loop's thread or
+    once the handler was given up.
+    """
+
+    def __init__(self, emitter: Emitter, portal: Portal) -> None:
+        self._emitter = emitter
+        self._portal = portal
+        self.socket = BlockingSocket(emitter.socket, portal)
+        """The socket whose frame is handled."""
+        self.event = emitter.event
+        """The event that is handled; None in a hook."""
+
+    def to(self, *rooms: str) -> BlockingEmitter:
+        """Do what `Emitter.to` does."""
+        return BlockingEmitter(self._emitter.to(*rooms), self._portal)
+
+    def except_(self, *rooms: str) -> BlockingEmitter:
+        """Do what `Emitter.except_` does."""
+        return BlockingEmitter(self._emitter.except_(*rooms), self._portal)
+
+    def emit(self, event: str, message: Any = None) -> None:
+        """Do what `Emitter.emit` does."""
+        self._portal.run(self._emitter.emit, event, message)
+
+    def emit_except_sender(self, event: str, message: Any = None) -> None:
+        """Do what `Emitter.emit_except_sender` does."""
+        self._portal.run(self._emitter.emit_except_sender, event, message)
+
+    def emit_to_sender(self, event: str, message: Any = None) -> None:
+        """Do what `Emitter.emit_to_sender` does."""
+        self._portal.run(self._emitter.emit_to_sender, event, message)
+
+
+class Threads:
+    """The app's own threads, so that its handlers and other libraries cannot starve each other.
+
+    They are daemons: a thread that was given up must not keep the process from ending, which the
+    threads of concurrent.futures do. At most 32 calls of handlers and hooks run at a time; a thread
+    that was given up counts until it ends.
+    """
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(THREADS)
+        self.last_slots = asyncio.Semaphore(THREADS)
+        """For the last hooks of sockets, so that handlers cannot keep them from running."""
+
+    async def run(self, function: Callable[..., Any], *args: Any, **values: Any) -> Any:
+        """Run `function` in a thread, its emitters and sockets turned into blocking ones."""
+        if _in_thread.get():
+            # A hook called by a verb of a function that has a slot: waiting for another could
+            # make all of them wait for each other.
+            return await self.run_beside(function, *args, **values)
+        await self._slots.acquire()
+        return await self.run_beside(function, *args, _done=self._slots.release, **values)
+
+    async def run_beside(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        _done: Callable[[], None] = lambda: None,
+        **values: Any,
+    ) -> Any:
+        """Run `function` in a thread without asking for a slot; `_done` is called at its end."""
+        loop = asyncio.get_running_loop()
+        portal = Portal(loop)
+        call = partial(function, *(_blocking(arg, portal) for arg in args), **values)
+        context = contextvars.copy_context()
+        outcome: asyncio.Future[Any] = loop.create_future()
+
+        def settle(result: Any, exc: BaseException | None) -> None:
+            _done()
+            if outcome.cancelled():
+                return
+            if exc is None:
+                outcome.set_result(result)
+            else:
+                outcome.set_exception(exc)
+
+        def work() -> None:
+            result: Any = None
+            failure: BaseException | None = None
+            try:
+                result = context.run(call)
+            except StopIteration:  # a future cannot hold one, so nobody would hear of it
+                failure = RuntimeError("the function raised StopIteration")
+            except BaseException as exc:
+                failure = exc
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, result, failure)
+
+        threading.Thread(target=work, name="wsroom", daemon=True).start()
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            portal.shut()
+            raise
+
+    def stop(self) -> None:
+        """Forget the calls that still run; the next event loop begins anew."""
+        self._slots = asyncio.Semaphore(THREADS)
+        self.last_slots = asyncio.Semaphore(THREADS)
+
+
+def _blocking(arg: Any, portal: Portal) -> Any:
+    if isinstance(arg, Emitter):
+        return BlockingEmitter(arg, portal)
+    if isinstance(arg, Socket):
+        return BlockingSocket(arg, portal)
+    return arg

@@ -1,0 +1,115 @@
+"""The socket as an app sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from wsroom.asgi.handshake import Headers, read_cookies, read_query
+from wsroom.asgi.types import Scope
+from wsroom.delivery.frames import PreparedFrame
+
+
+class Link(Protocol):
+    """What a Socket needs of the connection behind it."""
+
+    id: str
+    path: str
+    path_params: dict[str, str]
+    scope: Scope
+
+    @property
+    def rooms(self) -> frozenset[str]: ...
+    @property
+    def write(self) -> Callable[[PreparedFrame], None]: ...
+    async def join(self, *rooms: str) -> None: ...
+    async def leave(self, *rooms: str) -> None: ...
+    def close(self, code: int = 1000, reason: str = "") -> None: ...
+    def session_hash(self) -> str: ...
+
+
+class SocketInfo:
+    """What is known of one connection; `Socket` and `BlockingSocket` add the verbs."""
+
+    __slots__ = ("_link", "state")
+
+    def __init__(self, link: Link, state: dict[str, Any]) -> None:
+        self._link = link
+        self.state = state
+        """The app's own data about this connection: a user, a name; gone with it."""
+
+    @property
+    def id(self) -> str:
+        """The socket's id, made by the server; a room of one for `to()`. Known to the others."""
+        return self._link.id
+
+    @property
+    def path(self) -> str:
+        """The concrete path, without what the app is mounted under."""
+        return self._link.path
+
+    @property
+    def path_params(self) -> Mapping[str, str]:
+        """The values of the path's parameters."""
+        return self._link.path_params
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms it is in; at its end (`on_left`, `on_disconnect`) those it was in."""
+        return self._link.rooms
+
+    @property
+    def headers(self) -> Headers:
+        """The handshake's headers; names in any case."""
+        return Headers(self._link.scope["headers"])
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The values in the handshake's query string."""
+        return read_query(self._link.scope)
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """The handshake's cookies."""
+        return read_cookies(self.headers)
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The peer's address and port, None where the server does not know."""
+        client = self._link.scope.get("client")
+        return (client[0], client[1]) if client else None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} on {self.path}>"
+
+
+class Socket(SocketInfo):
+    """One connection, in `async def` handlers and hooks."""
+
+    __slots__ = ()
+
+    async def join(self, *rooms: str) -> None:
+        """Join rooms; on return nothing emitted to them can pass this socket by.
+
+        Unlike the client's `joinRoom` it asks no guard. Joining twice does nothing; a socket that
+        is gone joins nothing.
+
+        Raises:
+            ValueError: a name is no room's name, or the socket is in too many rooms.
+            AdapterError: the broker did not confirm, or the room was left meanwhile.
+
+        """
+        await self._link.join(*rooms)
+
+    async def leave(self, *rooms: str) -> None:
+        """Leave rooms; leaving one that it is not in does nothing."""
+        await self._link.leave(*rooms)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection after what was written before; does not wait for the peer.
+
+        Raises:
+            ValueError: the code may not be sent, or the reason is over 123 bytes.
+
+        """
+        self._link.close(code, reason)

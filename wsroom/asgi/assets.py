@@ -1,0 +1,84 @@
+"""The files that an app gives to browsers: the client, as a module and a plain script in one."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+from wsroom.asgi.handshake import Headers, read_query
+from wsroom.asgi.responses import TEXT, RawHeaders, respond
+from wsroom.asgi.types import Scope, Send
+
+FOLDER = Path(__file__).parent.parent / "static"
+
+JAVASCRIPT = "text/javascript; charset=utf-8"
+
+# A plain script cannot have an `export`, and a module's `import { connect }` needs one. `await` is
+# a keyword in a module and a name in a script. So a module reads the last line as the regular
+# expression /`/, then the exports, then a comment; a script as a division by a string in
+# backticks, without any effect. The function around the rest keeps its names out of the page.
+# The file itself stays plain: bundlers cannot put an `await` of the top level into every format.
+_HEAD = '(() => { "use strict"; '
+_TAIL = """\
+globalThis.wsroom = { connect, WSRoomError };
+globalThis.DoxWebSocket = connect;
+})();
+typeof await/`/; export const { connect, WSRoomError } = wsroom; export default connect; //`;
+"""
+
+
+class Asset:
+    """A file of the package that is served over HTTP, with the headers that let it be cached."""
+
+    def __init__(self, name: str, content_type: str) -> None:
+        self._name = name
+        self._content_type = content_type
+
+    @cached_property
+    def text(self) -> str:
+        """What is served."""
+        return (FOLDER / self._name).read_text(encoding="utf-8")
+
+    @cached_property
+    def etag(self) -> str:
+        """Names this very text."""
+        return f'"{hashlib.blake2b(self.text.encode(), digest_size=12).hexdigest()}"'
+
+    async def serve(self, scope: Scope, send: Send) -> None:
+        """Answer a GET or HEAD: 304 where the client has it; for a year where the URL has a `v`."""
+        lasting = "v" in read_query(scope)
+        headers: RawHeaders = [
+            (b"etag", self.etag.encode()),
+            (b"cache-control", b"public, max-age=31536000, immutable" if lasting else b"no-cache"),
+            # It holds no secret, and pages of other origins import modules with CORS only.
+            (b"access-control-allow-origin", b"*"),
+        ]
+        if self._is_known(Headers(scope["headers"]).get("if-none-match", "")):
+            await send({"type": "http.response.start", "status": 304, "headers": headers})
+            await send({"type": "http.response.body"})
+        else:
+            await respond(scope, send, 200, self.text, self._content_type, tuple(headers))
+
+    def _is_known(self, known: str) -> bool:
+        # RFC 9110, section 13.1.2: the comparison is weak, as proxies that compress make it.
+        tags = [tag.strip().removeprefix("W/") for tag in known.split(",")]
+        return self.etag in tags or tags == ["*"]
+
+
+class Client(Asset):
+    """wsroom.js in the form that is a module and a plain script."""
+
+    @cached_property
+    def text(self) -> str:
+        """What is served."""
+        source = (FOLDER / self._name).read_text(encoding="utf-8")
+        return _HEAD + source[: source.rindex("export {")] + _TAIL
+
+
+def client_assets() -> dict[str, Asset]:
+    """The client and its types, by the path at which an app serves them."""
+    return {
+        "/wsroom.js": Client("wsroom.js", JAVASCRIPT),
+        "/wsroom.d.ts": Asset("wsroom.d.ts", TEXT),
+    }

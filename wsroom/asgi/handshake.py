@@ -1,0 +1,119 @@
+"""What a WebSocket handshake says, read out of the ASGI scope. No I/O and no asyncio here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import parse_qsl, urlsplit
+
+from wsroom.asgi.types import Scope
+from wsroom.errors import SetupError
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+class Headers(Mapping[str, str]):
+    """Request headers by name, in any case; a header that came twice is joined by a comma."""
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        self._values: dict[str, str] = {}
+        for name, value in raw:
+            key = name.decode("latin-1").lower()
+            text = value.decode("latin-1")
+            # RFC 9110, section 5.3; RFC 6265, section 5.4 has its own sign for cookies.
+            comma = "; " if key == "cookie" else ", "
+            self._values[key] = self._values[key] + comma + text if key in self._values else text
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Headers({self._values!r})"
+
+
+def read_query(scope: Scope) -> dict[str, str]:
+    """Read the query string; of a name that came twice the last value counts."""
+    query: bytes = scope.get("query_string", b"")
+    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+
+
+def read_cookies(headers: Headers) -> dict[str, str]:
+    """Read the cookies; of a name that came twice the first counts, as browsers send the closer
+    path first (RFC 6265, section 5.4).
+    """
+    cookies: dict[str, str] = {}
+    for pair in headers.get("cookie", "").split(";"):
+        name, sign, value = pair.strip().partition("=")
+        if sign and name.strip():
+            cookies.setdefault(name.strip(), value.strip().strip('"'))
+    return cookies
+
+
+def app_path(scope: Scope) -> str:
+    """The path without what the app is mounted under (`root_path`).
+
+    ASGI's `path` includes `root_path`, but not every server puts it there.
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    if root and (path == root or path.startswith(root + "/")):
+        return path[len(root) :] or "/"
+    return path
+
+
+class Origins:
+    """Which pages may open a WebSocket here: a browser sends the page's origin, and a page of
+    somebody else's would otherwise act with the user's cookies (RFC 6455, section 10.2).
+
+    Args:
+        allowed: origins such as "https://example.com" beside the server's own host; "*" is all.
+
+    Raises:
+        SetupError: an entry is no origin.
+
+    """
+
+    def __init__(self, allowed: Iterable[str] | None = None) -> None:
+        if isinstance(allowed, str):
+            raise SetupError(f"origins is {allowed!r}; give a list, such as [{allowed!r}]")
+        entries = list(allowed or ())
+        self._any = "*" in entries
+        self._allowed = {_origin(entry) for entry in entries if entry != "*"}
+
+    def allow(self, headers: Headers) -> bool:
+        """Whether this handshake may go on; without an Origin it did not come from a page."""
+        value = headers.get("origin")
+        if value is None or self._any:
+            return True
+        try:
+            origin = _origin(value)
+        except SetupError:
+            return False
+        scheme, host, port = origin
+        return origin in self._allowed or _same_host(headers.get("host", ""), scheme, host, port)
+
+
+def _origin(text: str) -> tuple[str, str, int]:
+    try:
+        parts = urlsplit(text.lower())
+        whole = f"{parts.scheme}://{parts.netloc}" == text.lower()
+        if whole and parts.hostname and parts.username is None and "*" not in parts.netloc:
+            return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+    except ValueError:
+        pass  # a bracket or a port that is none: said below, as for every other text
+    raise SetupError(f'origin {text!r} must look like "https://example.com" or be "*"')
+
+
+def _same_host(header: str, scheme: str, host: str, port: int) -> bool:
+    # The Host header has no scheme: where it has no port, the page's scheme says which is meant.
+    try:
+        parts = urlsplit(f"{scheme}://{header}")
+        own_port = parts.port or _DEFAULT_PORTS.get(scheme, 0)
+    except ValueError:
+        return False
+    return (parts.hostname, own_port) == (host, port)

@@ -1,0 +1,109 @@
+"""What a client's frame asks for: joining, leaving, or a handler of the app."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from wsroom.connection.invoker import AWAY
+from wsroom.connection.resume import Connection, resume
+from wsroom.errors import AdapterError, ProtocolError
+from wsroom.routing.callbacks import Handler
+from wsroom.routing.router import ANY
+from wsroom.tasks import HANDLING
+from wsroom.wire import protocol
+from wsroom.wire.protocol import Inbound
+
+logger = logging.getLogger("wsroom")
+
+
+async def join(connection: Connection, inbound: Inbound) -> None:
+    """Do what `joinRoom` asks for; raises what the guard raises."""
+    room = protocol.read_room(inbound.message, connection.worker.limits)
+    if room not in connection.rooms:
+        await connection.calls.ask_guard(room)
+    try:
+        joined = await connection.join_room(room)
+    except AdapterError:
+        logger.info("a join on %s failed: the adapter cannot do it now", connection.path)
+        raise ProtocolError("unavailable", AWAY) from None
+    answer: dict[str, Any] = {"room": room}
+    if joined.now is not None:
+        answer["offset"] = joined.now
+    if connection.session.hold is not None:
+        connection.session.hold.release()  # what came up to that offset comes before it is told
+    connection.calls.reply(inbound, answer)
+    connection.answered = True
+    if joined.new:
+        await connection.calls.hook("on_joined", room)
+
+
+async def leave(connection: Connection, inbound: Inbound) -> None:
+    """Do what `leaveRoom` asks for."""
+    room = protocol.read_room(inbound.message, connection.worker.limits)
+    await connection.leave(room)
+    connection.calls.reply(inbound, {"room": room})
+
+
+def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None]:
+    """Do what the frame asks for, and answer it; raises what the app's code raises.
+
+    Raises:
+        ProtocolError: with the code of the `error` frame that is due.
+
+    """
+    event = inbound.event
+    handler = connection.route.handlers.get(event)
+    if handler is None:
+        if event == protocol.JOIN:
+            return join(connection, inbound)
+        if event == protocol.LEAVE:
+            return leave(connection, inbound)
+        if event == protocol.RESUME:
+            return resume(connection, inbound)
+        handler = None if event in protocol.RESERVED else connection.route.handlers.get(ANY)
+        if handler is None:
+            raise ProtocolError("unknown_event", f"nobody handles {event!r} on this path")
+    if handler.concurrent:
+        return _start(connection, handler, inbound)
+    if inbound.id is None and handler.callback.is_async:
+        return _ask(connection, handler, inbound)  # what most frames are: no more than the handler
+    return _call(connection, handler, inbound)
+
+
+def _ask(connection: Connection, handler: Handler, inbound: Inbound) -> Coroutine[Any, Any, Any]:
+    emitter = connection.calls.emitter(inbound.event)
+    args = (emitter, inbound.message) if handler.wants_message else (emitter,)
+    if handler.callback.is_async:
+        answer: Coroutine[Any, Any, Any] = handler.callback.function(*args)
+        return answer
+    return connection.worker.call(handler.callback, *args)
+
+
+async def _call(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+    result = await _ask(connection, handler, inbound)
+    if inbound.id is not None:
+        connection.calls.reply(inbound, result)
+
+
+async def _start(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+    tasks = connection.tasks
+    if tasks is None:
+        tasks = connection.tasks = set()
+    while len(tasks) >= connection.worker.limits.concurrent:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    work = _run_beside(connection, handler, inbound)
+    task = asyncio.get_running_loop().create_task(work, name=HANDLING)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+async def _run_beside(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+    work = _call(connection, handler, inbound)
+    try:
+        async with asyncio.timeout(connection.worker.limits.handler_timeout):
+            await connection.calls.attempt(work, inbound.event, inbound.id)
+    except TimeoutError:
+        connection.calls.late(inbound.event, inbound.id)

@@ -1,0 +1,189 @@
+"""The client's `resume`: it comes back, joins its rooms again, and gets what it missed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Set
+from typing import Any, Protocol
+
+from wsroom.api.socket import Socket
+from wsroom.connection.invoker import AWAY, Calls
+from wsroom.connection.replay_buffer import Hold
+from wsroom.connection.session import Session
+from wsroom.connection.worker import Worker
+from wsroom.delivery.frames import PreparedFrame
+from wsroom.delivery.hub import Joined
+from wsroom.delivery.send_writer import SendWriter
+from wsroom.delivery.transport_writer import TransportWriter
+from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
+from wsroom.routing.router import Route
+from wsroom.wire.emission import EMIT, Emission, Past, Room
+from wsroom.wire.protocol import Inbound, read_resume, read_room, with_offset
+
+LOOK_EVERY = 0.01
+"""Seconds between two looks at a buffer that is too full for more."""
+
+Answer = dict[str, Any]
+
+
+class Connection(Protocol):
+    """What a frame's handling needs of the connection that it came on."""
+
+    id: str
+    path: str
+    writer: SendWriter | TransportWriter
+    session: Session
+    worker: Worker
+    route: Route
+    socket: Socket
+    calls: Calls
+    tasks: set[asyncio.Task[None]] | None
+    answered: bool
+
+    @property
+    def rooms(self) -> frozenset[str]: ...
+    async def join_room(self, room: str) -> Joined: ...
+    async def leave(self, *rooms: str) -> None: ...
+    @property
+    def ended(self) -> bool: ...
+    def give_up(self, code: int, reason: str) -> None: ...
+
+
+async def resume(connection: Connection, inbound: Inbound) -> None:
+    """Join, replay room by room, reply, and go live: in this order on the wire.
+
+    Where it fails in the middle the connection is closed with 1013: a room that is joined and not
+    replayed would make the next attempt tell things twice, or not at all.
+
+    Raises:
+        ProtocolError: `invalid_message`.
+        Disconnect: a guard's word.
+
+    """
+    if connection.ended:
+        return  # it was read before its peer went: there is nobody to put anywhere
+    secret, offsets = read_resume(inbound.message, connection.worker.limits)
+    resumption = _Resumption(connection, offsets)
+    if secret:
+        connection.session.take(secret)
+    try:
+        joined = await resumption.join()
+        for name in offsets:
+            await resumption.catch_up(name)
+    except Disconnect:
+        raise
+    except (AdapterError, TimeoutError) as exc:
+        slow = isinstance(exc, TimeoutError)
+        connection.give_up(1013, "too slow" if slow else AWAY)
+        return
+    except BaseException:
+        connection.give_up(1013, "the resume was not finished; try again")
+        raise
+    resumption.let_through()
+    try:
+        connection.calls.reply(inbound, {"rooms": resumption.answers})
+        connection.answered = True
+    finally:
+        resumption.release()  # what has been replayed must not be told again, answered or not
+    for name in joined:
+        await connection.calls.hook("on_joined", name)
+
+
+class _Resumption:
+    def __init__(self, connection: Connection, offsets: dict[str, str]) -> None:
+        self._connection = connection
+        self._offsets = offsets
+        self._replayed: dict[Room, str] = {}
+        self._standing: dict[Room, str] = {}  # of the rooms that were live before
+        self._live: Set[str]
+        session = connection.session
+        if session.hold is not None and session.hold.active:
+            self._live = set()
+        else:
+            self._live = connection.rooms | {""}
+            session.start_hold(connection.writer, connection)
+        assert session.hold is not None
+        self._hold: Hold = session.hold
+        self._hold.replaying = True
+        self.answers: dict[str, Answer] = {name: {} for name in offsets}
+
+    async def join(self) -> list[str]:
+        allowed = [name for name in self._offsets if await self._may_join(name)]
+        done = await asyncio.gather(*(self._join_one(name) for name in allowed))
+        return [name for name, joined in zip(allowed, done, strict=True) if joined]
+
+    async def _may_join(self, name: str) -> bool:
+        connection = self._connection
+        if not name or name in connection.rooms:
+            return False
+        try:
+            await connection.calls.ask_guard(read_room(name, connection.worker.limits))
+        except (ProtocolError, Reject) as exc:
+            self.answers[name] = {"error": exc.code}
+            return False
+        return True
+
+    async def _join_one(self, name: str) -> bool:
+        try:
+            return (await self._connection.join_room(name)).new
+        except ProtocolError as exc:
+            self.answers[name] = {"error": exc.code}
+        except AdapterError:
+            self.answers[name] = {"error": "unavailable"}
+        return False
+
+    async def catch_up(self, name: str) -> None:
+        connection = self._connection
+        if self.answers[name] or connection.ended:
+            return
+        room = Room(connection.path, name)
+        await asyncio.sleep(0)  # what was written before is on its way, and others had their turn
+        if name not in self._live:
+            await self._drained()
+        past = await connection.worker.hub.adapter.read(room, self._offsets[name])
+        recovered = past.complete
+        if name in self._live:
+            recovered = name in connection.session.recovered or (recovered and not past.emissions)
+        else:
+            self._replay(past)
+        if recovered:
+            connection.session.recovered |= {name}
+        self.answers[name] = {"recovered": recovered}
+        if past.offset is not None:
+            self.answers[name]["offset"] = past.offset
+            (self._standing if name in self._live else self._replayed)[room] = past.offset
+
+    async def _drained(self) -> None:
+        connection = self._connection
+        worker = connection.worker
+        async with asyncio.timeout(worker.holding):
+            while connection.writer.unsent > worker.limits.write_buffer / 2:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_EVERY)
+
+    def _replay(self, past: Past) -> None:
+        connection = self._connection
+        mine = connection.rooms | {connection.id}
+        session = connection.session.hash()
+        for emission, offset in past.emissions:
+            left_out = emission.except_session == session or emission.except_socket == connection.id
+            if not left_out and _is_for(emission, mine):
+                connection.writer.write(PreparedFrame(with_offset(emission.payload, offset)))
+
+    def let_through(self) -> None:
+        # The reply says where the rooms stand that were live already. Whoever is cut off after it
+        # goes on from there, so what came up to there must come before.
+        self._hold.let_through(self._standing)
+
+    def release(self) -> None:
+        self._hold.release(self._replayed, self._connection.session.hash())
+
+
+def _is_for(emission: Emission, mine: Set[str]) -> bool:
+    def among(names: Iterable[str]) -> bool:
+        return not mine.isdisjoint(names)
+
+    return (
+        emission.kind == EMIT
+        and (not emission.rooms or among(emission.rooms))
+        and not among(emission.except_rooms)
+    )

@@ -1,0 +1,216 @@
+"""What a tick of the event loop has to send: to whole rooms, and to single sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Set
+from typing import Protocol
+
+from wsroom.delivery.frames import DEFLATE_FROM, Chunk, PreparedFrame
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the sockets that were written to."""
+
+KEEP = 0.002
+"""Seconds that a tick's frames are kept back at most for what is about to come."""
+
+KEEP_FROM = 32
+"""Writes from which that pays: they take longer than Redis' answer."""
+
+
+class Transport(Protocol):
+    """What asyncio and uvloop have for a connection."""
+
+    def is_closing(self) -> bool: ...
+    def write(self, data: bytes) -> None: ...
+
+
+class Writer(Protocol):
+    """How frames get to one peer."""
+
+    id: str
+    """The id of the socket."""
+
+    @property
+    def straight(self) -> Transport | None:
+        """Where the outbox may write at once; None where chunks are to be collected."""
+
+    @property
+    def packs(self) -> bool:
+        """Whether the peer inflates frames."""
+
+    def collect(self, chunk: Chunk) -> None:
+        """Send `chunk` at the end of this tick, in its turn; never waits, never raises."""
+
+    def flush(self) -> int:
+        """Send what was collected in this tick; return its size in bytes."""
+
+    def look(self, now: float) -> bool:
+        """Act on what is still unsent at time `now`; False where there is nothing."""
+
+    def check(self) -> None:
+        """Act where far too much is unsent, whenever that is."""
+
+
+class Outbox:
+    """Collects what is sent in a tick, so that each socket is written to once.
+
+    uvloop and asyncio make one system call for each write to a transport, so frames of a tick are
+    joined first: under load that is worth more than anything else. And frames that go to the same
+    members one after the other are joined once for all of them, not once for each; who is left
+    out of some of them, as senders are, gets the others joined apart.
+
+    Whoever changes who is in a room calls `settle` before.
+
+    While an emission of this worker is on its way (`expect`), what a tick has for many sockets is
+    kept back until it has come, for 2 ms at most: one socket's handlers run one after the other, so
+    through Redis its messages come one by one, and each would cost a write for each member.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._since_check = 0  # bytes that each socket may have been given
+        self._members: Set[Writer] = frozenset()
+        self._skips: dict[Writer, set[int]] = {}  # who is left out, and of which of the frames
+        self.frames: list[PreparedFrame] = []
+        """What was sent to the same members one after the other, and is not settled yet."""
+        self._dirty: list[Writer] = []
+        self.ticks = 0
+        """Ticks that had something to send; between two of them the event loop has run."""
+        self._watched: set[Writer] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_loop: asyncio.AbstractEventLoop | None = None
+        self._scheduled = False
+        self.keep = KEEP
+        self._coming = 0
+        self._kept: asyncio.TimerHandle | None = None
+
+    def send(self, members: Set[Writer], frame: PreparedFrame, skip: Writer | None = None) -> None:
+        """Send `frame` to `members` but `skip`, at the end of this tick."""
+        if members is not self._members:
+            self.settle()
+            self._members = members
+        if skip is not None:
+            self._skips.setdefault(skip, set()).add(len(self.frames))
+        self.frames.append(frame)
+        if not self._scheduled:
+            self._schedule()
+
+    def add(self, writer: Writer) -> None:
+        """Flush `writer` at the end of this tick; called once until then."""
+        self._dirty.append(writer)
+        if not self._scheduled:
+            self._schedule()
+
+    def settle(self) -> None:
+        """Hand what was sent so far to the members as they are now.
+
+        Before somebody joins or leaves, and before a frame for one socket alone, so that the order
+        of each socket's frames is that of the calls.
+        """
+        if self.frames:
+            for chunk, writers in self._take():
+                for writer in writers:
+                    writer.collect(chunk)
+
+    def _take(self) -> list[tuple[Chunk, Iterable[Writer]]]:
+        frames, self.frames = self.frames, []
+        members, self._members = self._members, frozenset()
+        skips, self._skips = self._skips, {}
+        taken: list[tuple[Chunk, Iterable[Writer]]] = []
+        taken.append((Chunk(frames), members - skips.keys() if skips else members))
+        for writer, skipped in skips.items():
+            rest = [frame for index, frame in enumerate(frames) if index not in skipped]
+            if rest and writer in members:
+                taken.append((Chunk(rest), (writer,)))
+        return taken
+
+    def watch(self, writer: Writer) -> None:
+        """Look after `writer` until nothing of it is unsent."""
+        self._watched.add(writer)
+        self._arm(asyncio.get_running_loop())
+
+    def forget(self, writer: Writer) -> None:
+        """Look after `writer` no more."""
+        self._watched.discard(writer)
+
+    def expect(self) -> None:
+        """An emission is handed to the adapter, and what it brings is about to come."""
+        self._coming += 1
+
+    def came(self) -> None:
+        """It has come, or has failed."""
+        self._coming -= 1
+        if self._kept is not None and not self._coming:
+            # Soon, not now: who has waited for it may go on with the next at once.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._let_go, loop)
+
+    def _let_go(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._kept is not None and not self._coming:
+            self._send_all(loop)
+
+    def stop(self) -> None:
+        """End the timers; what is kept back leaves now."""
+        if self._kept is not None:
+            self._send_all(asyncio.get_running_loop())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        loop = asyncio.get_running_loop()  # once a tick: it takes a system call
+        loop.call_soon(self._flush, loop)
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._coming and len(self._members) + len(self._dirty) >= KEEP_FROM:
+            self._kept = loop.call_later(self.keep, self._send_all, loop)
+        else:
+            self._send_all(loop)
+
+    def _send_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._kept is not None:
+            self._kept.cancel()
+            self._kept = None
+        self._scheduled = False
+        self.ticks += 1
+        if self.frames:
+            for chunk, writers in self._take():
+                self._send_chunk(chunk, writers)
+        dirty, self._dirty = self._dirty, []
+        for writer in dirty:
+            self._since_check += writer.flush()
+        self._watched.update(dirty)
+        if self._since_check > self._limit:
+            self._since_check = 0
+            for writer in self._watched:
+                writer.check()
+        self._arm(loop)
+
+    def _send_chunk(self, chunk: Chunk, writers: Iterable[Writer]) -> None:
+        # Without a call for each writer: this is what a delivery costs.
+        plain = chunk.plain
+        may_pack = len(plain) >= DEFLATE_FROM
+        for writer in writers:
+            transport = writer.straight
+            if transport is None:
+                writer.collect(chunk)
+            elif not transport.is_closing():  # as in `TransportWriter.flush`
+                transport.write(chunk.packed() if may_pack and writer.packs else plain)
+        self._watched.update(writers)
+        self._since_check += len(plain)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is None or self._timer_loop is not loop:
+            # An app that is mounted is not told when its loop ends and another begins.
+            self._timer_loop = loop
+            self._timer = loop.call_later(LOOK_EVERY, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._watched = {writer for writer in self._watched if writer.look(now)}
+        if self._watched:
+            self._arm(loop)

@@ -1,0 +1,1 @@
+"""Which of the app's functions answers what: pure tables, no I/O and no asyncio."""

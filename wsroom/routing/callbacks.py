@@ -1,0 +1,80 @@
+"""The user's functions, and the arguments they may take. No I/O and no asyncio here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from wsroom.errors import SetupError
+from wsroom.functions import name_of, signature_of
+from wsroom.routing.patterns import Pattern
+
+HOOKS = {
+    "on_connect": ("socket",),
+    "on_open": ("emitter",),
+    "on_joined": ("emitter", "room"),
+    "on_left": ("emitter", "room"),
+    "on_disconnect": ("socket", "code"),
+    "on_error": ("emitter", "exc"),
+}
+"""The hooks of a path, with the arguments that each is called with."""
+
+
+class Callback(NamedTuple):
+    """A user's function, and whether it runs on the event loop or in a thread."""
+
+    function: Callable[..., Any]
+    is_async: bool
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Callback:
+        """Tell `async def` from `def`, through partials, decorators and objects with `__call__`.
+
+        Raises:
+            SetupError: it is a generator, whose body a call does not run.
+
+        """
+        inner: Any = function
+        while isinstance(inner, partial):
+            inner = inner.func
+        if not inspect.isroutine(inner):
+            inner = getattr(inner, "__call__", inner)  # noqa: B004 (the method, not whether)
+        inner = inspect.unwrap(inner)
+        if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+            raise SetupError(f"{name_of(function)} is a generator; return or emit instead of yield")
+        return cls(function, inspect.iscoroutinefunction(inner))
+
+
+class Handler(NamedTuple):
+    """The function behind an event."""
+
+    callback: Callback
+    wants_message: bool
+    concurrent: bool
+
+
+class Guard(NamedTuple):
+    """The function that decides about `joinRoom` for the rooms of a pattern."""
+
+    pattern: Pattern
+    callback: Callback
+    wanted: tuple[str, ...]
+
+
+def guard_parameters(function: Callable[..., Any], pattern: Pattern) -> tuple[str, ...]:
+    signature = signature_of(function)
+    rest = list(signature.parameters.values())[2:]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in rest):
+        wanted = pattern.names
+    else:
+        wanted = tuple(name for name in pattern.names if name in signature.parameters)
+    try:
+        signature.bind(None, None, **dict.fromkeys(wanted))
+    except TypeError:
+        asks = ", ".join(("socket", "room", *pattern.names))
+        raise SetupError(
+            f"{name_of(function)}{signature} cannot guard {pattern.text!r}; it may take ({asks})"
+        ) from None
+    return wanted

@@ -1,0 +1,323 @@
+"""Which function answers which event and hook on which path. No I/O and no asyncio here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from wsroom.errors import SetupError
+from wsroom.functions import name_of, signature_of, takes
+from wsroom.limits import Limits
+from wsroom.routing.callbacks import HOOKS, Callback, Guard, Handler, guard_parameters
+from wsroom.routing.patterns import Pattern
+from wsroom.wire.protocol import RESERVED, event_problem, has_control
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+ANY = "*"
+"""The event that nobody else handles, the room that nobody else guards."""
+
+
+class Route:
+    """One path, or one pattern of paths, with its handlers, guards and hooks."""
+
+    def __init__(self, pattern: Pattern) -> None:
+        self.pattern = pattern
+        self.handlers: dict[str, Handler] = {}
+        self.guards: dict[str, Guard] = {}
+        self.hooks: dict[str, Callback] = {}
+
+    def guard(self, room: str) -> tuple[Guard, dict[str, str]] | None:
+        """Return the guard that decides about `room`, and what its parameters asked for.
+
+        One guard decides: the room's own name before patterns, patterns before "*".
+        """
+        for guard in self.guards.values():
+            if guard.pattern.text == ANY:
+                continue
+            values = guard.pattern.match(room)
+            if values is not None:
+                return guard, {name: values[name] for name in guard.wanted}
+        rest = self.guards.get(ANY)
+        return (rest, {}) if rest else None
+
+
+class Part(Protocol):
+    """What can be included: something that turns into a Router."""
+
+    def router(self) -> Router: ...
+
+
+class Router:
+    """Handlers and hooks collected apart from the app, for apps of several files.
+
+    It has the app's decorators; `app.include(router)` copies what it holds.
+
+    Args:
+        path: the WebSocket path that its decorators mean where they name none.
+
+    """
+
+    # The app knows its own limits; a router must not be stricter than the app that includes it.
+    _limits = Limits(event_name=2**31)
+
+    def __init__(self, path: str = "/ws") -> None:
+        self.path = path
+        self._routes: dict[str, Route] = {}
+        self._pages: dict[str, Callback] = {}
+        self._frozen = ""
+
+    # -- decorators, each over its plain twin -----------------------------------------------
+
+    def on(
+        self, event: str, *, path: str | None = None, concurrent: bool = False
+    ) -> Callable[[Function], Function]:
+        """Handle `event` on `path` with the decorated function, which is returned untouched.
+
+        The function takes `(emitter)` or `(emitter, message)`; `async def` runs on the event loop,
+        `def` in a thread with a `BlockingEmitter`. One handler at a time runs for a socket, in the
+        order of arrival; `concurrent=True` lets this one run beside the next ones (32 a socket).
+        What it returns answers a frame that had an `id`.
+
+        Args:
+            event: the name, or "*" for every event that nobody else handles.
+            path: the WebSocket path; `{name}` in it stands for one segment.
+            concurrent: whether the socket's next frame waits for this handler.
+
+        Raises:
+            SetupError: the event is taken or reserved, or the function takes other arguments.
+
+        """
+        _check_name("event", event, '@app.on("intro")')
+
+        def register(function: Function) -> Function:
+            self.add_handler(event, function, path=path, concurrent=concurrent)
+            return function
+
+        return register
+
+    def add_handler(
+        self,
+        event: str,
+        function: Callable[..., Any],
+        *,
+        path: str | None = None,
+        concurrent: bool = False,
+    ) -> None:
+        """Do what `@on(event)` does, without a decorator."""
+        route = self._route(path, "on")
+        _check_name("event", event, '@app.on("intro")')
+        problem = event_problem(event, self._limits)
+        if problem:
+            raise SetupError(f"event {event!r} {problem}; use another name")
+        if event in RESERVED:
+            raise SetupError(f"event {event!r} is part of the protocol; use another name")
+        if event in route.handlers:
+            raise SetupError(
+                f"event {event!r} is already handled on {route.pattern.text!r}; "
+                "use another name or path"
+            )
+        signature = signature_of(function)
+        wants_message = takes(signature, 2)
+        if not wants_message and not takes(signature, 1):
+            raise SetupError(
+                f"{name_of(function)}{signature} cannot handle {event!r}; "
+                "a handler takes (emitter) or (emitter, message)"
+            )
+        route.handlers[event] = Handler(Callback.of(function), wants_message, concurrent)
+
+    def on_connect(self, path: str | None = None) -> Callable[[Function], Function]:
+        """Call `(socket)` before the handshake: raise `Reject` to refuse it with a status."""
+        return self._hook("on_connect", path)
+
+    def on_open(self, path: str | None = None) -> Callable[[Function], Function]:
+        """Call `(emitter)` once the client has been sent `connected`: greet, send state."""
+        return self._hook("on_open", path)
+
+    def on_joined(self, path: str | None = None) -> Callable[[Function], Function]:
+        """Call `(emitter, room)` after a socket joined a room, whoever caused it."""
+        return self._hook("on_joined", path)
+
+    def on_left(self, path: str | None = None) -> Callable[[Function], Function]:
+        """Call `(emitter, room)` after a socket left a room; at its end, for each of its rooms."""
+        return self._hook("on_left", path)
+
+    def on_disconnect(self, path: str | None = None) -> Callable[[Function], Function]:
+        """Call `(socket, code)` last, exactly once for each accepted socket, whatever ended it.
+
+        `socket.rooms` still tells where it was; `code` is the close code, ours where we ended it.
+        """
+        return self._hook("on_disconnect", path)
+
+    def on_error(self, path: str | None = None) -> Callable[[Function], Function]:
+        """Call `(emitter, exc)` for what a handler raised, instead of logging it."""
+        return self._hook("on_error", path)
+
+    def _hook(self, hook: str, path: str | None) -> Callable[[Function], Function]:
+        self._route(path, hook)  # complains now, not when the function comes
+
+        def register(function: Function) -> Function:
+            self.add_hook(hook, function, path=path)
+            return function
+
+        return register
+
+    def add_hook(self, hook: str, function: Callable[..., Any], *, path: str | None = None) -> None:
+        """Do what `@on_connect()`, `@on_open()` and so on do: `add_hook("on_connect", function)`.
+
+        Raises:
+            SetupError: no such hook, taken on this path, or the function takes other arguments.
+
+        """
+        if hook not in HOOKS:
+            raise SetupError(f"no hook {hook!r}; there are {', '.join(HOOKS)}")
+        route = self._route(path, hook)
+        if hook in route.hooks:
+            raise SetupError(
+                f"{hook} is already set on {route.pattern.text!r}; do both in one function"
+            )
+        signature = signature_of(function)
+        if not takes(signature, len(HOOKS[hook])):
+            raise SetupError(
+                f"{name_of(function)}{signature} cannot be {hook}; "
+                f"it is called with ({', '.join(HOOKS[hook])})"
+            )
+        route.hooks[hook] = Callback.of(function)
+
+    def on_join(
+        self, room: str = ANY, *, path: str | None = None
+    ) -> Callable[[Function], Function]:
+        """Decide with `(socket, room)` whether a client may join: raise `Reject` to say no.
+
+        `room` is a name, a pattern like "order:{id}" whose values the function may ask for by
+        name, or "*". One guard decides: the exact name before patterns, patterns before "*". Once
+        a path has a guard, a room that none matches is refused. The app's own `socket.join` is
+        not guarded.
+        """
+        _check_name("room", room, "@app.on_join() with parentheses")
+        self._route(path, "on_join")
+
+        def register(function: Function) -> Function:
+            self.add_guard(function, room, path=path)
+            return function
+
+        return register
+
+    def add_guard(
+        self, function: Callable[..., Any], room: str = ANY, *, path: str | None = None
+    ) -> None:
+        """Do what `@on_join(room)` does, without a decorator."""
+        route = self._route(path, "on_join")
+        _check_name("room", room, "@app.on_join() with parentheses")
+        pattern = Pattern(room, ":")
+        if pattern.shape in route.guards:
+            raise SetupError(
+                f"room {room!r} is already guarded on {route.pattern.text!r}; use one guard"
+            )
+        wanted = guard_parameters(function, pattern)
+        route.guards[pattern.shape] = Guard(pattern, Callback.of(function), wanted)
+        route.guards = _ranked(route.guards)
+
+    def page(self, path: str) -> Callable[[Function], Function]:
+        """Serve what the decorated function returns, a string of HTML, at `path` over HTTP."""
+
+        def register(function: Function) -> Function:
+            self.add_page(path, function)
+            return function
+
+        return register
+
+    def add_page(self, path: str, function: Callable[..., Any]) -> None:
+        """Do what `@page(path)` does, without a decorator."""
+        self._check_open()
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise SetupError(f'a page\'s path {path!r} must begin with "/"')
+        if path in self._pages:
+            raise SetupError(f"a page is already at {path!r}; use another path")
+        if not takes(signature_of(function), 0):
+            raise SetupError(
+                f"{name_of(function)} cannot be a page; it is called without arguments"
+            )
+        self._pages[path] = Callback.of(function)
+
+    # -- putting routers together ----------------------------------------------------------
+
+    def include(self, *parts: Part) -> None:
+        """Copy the handlers, guards, hooks and pages of routers and controllers into this one.
+
+        Raises:
+            SetupError: two of them claim the same thing, or `parts` holds something else.
+
+        """
+        for part in parts:
+            if isinstance(part, type) or not hasattr(part, "router"):
+                raise SetupError(f"cannot include {part!r}; give a Router() or a Controller()")
+            router = part.router()
+            router._frozen = "it has been included"
+            for route in router._routes.values():
+                self._include(route)
+            for path, callback in router._pages.items():
+                self.add_page(path, callback.function)
+
+    def _include(self, route: Route) -> None:
+        path = route.pattern.text
+        for event, handler in route.handlers.items():
+            self.add_handler(
+                event, handler.callback.function, path=path, concurrent=handler.concurrent
+            )
+        for guard in route.guards.values():
+            self.add_guard(guard.callback.function, guard.pattern.text, path=path)
+        for hook, callback in route.hooks.items():
+            self.add_hook(hook, callback.function, path=path)
+
+    def router(self) -> Router:
+        """Return itself: what `include` asks of each part."""
+        return self
+
+    def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
+        """Find the route of a concrete path and its parameters; fixed paths before patterns."""
+        if has_control(path):
+            return None  # it would end up in logs, and no client of good will has one
+        route = self._routes.get(path)
+        if route is not None and not route.pattern.names:
+            return route, {}
+        for route in self._routes.values():
+            values = route.pattern.match(path)
+            if values is not None:
+                return route, values
+        return None
+
+    def _route(self, path: str | None, hook: str) -> Route:
+        self._check_open()
+        if callable(path):
+            raise SetupError(f"write @app.{hook}() with parentheses")
+        path = self.path if path is None else path
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise SetupError(f'path {path!r} must begin with "/"')
+        pattern = Pattern(path, "/")
+        route = self._routes.get(pattern.shape)
+        if route is None:
+            route = self._routes[pattern.shape] = Route(pattern)
+            self._routes = _ranked(self._routes)
+        if route.pattern.text != path:
+            raise SetupError(
+                f"path {path!r} is the same as {route.pattern.text!r}; use the same names"
+            )
+        return route
+
+    def _check_open(self) -> None:
+        if self._frozen:
+            raise SetupError(f"too late to register here: {self._frozen}; do it before")
+
+
+def _check_name(kind: str, name: object, right: str) -> None:
+    if not isinstance(name, str):
+        raise SetupError(f"{kind} {name!r} is no name; write {right}")
+
+
+Ranked = TypeVar("Ranked", Route, Guard)
+
+
+def _ranked(table: dict[str, Ranked]) -> dict[str, Ranked]:
+    # Sorted when something is registered, so that a look-up takes the first that matches.
+    return dict(sorted(table.items(), key=lambda item: item[1].pattern.rank))

@@ -1,0 +1,119 @@
+"""A client for tests: in process, no server and no port, a timeout on every wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from http.cookies import SimpleCookie
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+
+from wsroom.asgi.lifespan import forward
+from wsroom.asgi.types import ASGIApp
+from wsroom.tasks import HANDLING, WRITING
+from wsroom.testing.connection import TestConnection
+
+QUIET_PASSES = 20  # of the event loop, without any work: all is settled
+
+
+class TestClient:
+    """Runs an ASGI app, its lifespan included, and opens connections to it.
+
+    Entering raises SetupError where the app's start failed.
+
+    Args:
+        app: a WSRoom, or an app that one is mounted in.
+        timeout: seconds for each wait that names none.
+
+    """
+
+    __test__ = False  # pytest takes classes called Test... for tests
+
+    def __init__(self, app: ASGIApp, *, timeout: float = 1.0) -> None:
+        self.app = app
+        self.timeout = timeout
+        self.connections: list[TestConnection] = []
+        self._state: dict[str, Any] = {}
+        self._lifespan = forward(app, self._state)
+
+    async def __aenter__(self) -> Self:
+        await self._lifespan.__aenter__()
+        return self
+
+    async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None:
+        problems: list[Exception] = []
+        for connection in self.connections:
+            try:
+                await connection.close()
+            except Exception as problem:
+                problems.append(problem)
+                await connection._cancel()
+        await self._lifespan.__aexit__(None, None, None)
+        if problems and exc is None:  # else the body's own failure is the one to show
+            raise problems[0]
+
+    async def connect(
+        self,
+        path: str = "/ws",
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
+        subprotocols: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> TestConnection:
+        """Open a connection and wait for its `connected`.
+
+        Raises:
+            Refused: the app refused the handshake; `status` says how.
+            TimeoutError: neither came in time.
+
+        """
+        if "?" in path:
+            raise ValueError(f"path {path!r} has a query; give it as query={{...}}")
+        named = {"host": "testserver"} | {k.lower(): v for k, v in (headers or {}).items()}
+        raw = [(name.encode(), value.encode()) for name, value in named.items()]
+        if cookies:
+            jar: SimpleCookie = SimpleCookie(dict(cookies))
+            raw.append((b"cookie", jar.output([], "", "; ").strip().encode()))
+        scope = {
+            "type": "websocket",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "ws",
+            "server": ("testserver", 80),
+            "client": ("testclient", 50000 + len(self.connections)),
+            "root_path": "",
+            "path": path,
+            "raw_path": quote(path).encode(),
+            "query_string": urlencode(query or {}).encode(),
+            "headers": raw,
+            "subprotocols": list(subprotocols),
+            "state": self._state.copy(),
+            "extensions": {"websocket.http.response": {}},
+        }
+        connection = TestConnection(self.app, scope, self.timeout)
+        self.connections.append(connection)
+        await connection._open(timeout)
+        return connection
+
+    async def settle(self, *, timeout: float | None = None) -> None:
+        """Wait until the app has nothing more to do: every frame sent so far has been handled and
+        all that came of it has arrived.
+
+        Raises:
+            TimeoutError: a handler was still at work.
+
+        """
+        quiet = 0
+        try:
+            async with asyncio.timeout(self.timeout if timeout is None else timeout):
+                while quiet < QUIET_PASSES:
+                    await asyncio.sleep(0)
+                    quiet = 0 if self._busy() else quiet + 1
+        except TimeoutError:
+            raise TimeoutError(f"still at work: {self._busy()}") from None
+
+    def _busy(self) -> list[Any]:
+        tasks = [task for task in asyncio.all_tasks() if task.get_name() in (HANDLING, WRITING)]
+        return [*(connection for connection in self.connections if not connection._idle), *tasks]

@@ -1,0 +1,1 @@
+"""Values that travel, and their encoding: pure functions and values only, no I/O and no asyncio."""
