@@ -20,6 +20,7 @@ from wsroom.connection.connection import Connection
 from wsroom.connection.worker import Worker
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
+from wsroom.logs import LogOnce
 from wsroom.routing.router import Router
 
 logger = logging.getLogger("wsroom")
@@ -69,7 +70,7 @@ class WSRoom(Router):
         self._http_app = http
         self._user_lifespan = lifespan
         self._workers_checked = False
-        self._said_refused: set[str] = set()
+        self._refused_origins = LogOnce()
         self._assets = client_assets()
 
     def to(self, *rooms: str, path: str | None = None) -> Target:
@@ -159,7 +160,7 @@ class WSRoom(Router):
             return 404, f"no WebSocket is at {path}"
         headers = Headers(scope["headers"])
         if not self._origins.allow(headers):
-            self._say_refused(headers["origin"], path)
+            self._log_refused_origin(headers["origin"], path)
             return 403, "pages of this origin may not connect"
         try:
             self._check_workers(receive)
@@ -228,13 +229,11 @@ class WSRoom(Router):
             headers=headers if scope.get("http_version", "1.1") == "1.1" else (),
         )
 
-    def _say_refused(self, origin: str, path: str) -> None:
-        # Once each, and bounded: a foreign page may try again for ever, under many names.
-        if origin in self._said_refused or len(self._said_refused) >= 100:
-            return
-        self._said_refused.add(origin)
-        advice = "" if origin == "null" else f"; if it should: WSRoom(origins=[{origin!r}])"
-        logger.warning("a page of %.200r may not connect to %s%.200s", origin, path, advice)
+    def _log_refused_origin(self, origin: str, path: str) -> None:
+        # Once for each origin, and bounded: a page may try again for ever, from many origins.
+        if self._refused_origins.due(origin):
+            advice = "" if origin == "null" else f"; to allow it: WSRoom(origins=[{origin!r}])"
+            logger.warning("a page of %.200r may not connect to %s%.200s", origin, path, advice)
 
     def _start(self) -> None:
         self._frozen = "the app has started"

@@ -94,6 +94,6 @@ async def test_a_foreign_page_is_refused_before_the_handshake(
     said = [record.getMessage() for record in caplog.records if record.name == "wsroom"]
     assert said == [
         "a page of 'https://app.example' may not connect to /ws"
-        "; if it should: WSRoom(origins=['https://app.example'])",
+        "; to allow it: WSRoom(origins=['https://app.example'])",
         "a page of 'null' may not connect to /ws",
     ]

@@ -13,7 +13,7 @@ import wsroom
 
 PACKAGE = Path(wsroom.__file__).parent
 
-BASE = ("errors", "functions", "limits", "tasks")
+BASE = ("errors", "functions", "limits", "logs", "tasks")
 """Files at the top of the package that every folder may import."""
 
 CORE = ("base", "wire", "routing", "asgi", "adapters", "delivery", "api", "connection")
@@ -41,7 +41,7 @@ MAY_IMPORT = {
 Folders on one floor (`routing`, `asgi`, `adapters`, `client`) do not import each other.
 """
 
-PURE = ("errors", "functions", "limits", "tasks", "wire", "routing")
+PURE = ("errors", "functions", "limits", "logs", "tasks", "wire", "routing")
 """Files and folders of values and decisions: no I/O, no asyncio, no Redis."""
 IMPURE = {"asyncio", "redis", "uvicorn", "socket", "threading", "concurrent"}
 

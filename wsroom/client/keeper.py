@@ -17,6 +17,7 @@ from wsroom.client.listeners import Listeners
 from wsroom.client.outgoing import OutFrame, Outgoing
 from wsroom.client.recovery import STEADY, Recovery, is_final, pause, read_error
 from wsroom.errors import ConnectionLost, RequestError
+from wsroom.logs import LogOnce
 from wsroom.wire.offsets import Frame
 from wsroom.wire.protocol import CONNECTED, ERROR, JOIN, RESUME, RESYNC
 
@@ -50,7 +51,7 @@ class Keeper:
         self._greeted_at = 0.0
         self._usable = asyncio.Event()
         self._reload: set[str] = set()
-        self._lost_said = False
+        self._outage = LogOnce()
 
     # -- what the socket asks for ----------------------------------------------------------
 
@@ -116,9 +117,9 @@ class Keeper:
                 tries = 0
             most = self._settings.max_retries
             if self._closing or is_final(lost.code) or (most is not None and tries >= most):
-                self._say(lost, "it does not try again")
+                self._log_lost(lost, "it does not try again")
                 return lost
-            self._say(lost, "it tries again")
+            self._log_lost(lost, "it tries again")
             self._turn("waiting")
             await asyncio.sleep(pause(tries, self._settings.retry_after, random.random()))
             tries += 1
@@ -212,7 +213,7 @@ class Keeper:
             self.outgoing.sent(frame)
             await websocket.send(frame.text)
         self._usable.set()
-        self._lost_said = False
+        self._outage.reset()
         self._turn("open")
         self._tell("on_connected")
         self.decided.set()
@@ -281,9 +282,8 @@ class Keeper:
             self.state = state
             self._tell("on_state", state)
 
-    def _say(self, lost: ConnectionLost, what: str) -> None:
+    def _log_lost(self, lost: ConnectionLost, what: str) -> None:
         # Once for each outage; without the query, where tokens are.
-        if not self._lost_said and self._closing is None:
-            self._lost_said = True
+        if self._closing is None and self._outage.due():
             url = self._settings.url.partition("?")[0]
             logger.warning("no connection to %s (%s); %s", url, lost, what)
