@@ -22,6 +22,7 @@ from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce
 from wsroom.routing.router import Router
+from wsroom.wire.names import NameChecker
 
 logger = logging.getLogger("wsroom")
 
@@ -64,6 +65,7 @@ class WSRoom(Router):
     ) -> None:
         super().__init__()
         self._limits = limits or Limits()
+        self._names = NameChecker(self._limits)
         self._adapter = adapter or _default_adapter()
         self._worker = Worker(self._adapter, self._limits, debug, direct)
         self._origins = Origins(origins)

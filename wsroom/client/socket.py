@@ -12,8 +12,8 @@ from wsroom.client.keeper import Keeper
 from wsroom.client.listeners import Listeners
 from wsroom.client.outgoing import OutFrame
 from wsroom.errors import ConnectionLost, check_close
-from wsroom.limits import Limits
-from wsroom.wire.protocol import JOIN, LEAVE, RESERVED, event_problem, room_problem
+from wsroom.wire.names import NameChecker
+from wsroom.wire.protocol import JOIN, LEAVE
 
 State = Literal["connecting", "open", "waiting", "closed"]
 Params = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
@@ -21,9 +21,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 GRACE = 5.0
 """Seconds that listeners have, once the socket is closed, for what has already happened."""
-
-# The server's own limits may be other ones, and it says so itself.
-_LIMITS = Limits(event_name=2**31, room_name=2**31)
 
 
 def connect(
@@ -89,6 +86,8 @@ class ClientSocket:
 
     def __init__(self, settings: Settings, request_timeout: float) -> None:
         self._timeout = request_timeout
+        # Without limits: those of the server are not known here, and it checks them itself.
+        self._names = NameChecker(None)
         self._listeners = Listeners()
         self._keeper = Keeper(settings, self._listeners)
         self._keeping: asyncio.Task[None] | None = None
@@ -224,8 +223,7 @@ class ClientSocket:
 
     async def _insist(self, event: str, room: str, timeout: float | None) -> None:
         # Unlike the app's own events these two may be repeated, so a lost connection is no end.
-        if problem := room_problem(room, _LIMITS):
-            raise ValueError(f"room {room!r} {problem}; use another name")
+        self._names.check_room(room)
         limit = self._timeout if timeout is None else timeout
         try:
             async with asyncio.timeout(limit):
@@ -248,14 +246,13 @@ class ClientSocket:
         finally:
             self._keeper.outgoing.forget(frame)
 
-    @staticmethod
-    def _check(event: str) -> None:
-        if problem := event_problem(event, _LIMITS):
-            raise ValueError(f"event {event!r} {problem}; use another name")
-        if event in RESERVED:
+    def _check(self, event: str) -> None:
+        if event in (JOIN, LEAVE):
             raise ValueError(
-                f"event {event!r} is part of the protocol; use join_room() or another name"
+                f"event {event!r} is part of the protocol; "
+                "use join_room(), leave_room() or another name"
             )
+        self._names.check_event(event)
 
     # -- what is heard ---------------------------------------------------------------------
 

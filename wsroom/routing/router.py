@@ -7,10 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 from wsroom.errors import SetupError
 from wsroom.functions import name_of, signature_of, takes
-from wsroom.limits import Limits
 from wsroom.routing.callbacks import HOOKS, Callback, Guard, Handler, guard_parameters
 from wsroom.routing.patterns import Pattern
-from wsroom.wire.protocol import RESERVED, event_problem, has_control
+from wsroom.wire.names import NameChecker
+from wsroom.wire.protocol import has_control
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -58,11 +58,10 @@ class Router:
 
     """
 
-    # The app knows its own limits; a router must not be stricter than the app that includes it.
-    _limits = Limits(event_name=2**31)
-
     def __init__(self, path: str = "/ws") -> None:
         self.path = path
+        # Without limits: a router must not be stricter than the app that includes it.
+        self._names = NameChecker(None)
         self._routes: dict[str, Route] = {}
         self._pages: dict[str, Callback] = {}
         self._frozen = ""
@@ -107,11 +106,10 @@ class Router:
         """Do what `@on(event)` does, without a decorator."""
         route = self._route(path, "on")
         _check_name("event", event, '@app.on("intro")')
-        problem = event_problem(event, self._limits)
-        if problem:
-            raise SetupError(f"event {event!r} {problem}; use another name")
-        if event in RESERVED:
-            raise SetupError(f"event {event!r} is part of the protocol; use another name")
+        try:
+            self._names.check_event(event)
+        except ValueError as exc:
+            raise SetupError(str(exc)) from None
         if event in route.handlers:
             raise SetupError(
                 f"event {event!r} is already handled on {route.pattern.text!r}; "

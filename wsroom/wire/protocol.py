@@ -117,19 +117,25 @@ def has_control(text: str) -> bool:
     return _CONTROL.search(text) is not None
 
 
-def event_problem(event: str, limits: Limits) -> str | None:
-    """What is wrong with an event's name, as the end of a sentence; None where nothing is."""
+def event_problem(event: str, limits: Limits | None) -> str | None:
+    """Say why an event's name is invalid, as the end of a sentence; None if it is valid.
+
+    Without `limits` it may have any length.
+    """
     if not event:
         return "is empty"
-    if len(event) > limits.event_name:
+    if limits is not None and len(event) > limits.event_name:
         return f"is longer than {limits.event_name} characters"
     if _CONTROL.search(event):
         return "has a control character"
     return None
 
 
-def room_problem(room: object, limits: Limits) -> str | None:
-    """What is wrong with a room's name, as the end of a sentence; None where nothing is."""
+def room_problem(room: object, limits: Limits | None) -> str | None:
+    """Say why a room's name is invalid, as the end of a sentence; None if it is valid.
+
+    Without `limits` it may have any length.
+    """
     if type(room) is not str:
         return "must be a string"
     if not room:
@@ -138,7 +144,7 @@ def room_problem(room: object, limits: Limits) -> str | None:
         size = len(room.encode())
     except UnicodeEncodeError:
         return "has half a surrogate pair"
-    if size > limits.room_name:
+    if limits is not None and size > limits.room_name:
         return f"is longer than {limits.room_name} bytes"
     if _CONTROL.search(room):
         return "has a control character"

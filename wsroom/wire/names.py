@@ -1,0 +1,50 @@
+"""Checking the names of events and rooms that this side uses. No I/O and no asyncio here."""
+
+from __future__ import annotations
+
+from wsroom.limits import Limits
+from wsroom.wire.protocol import RESERVED, event_problem, room_problem
+
+MOST = 10_000
+"""Names of a kind that a checker remembers; with more it forgets them all."""
+
+
+class NameChecker:
+    """Checks names of events and rooms, and remembers the valid ones, so that emitting is fast.
+
+    Args:
+        limits: the longest names; None if only the other side knows them.
+
+    """
+
+    __slots__ = ("_events", "_limits", "_rooms")
+
+    def __init__(self, limits: Limits | None) -> None:
+        self._limits = limits
+        self._events: set[str] = set()
+        self._rooms: set[str] = set()
+
+    def check_event(self, event: str) -> None:
+        """Raise ValueError if an app must not emit or handle an event of this name."""
+        if event in self._events:
+            return
+        if event in RESERVED:
+            raise ValueError(f"event {event!r} is part of the protocol; use another name")
+        if problem := event_problem(event, self._limits):
+            raise ValueError(f"event {event!r} {problem}; use another name")
+        _remember(self._events, event)
+
+    def check_room(self, room: str) -> None:
+        """Raise ValueError if `room` is not a valid name of a room, or the id of a socket."""
+        if type(room) is str and room in self._rooms:  # any other type may not be hashable
+            return
+        if problem := room_problem(room, self._limits):
+            raise ValueError(f"room {room!r} {problem}; use another name")
+        _remember(self._rooms, room)
+
+
+def _remember(known: set[str], name: str) -> None:
+    # Bounded, because names may come from clients.
+    if len(known) >= MOST:
+        known.clear()
+    known.add(name)
