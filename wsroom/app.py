@@ -22,6 +22,7 @@ from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce
 from wsroom.routing.router import Router
+from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.names import NameChecker
 
 logger = logging.getLogger("wsroom")
@@ -62,12 +63,13 @@ class WSRoom(Router):
         http: ASGIApp | None = None,
         debug: bool = False,
         direct: bool = True,
+        _timing: Timing = DEFAULT_TIMING,
     ) -> None:
         super().__init__()
         self._limits = limits or Limits()
         self._names = NameChecker(self._limits)
         self._adapter = adapter or _default_adapter()
-        self._worker = Worker(self._adapter, self._limits, debug, direct)
+        self._worker = Worker(self._adapter, self._limits, debug, direct, _timing)
         self._origins = Origins(origins)
         self._http_app = http
         self._user_lifespan = lifespan

@@ -6,7 +6,7 @@ import pytest
 
 from tests.adapters.contract import AdapterContract, said
 from wsroom import Adapter, MemoryAdapter
-from wsroom.adapters import Emission
+from wsroom.adapters import Emission, Offset
 
 
 class TestMemoryAdapter(AdapterContract):
@@ -25,10 +25,10 @@ async def test_what_was_abandoned_is_delivered_to_no_more() -> None:
     adapter = MemoryAdapter()
     heard: list[str] = []
 
-    def one(emission: Emission, offset: str | None) -> None:
+    def one(emission: Emission, offset: Offset | None) -> None:
         heard.append("one")
 
-    def two(emission: Emission, offset: str | None) -> None:
+    def two(emission: Emission, offset: Offset | None) -> None:
         heard.append("two")
 
     adapter.abandon(one)

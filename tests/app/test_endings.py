@@ -17,6 +17,7 @@ from tests.support.fakes import Owner
 from tests.support.peers import WAIT, peer
 from tests.support.servers import serve
 from wsroom import BlockingEmitter, BlockingSocket, Emitter, Limits, MemoryAdapter, Socket, WSRoom
+from wsroom.adapters import Offset
 from wsroom.asgi.types import Message
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.outbox import Outbox
@@ -240,7 +241,7 @@ class SlowAdapter(MemoryAdapter):
         self.gate = asyncio.Event()
         self.asked: list[str] = []
 
-    async def subscribe(self, room: Room) -> str | None:
+    async def subscribe(self, room: Room) -> Offset | None:
         if room.path:  # else it is the worker's own
             self.asked.append(room.name)
             await self.gate.wait()

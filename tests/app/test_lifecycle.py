@@ -27,7 +27,7 @@ from wsroom import (
     Socket,
     WSRoom,
 )
-from wsroom.adapters import Deliver, Emission
+from wsroom.adapters import Deliver, Emission, Offset
 from wsroom.testing import Refused, TestClient
 from wsroom.wire.emission import Room
 
@@ -422,7 +422,7 @@ class GoneAdapter(Adapter):
     async def publish(self, emission: Emission) -> None:
         raise AdapterError("away", maybe_sent=True)
 
-    async def subscribe(self, room: Room) -> str | None:
+    async def subscribe(self, room: Room) -> Offset | None:
         if room.name in self.names:
             raise AdapterError("away")
         return None

@@ -26,7 +26,7 @@ from wsroom import (
     Socket,
     WSRoom,
 )
-from wsroom.adapters import Emission, Past
+from wsroom.adapters import Emission, Offset, Past
 from wsroom.testing import Refused, TestClient, TestConnection
 from wsroom.wire.emission import Room
 
@@ -78,13 +78,13 @@ async def test_joins_come_first_then_replays_then_the_reply_then_what_is_live() 
     """In this order on the wire, room by room, though something is emitted at every moment."""
 
     class Busy(MemoryAdapter):
-        async def subscribe(self, room: Room) -> str | None:
+        async def subscribe(self, room: Room) -> Offset | None:
             offset = await super().subscribe(room)
             if app is not None and room.name in ("chat", "news"):
                 await app.to(room.name).emit("said", f"{room.name}, at the join")
             return offset
 
-        async def read(self, room: Room, since: str) -> Past:
+        async def read(self, room: Room, since: Offset | None) -> Past:
             await self.publish(said("chat", f"before the read of {room.name}"))
             past = await super().read(room, since)
             await self.publish(said("chat", f"after the read of {room.name}"))
@@ -503,7 +503,7 @@ async def test_too_much_during_a_resume_closes() -> None:
     """It can neither be held nor be told now: 1013, and the client tries again."""
 
     class Flooding(MemoryAdapter):
-        async def read(self, room: Room, since: str) -> Past:
+        async def read(self, room: Room, since: Offset | None) -> Past:
             for number in range(20):
                 await self.publish(said("", number))
             await asyncio.sleep(0)
@@ -551,7 +551,7 @@ async def test_what_is_live_already_comes_before_the_reply_that_says_where_it_st
     """Else a client that is cut off in between would go on from there, and never get it."""
 
     class Busy(MemoryAdapter):
-        async def read(self, room: Room, since: str) -> Past:
+        async def read(self, room: Room, since: Offset | None) -> Past:
             await self.publish(said("", f"at {room.name}"))
             await self.publish(said("chat", f"in chat at {room.name}"))
             return await super().read(room, since)
@@ -682,12 +682,12 @@ class Away(MemoryAdapter):
 
     lost: frozenset[str] = frozenset()
 
-    async def subscribe(self, room: Room) -> str | None:
+    async def subscribe(self, room: Room) -> Offset | None:
         if f"subscribe {room.name}" in self.lost:
             raise AdapterError("the broker does not answer")
         return await super().subscribe(room)
 
-    async def read(self, room: Room, since: str) -> Past:
+    async def read(self, room: Room, since: Offset | None) -> Past:
         if f"read {room.name}" in self.lost:
             raise AdapterError("the broker does not answer")
         return await super().read(room, since)
@@ -729,7 +729,7 @@ async def test_a_hundred_rooms_are_joined_at_once() -> None:
         asked = 0
         all_asked = asyncio.Event()
 
-        async def subscribe(self, room: Room) -> str | None:
+        async def subscribe(self, room: Room) -> Offset | None:
             if room.name.startswith("room "):
                 self.asked += 1
                 if self.asked == 100:
@@ -752,7 +752,7 @@ async def test_a_client_that_goes_during_its_resume_leaves_nothing() -> None:
     class Slow(MemoryAdapter):
         gate = asyncio.Event()
 
-        async def read(self, room: Room, since: str) -> Past:
+        async def read(self, room: Room, since: Offset | None) -> Past:
             await self.gate.wait()
             return await super().read(room, since)
 

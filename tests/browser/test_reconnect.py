@@ -14,7 +14,7 @@ from tests.support.clock import SECOND, TICK, until
 from tests.support.site import Site
 from tests.support.tabs import Pages, Tab
 from wsroom import AdapterError, MemoryAdapter, Socket
-from wsroom.adapters import Emission
+from wsroom.adapters import Emission, Offset
 from wsroom.wire.emission import Room
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -193,7 +193,7 @@ class Halting(MemoryAdapter):
         super().__init__()
         self.away: set[str] = set()
 
-    async def subscribe(self, room: Room) -> str | None:
+    async def subscribe(self, room: Room) -> Offset | None:
         if room.name in self.away:
             raise AdapterError("the broker does not answer")
         return await super().subscribe(room)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from wsroom import MemoryAdapter
+from wsroom.adapters import Offset
 from wsroom.wire.emission import Deliver, Emission, Past, Room
 
 
 class Forgetful(MemoryAdapter):
     """Says that nothing happened while a client was away."""
 
-    async def read(self, room: Room, since: str) -> Past:
+    async def read(self, room: Room, since: Offset | None) -> Past:
         return (await super().read(room, since))._replace(complete=True, emissions=())
 
 
 class Indiscreet(MemoryAdapter):
     """Does not remember whom an emission left out."""
 
-    async def read(self, room: Room, since: str) -> Past:
+    async def read(self, room: Room, since: Offset | None) -> Past:
         past = await super().read(room, since)
         told = [(e._replace(except_session=""), offset) for e, offset in past.emissions]
         return past._replace(emissions=tuple(told))
@@ -28,7 +29,7 @@ class Stuttering(MemoryAdapter):
     def _wrap(self, deliver: Deliver) -> Deliver:
         count = 0
 
-        def stutter(emission: Emission, offset: str | None) -> None:
+        def stutter(emission: Emission, offset: Offset | None) -> None:
             nonlocal count
             count += 1
             for _ in range(1 + (count % 10 == 0)):
@@ -49,9 +50,9 @@ class Hasty(Stuttering):
 
     def _wrap(self, deliver: Deliver) -> Deliver:
         count = 0
-        late: list[tuple[Emission, str | None]] = []
+        late: list[tuple[Emission, Offset | None]] = []
 
-        def hurry(emission: Emission, offset: str | None) -> None:
+        def hurry(emission: Emission, offset: Offset | None) -> None:
             nonlocal count
             count += 1
             if count % 10 == 0:

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from tests.support.clock import SECOND
 from wsroom import Adapter, AdapterError
+from wsroom.adapters import Offset
 from wsroom.wire.emission import Deliver, Emission, Room
 
 
@@ -51,7 +52,7 @@ class NaiveAdapter(Adapter):
         except RedisError as exc:
             raise AdapterError(str(exc)) from exc
 
-    async def subscribe(self, room: Room) -> str | None:
+    async def subscribe(self, room: Room) -> Offset | None:
         name = self._name(room)
         await self._pubsub.subscribe(name)
         await self._confirmed[name].wait()

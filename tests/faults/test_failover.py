@@ -16,6 +16,7 @@ from tests.support import brokers
 from tests.support.brokers import DOWN_AFTER, Broker, Cluster
 from tests.support.clock import SECOND, until
 from wsroom import Adapter, AdapterError, RedisAdapter
+from wsroom.adapters import Offset
 from wsroom.adapters.redis.codec import Names, decode_record
 from wsroom.adapters.redis.failover import DOUBTFUL
 from wsroom.adapters.redis.scripts import keys
@@ -106,7 +107,7 @@ async def test_what_is_learnt_late_is_told_all_the_same(prefix: str) -> None:
     room = Room("/ws", "chat")
     heard: list[bytes] = []
 
-    def note(emission: Emission, offset: str | None) -> None:
+    def note(emission: Emission, offset: Offset | None) -> None:
         heard.append(emission.payload or emission.kind.encode())
 
     async with brokers.sentinel() as replicated, contextlib.AsyncExitStack() as stack:
@@ -178,7 +179,7 @@ class Cut:
         target.close()
 
 
-def ignore(emission: Emission, offset: str | None) -> None:
+def ignore(emission: Emission, offset: Offset | None) -> None:
     """Deliver to nobody."""
 
 

@@ -18,6 +18,7 @@ from tests.support.clock import SECOND, until
 from tests.support.processes import eventually
 from tests.support.servers import program
 from wsroom import AdapterError, AsyncPublisher, Publisher, RedisAdapter, WSRoom
+from wsroom.adapters import Offset
 from wsroom.adapters.redis.codec import Names
 from wsroom.adapters.redis.network import topology as topologies
 from wsroom.adapters.redis.network.servers import PATIENCE
@@ -39,7 +40,7 @@ class Worker:
         self.adapter = RedisAdapter(url, prefix=prefix)
         self.heard: list[str] = []
 
-    def deliver(self, emission: Emission, offset: str | None) -> None:
+    def deliver(self, emission: Emission, offset: Offset | None) -> None:
         self.heard.append(emission.kind if not emission.payload else emission.payload.decode())
 
 

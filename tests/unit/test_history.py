@@ -12,7 +12,7 @@ from wsroom import MemoryAdapter, SetupError
 from wsroom.adapters import Emission, Past
 from wsroom.adapters.history import ENTRY_BYTES, History
 from wsroom.wire.emission import Room
-from wsroom.wire.offsets import ROOM_BYTES, make_offset, parse_offset
+from wsroom.wire.offsets import ROOM_BYTES, Offset
 
 CHAT = Room("/ws", "chat")
 NEWS = Room("/ws", "news")
@@ -36,8 +36,8 @@ def texts(past: Past) -> list[str] | None:
 )
 def test_an_offset_is_read_as_it_was_written(offset: str) -> None:
     """Epoch and position, whatever the epoch looks like."""
-    parsed = parse_offset(offset)
-    assert parsed is not None and make_offset(*parsed) == offset
+    parsed = Offset.parse(offset)
+    assert parsed is not None and str(parsed) == offset
 
 
 RUBBISH: list[object] = ["", ":", "a", "a:", ":1", "a:01", "a:-1", "a:+1", "a:1 ", "a:1.0", "a:1_0"]
@@ -48,7 +48,7 @@ RUBBISH += [None, 1, True, 1.5, ["a:1"], {"a": 1}, b"a:1"]
 @pytest.mark.parametrize("offset", RUBBISH, ids=lambda offset: repr(offset)[:20])
 def test_rubbish_is_no_offset(offset: object) -> None:
     """It comes from clients, so nothing that they send may raise."""
-    assert parse_offset(offset) is None
+    assert Offset.parse(offset) is None
 
 
 @settings(max_examples=300, deadline=None)
@@ -70,7 +70,7 @@ def test_history_is_what_a_naive_one_would_be(
 ) -> None:
     """After any steps each offset ever told is answered in full, or not at all."""
     real, naive = History(history, ttl, MANY), Naive(history, ttl)
-    told: dict[str, list[tuple[str, tuple[int, int]]]] = {"a": [], "b": []}
+    told: dict[str, list[tuple[Offset, tuple[int, int]]]] = {"a": [], "b": []}
     now = 0
     for number, (step, value) in enumerate(steps):
         if step == "wait":
@@ -83,7 +83,7 @@ def test_history_is_what_a_naive_one_would_be(
             naive.unsubscribe(value, now)
             continue
         if step == "subscribe":
-            offset: str | None = real.subscribe(room, now)
+            offset: Offset | None = real.subscribe(room, now)
             place: tuple[int, int] | None = naive.subscribe(value)
         else:
             offset = real.append(said(str(number), room), now)
@@ -99,7 +99,7 @@ def test_history_is_what_a_naive_one_would_be(
     pairs = [pair for offsets in told.values() for pair in offsets]
     assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(set(pairs))
     naive.expire(now + ttl)
-    real.read(CHAT, "", now + ttl)
+    real.read(CHAT, None, now + ttl)
     assert real.size == 0
     assert len(real) == len(naive.rooms)
 
@@ -211,11 +211,11 @@ def test_all_rooms_together_have_a_limit() -> None:
     log.append(said("3", CHAT), 3)
     assert log.size == 4 * (ENTRY_BYTES + 1)
     assert texts(log.read(NEWS, since[NEWS], 3)) is None
-    assert texts(log.read(NEWS, str(after[NEWS]), 3)) == ["2"]
+    assert texts(log.read(NEWS, after[NEWS], 3)) == ["2"]
     assert texts(log.read(CHAT, since[CHAT], 3)) == ["1", "2", "3"]
     for number in range(4, 10):
         log.append(said(str(number), CHAT), 4)
-    assert texts(log.read(NEWS, str(after[NEWS]), 4)) is None
+    assert texts(log.read(NEWS, after[NEWS], 4)) is None
     assert log.size == 4 * (ENTRY_BYTES + 1)
 
 
@@ -248,7 +248,7 @@ def test_nothing_is_kept_of_rooms_that_nobody_knows() -> None:
     log = History(100, 300, MANY)
     assert log.append(said("hi"), 0) is None
     log.unsubscribe(CHAT, 0)
-    assert log.read(CHAT, "1:0", 0) == (None, False, ())
+    assert log.read(CHAT, Offset("1", 0), 0) == (None, False, ())
     assert len(log) == log.size == 0
 
 

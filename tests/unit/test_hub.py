@@ -11,7 +11,7 @@ import pytest
 from tests.support.clock import HOUR, SECOND, until
 from tests.support.fakes import Owner
 from wsroom import AdapterError, Emitter, Limits, MemoryAdapter, WSRoom
-from wsroom.adapters import Deliver, Emission
+from wsroom.adapters import Deliver, Emission, Offset
 from wsroom.asgi.types import Message
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Hub
@@ -21,7 +21,7 @@ from wsroom.wire.emission import RESYNC, Room
 from wsroom.wire.protocol import encode
 
 
-def lost(app: WSRoom, room: Room, offset: str | None) -> None:
+def lost(app: WSRoom, room: Room, offset: Offset | None) -> None:
     """What an adapter does that has lost messages of the room."""
     app._worker.hub.deliver(Emission(room, b"", kind=RESYNC), offset)
 
@@ -45,7 +45,7 @@ async def test_a_room_that_lost_messages_tells_its_members() -> None:
     async with TestClient(app) as client:
         a, b = await client.connect(), await client.connect()
         await a.join("chat")
-        lost(app, Room("/ws", "chat"), "x:7")
+        lost(app, Room("/ws", "chat"), Offset("x", 7))
         await client.settle()
         message = {"room": "chat", "offset": "x:7"}
         frame = {"event": "resync", "message": message, "sender": None, "room": "chat"}
@@ -58,7 +58,7 @@ async def test_a_path_that_lost_messages_tells_its_sockets() -> None:
     app = empty()
     async with TestClient(app) as client:
         a, other = await client.connect(), await client.connect("/other")
-        lost(app, Room("/ws", ""), "x:7")
+        lost(app, Room("/ws", ""), Offset("x", 7))
         await client.settle()
         message = {"room": None, "offset": "x:7"}
         assert a.frames[-1]["message"] == message and a.frames[-1]["room"] is None
@@ -72,7 +72,7 @@ async def test_a_worker_that_lost_messages_tells_all_its_sockets() -> None:
         connections = [await client.connect(), await client.connect("/other")]
         before = [dict(connection.offsets) for connection in connections]
         (own,) = {Room("", connection.id.partition(".")[0]) for connection in connections}
-        lost(app, own, "x:7")
+        lost(app, own, Offset("x", 7))
         await client.settle()
         for connection, offsets in zip(connections, before, strict=True):
             assert connection.frames[-1]["message"] == {"room": None, "offset": None}
@@ -87,8 +87,8 @@ async def test_a_held_resync_is_dropped_where_its_room_was_replayed_past_it() ->
         await a.join("chat")
         epoch = a.offsets["chat"].partition(":")[0]
         b = await client.connect(subprotocols=["wsroom.1.resume"])
-        lost(app, Room("/ws", ""), a.offsets[""])
-        lost(app, Room("/ws", ""), f"{epoch}x:1")
+        lost(app, Room("/ws", ""), Offset.parse(a.offsets[""]))
+        lost(app, Room("/ws", ""), Offset(f"{epoch}x", 1))
         await b.resume(a)
         await client.settle()
         assert [frame["event"] for frame in b.frames] == ["connected", "reply", "resync"]
@@ -101,7 +101,7 @@ async def test_what_later_releases_say_is_ignored() -> None:
     async with TestClient(app) as client:
         a = await client.connect()
         emission = Emission(Room("/ws", ""), b'{"event":"x"}', kind="kick")
-        app._worker.hub.deliver(emission, "x:1")
+        app._worker.hub.deliver(emission, Offset("x", 1))
         await app.to().emit("marker")
         await a.expect("marker")
         assert len(a.frames) == 2
@@ -123,7 +123,7 @@ async def test_whatever_an_adapter_delivers_harms_nobody() -> None:
                     Emission(room, b"", kind=RESYNC),
                 ):
                     app._worker.hub.deliver(emission, None)
-                    app._worker.hub.deliver(emission, "")
+                    app._worker.hub.deliver(emission, Offset("", 0))
         await app.to().emit("marker")
         await a.expect("marker")
 
@@ -142,7 +142,7 @@ class Recording(MemoryAdapter):
     async def stop(self, deliver: object) -> None:
         self.log.append("stop")
 
-    async def subscribe(self, room: Room) -> str | None:
+    async def subscribe(self, room: Room) -> Offset | None:
         self.log.append(room)
         if self.away:
             raise AdapterError("the broker does not answer")
@@ -179,7 +179,7 @@ async def test_a_join_under_way_is_not_lost_in_a_resume() -> None:
     class Slow(MemoryAdapter):
         gate = asyncio.Event()
 
-        async def subscribe(self, room: Room) -> str | None:
+        async def subscribe(self, room: Room) -> Offset | None:
             if room.name == "slow":
                 await self.gate.wait()
             if room.name == "never":
@@ -217,7 +217,7 @@ class Asked(MemoryAdapter):
         super().__init__()
         self.waiting: list[asyncio.Future[None]] = []
 
-    async def subscribe(self, room: Room) -> str | None:
+    async def subscribe(self, room: Room) -> Offset | None:
         if room.name == "chat":
             answer = asyncio.get_running_loop().create_future()
             self.waiting.append(answer)

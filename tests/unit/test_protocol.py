@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsroom.adapters import Offset
 from wsroom.errors import ProtocolError
 from wsroom.limits import Limits
 from wsroom.wire import protocol
@@ -190,7 +191,7 @@ def test_a_server_frame_has_exactly_its_keys() -> None:
         "room": None,
         "id": "x",
     }
-    assert json.loads(protocol.with_offset(payload, "e:1"))["offset"] == "e:1"
+    assert json.loads(protocol.with_offset(payload, Offset("e", 1)))["offset"] == "e:1"
 
 
 @dataclass

@@ -8,3 +8,4 @@ from wsroom.wire.emission import Deliver as Deliver
 from wsroom.wire.emission import Emission as Emission
 from wsroom.wire.emission import Past as Past
 from wsroom.wire.emission import Room as Room
+from wsroom.wire.offsets import Offset as Offset

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from wsroom.wire.emission import Deliver, Emission, Past, Room
+from wsroom.wire.offsets import Offset
 
 
 class Adapter(ABC):
@@ -45,15 +46,17 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    async def subscribe(self, room: Room) -> str | None:
+    async def subscribe(self, room: Room) -> Offset | None:
         """Return once this worker hears `room`, with the offset at which it stands.
 
         Idempotent: called at every join. Nothing published after it returned passes by. The offset
         is None where no history is kept. Raises AdapterError where the broker does not confirm.
         """
 
-    async def read(self, room: Room, since: str) -> Past:
-        """Tell what happened in a subscribed `room` since the offset, if a history is kept.
+    async def read(self, room: Room, since: Offset | None) -> Past:
+        """Return what happened in a subscribed `room` since the offset, if a history is kept.
+
+        `since` is None if the client sent something that is not an offset: never complete.
 
         When it has returned, this worker has been delivered everything up to `Past.offset`.
         300 emissions or 1 MiB are the most; more is not complete. Raises AdapterError where the

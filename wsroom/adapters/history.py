@@ -10,7 +10,7 @@ from itertools import islice
 
 from wsroom.errors import SetupError
 from wsroom.wire.emission import Emission, Past, Room
-from wsroom.wire.offsets import READ_ENTRIES, ROOM_BYTES, make_offset, parse_offset
+from wsroom.wire.offsets import READ_ENTRIES, ROOM_BYTES, Offset
 
 ENTRY_BYTES = 400
 """What an entry takes in memory beside its payload and its names."""
@@ -42,13 +42,12 @@ class Log:
         self.used = 0.0
         """When it was last used while nobody was subscribed."""
 
-    def since(self, offset: str) -> Past:
+    def since(self, offset: Offset | None) -> Past:
         """Tell what is known of the time since `offset`."""
-        now = make_offset(self.epoch, self.seq)
-        known = parse_offset(offset)
-        if known is None or known[0] != self.epoch or known[1] > self.seq:
+        now = Offset(self.epoch, self.seq)
+        if offset is None or offset.epoch != self.epoch or offset.seq > self.seq:
             return Past(now, complete=False)
-        missed = self.seq - known[1]
+        missed = self.seq - offset.seq
         if not missed:
             return Past(now, complete=True)
         entries = self.entries or ()
@@ -59,8 +58,8 @@ class Log:
             now,
             complete=True,
             emissions=tuple(
-                (emission, make_offset(self.epoch, seq))
-                for seq, (emission, _) in enumerate(found, known[1] + 1)
+                (emission, Offset(self.epoch, seq))
+                for seq, (emission, _) in enumerate(found, offset.seq + 1)
             ),
         )
 
@@ -110,7 +109,7 @@ class History:
     def __len__(self) -> int:
         return len(self._logs)
 
-    def subscribe(self, room: Room, now: float) -> str:
+    def subscribe(self, room: Room, now: float) -> Offset:
         """Keep the room's log from now on; return the offset at which it stands."""
         if now >= self._due:
             self._expire(now)
@@ -121,7 +120,7 @@ class History:
         elif not log.subscribed:
             log.subscribed = True
             del self._idle[room]
-        return make_offset(log.epoch, log.seq)
+        return Offset(log.epoch, log.seq)
 
     def unsubscribe(self, room: Room, now: float) -> None:
         """Nobody hears the room any more: keep its log for a while."""
@@ -134,7 +133,7 @@ class History:
         if len(self._idle) > self._max_idle:
             self._drop(next(iter(self._idle.values())))
 
-    def append(self, emission: Emission, now: float) -> str | None:
+    def append(self, emission: Emission, now: float) -> Offset | None:
         """Add an emission to its room's log; return its offset.
 
         None where there is no log, so that nobody can ever ask for what came.
@@ -150,9 +149,9 @@ class History:
             self._idle.move_to_end(log.room)
         if self._history:
             self._keep(log, emission, now)
-        return f"{log.epoch}:{seq}"  # make_offset, without the call
+        return Offset(log.epoch, seq)
 
-    def read(self, room: Room, since: str, now: float) -> Past:
+    def read(self, room: Room, since: Offset | None, now: float) -> Past:
         """Tell what happened in the room since the offset."""
         if now >= self._due:
             self._expire(now)

@@ -8,6 +8,7 @@ from time import monotonic
 from wsroom.adapters.base import Adapter
 from wsroom.adapters.history import History
 from wsroom.wire.emission import Deliver, Emission, Past, Room
+from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import SOCKET_ID_PREFIX
 
 
@@ -52,12 +53,12 @@ class MemoryAdapter(Adapter):
         for deliver in self._delivers:
             deliver(emission, offset)
 
-    async def subscribe(self, room: Room) -> str | None:
+    async def subscribe(self, room: Room) -> Offset | None:
         if room.name.startswith(SOCKET_ID_PREFIX):
             return None  # no log: what is for one socket is delivered, and not kept
         return self._history.subscribe(room, monotonic())
 
-    async def read(self, room: Room, since: str) -> Past:
+    async def read(self, room: Room, since: Offset | None) -> Past:
         return self._history.read(room, since, monotonic())
 
     def unsubscribe(self, room: Room) -> None:

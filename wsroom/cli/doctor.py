@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsroom.cli.apps import Part, load_parts
-from wsroom.connection.worker import GRACE
 from wsroom.errors import SetupError
+from wsroom.timing import DEFAULT_TIMING
 
 if TYPE_CHECKING:
     from wsroom.adapters.redis.network.topology import Topology
@@ -191,8 +191,8 @@ def _flags(parts: Sequence[Part], params: Mapping[str, Any]) -> Iterator[Finding
         ),
         (
             "timeout_graceful_shutdown",
-            lambda value: value is not None and value < GRACE,
-            f"handlers at work when the server stops have {GRACE:g} s; this cuts them off earlier",
+            lambda value: value is not None and value < DEFAULT_TIMING.grace,
+            f"handlers at work when the server stops have {DEFAULT_TIMING.grace:g} s; this is less",
         ),
         (
             "limit_max_requests",

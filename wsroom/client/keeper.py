@@ -18,8 +18,7 @@ from wsroom.client.outgoing import OutFrame, Outgoing
 from wsroom.client.recovery import STEADY, Recovery, is_final, pause, read_error
 from wsroom.errors import ConnectionLost, RequestError
 from wsroom.logs import LogOnce
-from wsroom.wire.offsets import Frame
-from wsroom.wire.protocol import CONNECTED, ERROR, JOIN, RESUME, RESYNC
+from wsroom.wire.protocol import CONNECTED, ERROR, JOIN, RESUME, RESYNC, Frame
 
 logger = logging.getLogger("wsroom.client")
 

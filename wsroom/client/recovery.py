@@ -9,8 +9,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsroom.errors import RequestError
-from wsroom.wire.offsets import Frame, told_offsets
-from wsroom.wire.protocol import CONNECTED, JOIN, LEAVE, REPLY, RESUME, SOCKET_ID_PREFIX
+from wsroom.wire.protocol import (
+    CONNECTED,
+    JOIN,
+    LEAVE,
+    REPLY,
+    RESUME,
+    SOCKET_ID_PREFIX,
+    Frame,
+    read_offsets,
+)
 
 SHORTEST = 0.1
 LONGEST = 20.0
@@ -70,7 +78,7 @@ class Recovery:
             self._leaving.discard(message["room"])
             self.places[message["room"]] = message.get("offset")
         elif event != REPLY or asked == RESUME:
-            for room, offset in told_offsets(frame, asked):
+            for room, offset in read_offsets(frame, asked):
                 if room not in self._leaving and not room.startswith(SOCKET_ID_PREFIX):
                     self.places[room] = offset
 

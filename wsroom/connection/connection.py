@@ -21,6 +21,7 @@ from wsroom.delivery.hub import Joined
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject, check_close
 from wsroom.routing.router import Route
 from wsroom.wire import protocol
+from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import Inbound
 
 logger = logging.getLogger("wsroom")
@@ -218,10 +219,10 @@ class Connection:
             return Reject(status=500)
         return None if self._closed is None else Reject()
 
-    def _connected(self, offset: str | None) -> bytes:
+    def _connected(self, offset: Offset | None) -> bytes:
         message: dict[str, Any] = {"id": self.id, "session": self.session.secret}
         if offset is not None:
-            message["rooms"] = {"": offset, **self.session.told(self.rooms)}
+            message["rooms"] = {"": str(offset), **self.session.told(self.rooms)}
         return protocol.encode(protocol.CONNECTED, message, self.id)
 
     async def _live(self) -> None:

@@ -31,7 +31,7 @@ async def join(connection: Connection, inbound: Inbound) -> None:
         raise ProtocolError("unavailable", AWAY) from None
     answer: dict[str, Any] = {"room": room}
     if joined.now is not None:
-        answer["offset"] = joined.now
+        answer["offset"] = str(joined.now)
     if connection.session.hold is not None:
         connection.session.hold.release()  # what came up to that offset comes before it is told
     connection.calls.reply(inbound, answer)

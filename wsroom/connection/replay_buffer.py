@@ -10,9 +10,9 @@ from wsroom.delivery.frames import Chunk, PreparedFrame
 from wsroom.delivery.hub import Hub, Member
 from wsroom.delivery.writer import Owner
 from wsroom.wire.emission import Room
-from wsroom.wire.offsets import parse_offset
+from wsroom.wire.offsets import Offset
 
-NOTHING: Mapping[Room, str] = MappingProxyType({})
+NOTHING: Mapping[Room, Offset] = MappingProxyType({})
 
 
 class Hold:
@@ -92,14 +92,14 @@ class Hold:
         elif self.active:
             self._owner.give_up(1013, "too much happened meanwhile; try again")
 
-    def let_through(self, until: Mapping[Room, str]) -> None:
+    def let_through(self, until: Mapping[Room, Offset]) -> None:
         """Give the writer what is held of these rooms up to the offsets; hold the rest."""
         self._hub.outbox.settle()
         within, self._frames = _parted(self._frames, until)
         for frame in within:
             self._writer.collect(Chunk([frame]))
 
-    def release(self, replayed: Mapping[Room, str] = NOTHING, session: str = "") -> None:
+    def release(self, replayed: Mapping[Room, Offset] = NOTHING, session: str = "") -> None:
         """Let the writer be the member again, and give it what is not replayed; once.
 
         Args:
@@ -127,19 +127,18 @@ class Hold:
 Frames = list[PreparedFrame]
 
 
-def _parted(frames: Frames, ends: Mapping[Room, str]) -> tuple[Frames, Frames]:
+def _parted(frames: Frames, ends: Mapping[Room, Offset]) -> tuple[Frames, Frames]:
     """Those up to the offsets, and the rest.
 
     Numbers can be compared within an epoch only. But frames were kept in the order of their room:
     what came before one that is within is so too, of whatever epoch.
     """
-    positions = {room: parse_offset(offset) for room, offset in ends.items()}
     last: dict[Room, int] = {}
     for index, frame in enumerate(frames):
         if frame.stamp is not None:
             emission, offset = frame.stamp
-            end, here = positions.get(emission.room), parse_offset(offset)
-            if end is not None and here is not None and here[0] == end[0] and here[1] <= end[1]:
+            end = ends.get(emission.room)
+            if end is not None and offset.epoch == end.epoch and offset.seq <= end.seq:
                 last[emission.room] = index
     within: Frames = []
     rest: Frames = []

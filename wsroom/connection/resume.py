@@ -18,6 +18,7 @@ from wsroom.delivery.transport_writer import TransportWriter
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.routing.router import Route
 from wsroom.wire.emission import EMIT, Emission, Past, Room
+from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import Inbound, read_resume, read_room, with_offset
 
 LOOK_EVERY = 0.01
@@ -93,8 +94,8 @@ class _Resumption:
     def __init__(self, connection: Connection, offsets: dict[str, str]) -> None:
         self._connection = connection
         self._offsets = offsets
-        self._replayed: dict[Room, str] = {}
-        self._standing: dict[Room, str] = {}  # of the rooms that were live before
+        self._replayed: dict[Room, Offset] = {}
+        self._standing: dict[Room, Offset] = {}  # of the rooms that were live before
         self._live: Set[str]
         session = connection.session
         if session.hold is not None and session.hold.active:
@@ -140,7 +141,7 @@ class _Resumption:
         await asyncio.sleep(0)  # what was written before is on its way, and others had their turn
         if name not in self._live:
             await self._drained()
-        past = await connection.worker.hub.adapter.read(room, self._offsets[name])
+        past = await connection.worker.hub.adapter.read(room, Offset.parse(self._offsets[name]))
         recovered = past.complete
         if name in self._live:
             recovered = name in connection.session.recovered or (recovered and not past.emissions)
@@ -150,7 +151,7 @@ class _Resumption:
             connection.session.recovered |= {name}
         self.answers[name] = {"recovered": recovered}
         if past.offset is not None:
-            self.answers[name]["offset"] = past.offset
+            self.answers[name]["offset"] = str(past.offset)
             (self._standing if name in self._live else self._replayed)[room] = past.offset
 
     async def _drained(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from wsroom.connection.replay_buffer import Hold
 from wsroom.delivery.hub import Hub, Member
 from wsroom.delivery.writer import Owner
+from wsroom.wire.offsets import Offset
 
 
 class Session:
@@ -26,7 +27,7 @@ class Session:
         self._hub = hub
         self._id = id
         self._resumed = False
-        self._offsets: dict[str, str] | None = None  # an empty one takes 64 bytes
+        self._offsets: dict[str, Offset] | None = None  # an empty one takes 64 bytes
 
     def hash(self) -> str:
         """What others may know of it, and history keeps."""
@@ -39,14 +40,14 @@ class Session:
         self._resumed = True
         self._hub.begin_session(self._id, self.hash())
 
-    def joined_at(self, room: str, offset: str) -> None:
+    def joined_at(self, room: str, offset: Offset) -> None:
         """Note where a room stood that was joined before `connected`."""
         self._offsets = {**(self._offsets or {}), room: offset}
 
     def told(self, rooms: Collection[str]) -> dict[str, str]:
         """Tell, once, where those of `rooms` stood that were joined before `connected`."""
         offsets, self._offsets = self._offsets or {}, None
-        return {room: offset for room, offset in offsets.items() if room in rooms}
+        return {room: str(offset) for room, offset in offsets.items() if room in rooms}
 
     def start_hold(self, writer: Member, owner: Owner) -> Hold:
         """Keep the socket's room frames from now on."""

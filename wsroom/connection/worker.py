@@ -18,20 +18,9 @@ from wsroom.delivery.transport_writer import TransportWriter
 from wsroom.delivery.writer import Owner
 from wsroom.limits import Limits
 from wsroom.routing.callbacks import Callback
+from wsroom.timing import DEFAULT_TIMING, Timing
 
 logger = logging.getLogger("wsroom")
-
-PATIENCE = 1.0
-"""Seconds that the app's code may be at work before its socket is read beside it."""
-
-
-GRACE = 5.0
-"""Seconds that the app's code may go on once its peer is gone, and that a close may take."""
-
-
-HOLDING = 5.0
-"""Seconds that room frames are held for a client's first frame, or for a slow reader's replay."""
-
 
 SAY_EVERY = 60.0
 """Seconds between two lines of the log about a broker that is away."""
@@ -40,16 +29,24 @@ SAY_EVERY = 60.0
 class Worker:
     """What the connections of one process share."""
 
-    def __init__(self, adapter: Adapter, limits: Limits, debug: bool, direct: bool) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        limits: Limits,
+        debug: bool,
+        direct: bool,
+        timing: Timing = DEFAULT_TIMING,
+    ) -> None:
         self.limits = limits
+        self.timing = timing
         self.debug = debug
-        self.grace = GRACE
-        self.holding = HOLDING
+        self.grace = timing.grace
+        self.holding = timing.hold
         self.hub = Hub(adapter, limits)
         self.threads = Threads()
         self.connections: set[asyncio.Task[Any]] = set()
         """The tasks of the connections that are open, or not done with their last hooks."""
-        self.watch = Watch(min(PATIENCE, limits.handler_timeout))
+        self.watch = Watch(min(timing.read_beside_after, limits.handler_timeout))
         self._direct = direct
         self._said_indirect = False
         self._said_open: set[str] = set()

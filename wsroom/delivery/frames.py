@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 
 from wsroom.wire.emission import Emission
+from wsroom.wire.offsets import Offset
 
 WINDOW_BITS = 12
 """The deflate window: what uvicorn negotiates with browsers, and 4 kB are enough for a frame."""
@@ -40,7 +41,7 @@ class PreparedFrame:
         """The WebSocket frame as it goes over the wire to anybody."""
         self._packed = self.plain if size < DEFLATE_FROM else None
         self._text: str | None = None
-        self.stamp: tuple[Emission, str] | None = None
+        self.stamp: tuple[Emission, Offset] | None = None
         """The emission that it came with, and its offset, where there is one."""
 
     def packed(self) -> bytes:

@@ -14,6 +14,7 @@ from wsroom.delivery.outbox import Outbox, Writer
 from wsroom.errors import AdapterError
 from wsroom.limits import Limits
 from wsroom.wire.emission import EMIT, RESYNC, Emission, Room
+from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import SOCKET_ID_PREFIX, encode_resync, with_offset
 
 # A handler that emits in a loop never waits for anything; without this the worker would stand.
@@ -31,9 +32,9 @@ class Joined(NamedTuple):
 
     new: bool
     """Whether it put the member into the room."""
-    since: str | None
+    since: Offset | None
     """The offset after which all that is emitted comes; None where no history is kept."""
-    now: str | None
+    now: Offset | None
     """The offset up to which all of that has come already."""
 
 
@@ -64,7 +65,7 @@ class Hub:
         """The same for rooms."""
         self._entries: dict[tuple[str, Room], _Entry] = {}  # not confirmed, and not left since
         self._joining: dict[Room, int] = {}  # the joins that wait for the adapter
-        self._latest: dict[Room, str] = {}  # the last offsets delivered to their rooms meanwhile
+        self._latest: dict[Room, Offset] = {}  # the last offsets delivered to their rooms meanwhile
         self._id_prefix = ""
         self._tick = 0
         self._emitted = 0  # in this tick
@@ -200,7 +201,7 @@ class Hub:
             raise AdapterError(f"room {name!r} was left before the join was done")
         return Joined(new, since, now)
 
-    def _end_join(self, room: Room) -> str | None:
+    def _end_join(self, room: Room) -> Offset | None:
         latest = self._latest.get(room)
         self._joining[room] -= 1
         if not self._joining[room]:
@@ -287,7 +288,7 @@ class Hub:
         self._emitted += 1
         return self._emitted % YIELD_EVERY == 0
 
-    def deliver(self, emission: Emission, offset: str | None) -> None:
+    def deliver(self, emission: Emission, offset: Offset | None) -> None:
         """Send an emission to this worker's members, one copy each; never waits for one."""
         if emission.kind != EMIT:
             self._control(emission, offset)
@@ -309,7 +310,7 @@ class Hub:
             members = self._without_session(members, emission)
         self.outbox.send(members, frame, self.members.get(emission.except_socket))
 
-    def _control(self, emission: Emission, offset: str | None) -> None:
+    def _control(self, emission: Emission, offset: Offset | None) -> None:
         if emission.kind != RESYNC:
             return  # from a worker of a later release
         path, name = emission.room

@@ -11,7 +11,7 @@ from typing import Any
 
 from wsroom.asgi.types import ASGIApp, Message
 from wsroom.tasks import WAITING
-from wsroom.wire.offsets import Frame, told_offsets
+from wsroom.wire.protocol import Frame, read_offsets
 
 
 class Refused(Exception):
@@ -255,7 +255,7 @@ class TestConnection(Loopback):
         self.frames.append(frame)
         self._unread.append(frame)
         asked = self._asked.pop(frame.get("id", ""), "")
-        for room, offset in told_offsets(frame, asked):
+        for room, offset in read_offsets(frame, asked):
             if offset is None:
                 self.offsets.pop(room, None)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import SOCKET_ID_PREFIX
 
 EMIT = "emit"
@@ -57,15 +58,15 @@ class Emission(NamedTuple):
 class Past(NamedTuple):
     """What a room's history tells about the time since an offset."""
 
-    offset: str | None
+    offset: Offset | None
     """Where the room stands: what comes after it is delivered live. None without a history."""
     complete: bool
     """Whether `emissions` is all that happened since; where it is False they are empty."""
-    emissions: tuple[tuple[Emission, str], ...] = ()
+    emissions: tuple[tuple[Emission, Offset], ...] = ()
     """Emissions with their offsets, in order."""
 
 
-Deliver = Callable[[Emission, str | None], None]
+Deliver = Callable[[Emission, Offset | None], None]
 """Takes an emission and its offset; returns at once.
 
 The offset is None where no history is kept, and for what is for one socket.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -13,6 +13,7 @@ import orjson
 
 from wsroom.errors import ProtocolError
 from wsroom.limits import Limits
+from wsroom.wire.offsets import Offset
 
 JOIN = "joinRoom"
 LEAVE = "leaveRoom"
@@ -276,9 +277,10 @@ def encode_error(
     return encode(ERROR, message, id=id)
 
 
-def encode_resync(room: str | None, offset: str | None) -> bytes:
+def encode_resync(room: str | None, offset: Offset | None) -> bytes:
     """Encode what says that messages of a room were lost; None is the path, or the socket."""
-    return encode(RESYNC, {"room": room, "offset": offset}, room=room)
+    position = None if offset is None else str(offset)
+    return encode(RESYNC, {"room": room, "offset": position}, room=room)
 
 
 def presentable(text: str) -> str:
@@ -286,6 +288,30 @@ def presentable(text: str) -> str:
     return text[:1000].encode(errors="replace").decode()
 
 
-def with_offset(payload: bytes, offset: str) -> bytes:
+def with_offset(payload: bytes, offset: Offset) -> bytes:
     """Add the `offset` that the adapter's history gave to a room's frame, without parsing it."""
-    return payload[:-1] + f',"offset":"{offset}"}}'.encode()
+    return payload[:-1] + f',"offset":"{offset.epoch}:{offset.seq}"}}'.encode()
+
+
+Frame = dict[str, Any]
+
+
+def read_offsets(frame: Frame, asked: str = "") -> Iterator[tuple[str, str | None]]:
+    """Yield the rooms whose offsets a frame gives; None for a room that the client has left.
+
+    `asked` is the event of the client's frame that this one answers.
+    """
+    event, message, room = frame["event"], frame["message"], frame["room"] or ""
+    if "offset" in frame:
+        yield room, frame["offset"]
+    elif event == CONNECTED or (event == REPLY and asked == RESUME):
+        for name, told in message.get("rooms", {}).items():
+            offset = told if event == CONNECTED else told.get("offset")
+            if offset is not None:
+                yield name, offset
+    elif event == RESYNC and message["offset"] is not None:
+        yield room, message["offset"]
+    elif event == REPLY and asked == JOIN and "offset" in message:
+        yield message["room"], message["offset"]
+    elif event == REPLY and asked == LEAVE:
+        yield message["room"], None

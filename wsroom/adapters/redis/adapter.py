@@ -14,6 +14,7 @@ from wsroom.adapters.redis.receiver import Listener
 from wsroom.adapters.redis.scripts import UNUSED_TTL, Keeping
 from wsroom.errors import AdapterError, SetupError
 from wsroom.wire.emission import Deliver, Emission, Past, Room
+from wsroom.wire.offsets import Offset
 
 SETTINGS_TTL = 24 * 3600
 """Seconds that the settings outlive the last worker."""
@@ -99,10 +100,10 @@ class RedisAdapter(Adapter):
     async def publish(self, emission: Emission) -> None:
         await self._running().sequencer.publish(emission)
 
-    async def subscribe(self, room: Room) -> str | None:
+    async def subscribe(self, room: Room) -> Offset | None:
         return await self._running().subscribe(room)
 
-    async def read(self, room: Room, since: str) -> Past:
+    async def read(self, room: Room, since: Offset | None) -> Past:
         return await self._running().read(room, since)
 
     def unsubscribe(self, room: Room) -> None:

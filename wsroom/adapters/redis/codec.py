@@ -17,7 +17,7 @@ import orjson
 
 from wsroom.errors import SetupError
 from wsroom.wire.emission import EMIT, Emission, Room
-from wsroom.wire.offsets import parse_offset
+from wsroom.wire.offsets import Offset
 
 _BY = re.compile(r"([0-9]{1,4}) ([0-9a-f]{1,64}) ([0-9]{1,16})", re.ASCII)
 _PREFIX = re.compile(r"[^\x00-\x20{}\x7f]{1,64}")
@@ -92,7 +92,7 @@ def decode_record(room: Room, data: bytes) -> Record:
     if len(parts) != 4:
         raise ValueError("not four lines")
     offset, by, audience, payload = parts
-    position = parse_offset(offset.decode())
+    position = Offset.parse(offset.decode())
     publisher = _BY.fullmatch(by.decode())
     if position is None or publisher is None:
         raise ValueError("no offset, or no publisher")

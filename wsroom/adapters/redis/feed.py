@@ -9,7 +9,7 @@ from enum import Enum
 
 from wsroom.adapters.redis.codec import Record
 from wsroom.wire.emission import Room
-from wsroom.wire.offsets import make_offset
+from wsroom.wire.offsets import Offset
 
 PUBLISHERS = 256
 """Publishers whose last number is remembered for each sequence."""
@@ -53,9 +53,9 @@ class Feed:
         self._numbers: dict[str, int] = {}
 
     @property
-    def offset(self) -> str:
+    def offset(self) -> Offset:
         """The position, as clients get it."""
-        return make_offset(self.epoch or "", self.seq)
+        return Offset(self.epoch or "", self.seq)
 
     def judge(self, record: Record) -> Verdict:
         """Decide about a record that was heard."""

@@ -16,7 +16,7 @@ from wsroom.adapters.redis.network.topology import Topology
 from wsroom.adapters.redis.scripts import Keeping, keys
 from wsroom.errors import AdapterError
 from wsroom.wire.emission import RESYNC, Deliver, Emission, Past, Room
-from wsroom.wire.offsets import READ_ENTRIES, make_offset, parse_offset
+from wsroom.wire.offsets import READ_ENTRIES, Offset
 
 logger = logging.getLogger("wsroom")
 
@@ -100,7 +100,7 @@ class Listener:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def subscribe(self, room: Room) -> str:
+    async def subscribe(self, room: Room) -> Offset:
         """Return once `room` is heard, with its offset; raises AdapterError after 5 s."""
         channel = self._names.channel(room)
         feed = self.feeds.get(channel)
@@ -118,7 +118,7 @@ class Listener:
             self._leave_place(feed)
             self._tell_progress(feed.channel)
 
-    async def read(self, room: Room, since: str) -> Past:
+    async def read(self, room: Room, since: Offset | None) -> Past:
         """Do what `Adapter.read` promises."""
         feed = self.feeds.get(self._names.channel(room))
         if feed is None:
@@ -126,18 +126,18 @@ class Listener:
         if not feed.live:
             await self._until(feed, lambda: feed.live)
         if since == feed.offset:
-            return Past(since, complete=True)
-        position = parse_offset(since) or ("", 0)
+            return Past(feed.offset, complete=True)
+        position = since or Offset("", 0)
         past = await self.reader.read(feed, *position, READ_ENTRIES)
         epoch, seq = past.epoch, past.seq
         if epoch != feed.epoch and feed.live:
             self._catch_up(feed)  # it has not noticed yet that its room began anew
         await self._until(feed, lambda: feed.live and (feed.epoch != epoch or feed.seq >= seq))
         told_lost = any(one.emission.kind == RESYNC for one in past.records or ())
-        if past.records is None or told_lost or position[0] != epoch or epoch != feed.epoch:
+        if past.records is None or told_lost or position.epoch != epoch or epoch != feed.epoch:
             return Past(feed.offset, complete=False)
-        emissions = ((one.emission, make_offset(one.epoch, one.seq)) for one in past.records)
-        return Past(make_offset(epoch, seq), complete=True, emissions=tuple(emissions))
+        emissions = ((one.emission, Offset(one.epoch, one.seq)) for one in past.records)
+        return Past(Offset(epoch, seq), complete=True, emissions=tuple(emissions))
 
     # -- what the links tell ---------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class Listener:
             # A position in the worker's own sequence means nothing to a client.
             self._give(record.emission, feed.offset if feed.room.path else None)
 
-    def _give(self, emission: Emission, offset: str | None) -> None:
+    def _give(self, emission: Emission, offset: Offset | None) -> None:
         if self._deliver is None:
             return
         try:
