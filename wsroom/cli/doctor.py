@@ -6,23 +6,25 @@ import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from wsroom.cli.apps import Part, load_parts
-from wsroom.errors import SetupError
+from wsroom.errors import AdapterError, SetupError
 from wsroom.timing import DEFAULT_TIMING
-
-if TYPE_CHECKING:
-    from wsroom.adapters.redis.network.topology import Topology
 
 OK = "ok"
 WARNING = "warning"
 PROBLEM = "problem"
 
-PATIENCE = 10.0
-"""Seconds for all servers of one Redis."""
 UVICORN = (0, 52, 1)
 """The first whose keepalive and close behave as docs/design.md describes."""
+
+
+@runtime_checkable
+class HasServers(Protocol):
+    """An adapter with servers: RedisAdapter, which is not imported for an app without it."""
+
+    async def check_servers(self) -> str: ...
 
 
 class Finding(NamedTuple):
@@ -136,28 +138,15 @@ def _workers(parts: Sequence[Part], params: Mapping[str, Any]) -> Iterator[Findi
 
 
 async def _brokers(parts: Sequence[Part]) -> list[Finding]:
-    # An app without Redis need not import it: only its adapter has a topology.
-    topologies = {id(part.app._adapter): part.app._adapter for part in parts}.values()
-    return [await _redis(found) for a in topologies if (found := getattr(a, "_topology", None))]
+    adapters = {id(part.app._adapter): part.app._adapter for part in parts}.values()
+    return [await _broker(adapter) for adapter in adapters if isinstance(adapter, HasServers)]
 
 
-async def _redis(topology: Topology) -> Finding:
-    from redis.exceptions import RedisError
-
-    versions = set()
+async def _broker(adapter: HasServers) -> Finding:
     try:
-        async with asyncio.timeout(PATIENCE):
-            await topology.refresh()
-            for place in topology.places():
-                server = await topology.connect(place)
-                versions.add(server.version)
-                await server.close()
-    except (RedisError, OSError) as exc:
-        why = str(exc) or "no answer"
-        return Finding(PROBLEM, "redis", f"{topology.url} cannot be used: {why}")
-    finally:
-        await topology.close()
-    return Finding(OK, "redis", f"{topology.url} is {', '.join(sorted(versions))}")
+        return Finding(OK, "redis", await adapter.check_servers())
+    except AdapterError as exc:
+        return Finding(PROBLEM, "redis", str(exc))
 
 
 def _flags(parts: Sequence[Part], params: Mapping[str, Any]) -> Iterator[Finding]:

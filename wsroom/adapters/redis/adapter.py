@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisError
 
 from wsroom.adapters.base import Adapter
 from wsroom.adapters.redis.codec import Names
@@ -16,6 +17,8 @@ from wsroom.errors import AdapterError, SetupError
 from wsroom.wire.emission import Deliver, Emission, Past, Room
 from wsroom.wire.offsets import Offset
 
+CHECK_TIMEOUT = 10.0
+"""Seconds for `check_servers`, all servers together."""
 SETTINGS_TTL = 24 * 3600
 """Seconds that the settings outlive the last worker."""
 
@@ -58,6 +61,7 @@ class RedisAdapter(Adapter):
     ) -> None:
         if history < 0 or ttl <= 0:
             raise SetupError(f"history={history!r}, ttl={ttl!r}; use 0 or more, and above 0")
+        self._source = source
         self._names = Names(prefix)
         self._topology = topology(source)
         if trust_persistence and self._topology.fails_over:
@@ -96,6 +100,32 @@ class RedisAdapter(Adapter):
 
     def abandon(self, deliver: Deliver) -> None:
         self._listener = None  # its tasks and connections have ended with their event loop
+
+    async def check_servers(self) -> str:
+        """Connect to each server once, whether the adapter has started or not.
+
+        Returns:
+            the URL, without a password, and the versions of the servers.
+
+        Raises:
+            AdapterError: a server cannot be used, or the check took more than 10 s.
+
+        """
+        servers = topology(self._source)  # its own connections, so that it disturbs no others
+        versions = set()
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                await servers.refresh()
+                for place in servers.places():
+                    server = await servers.connect(place)
+                    versions.add(server.version)
+                    await server.close()
+        except (RedisError, OSError) as exc:
+            reason = str(exc) or "no answer"
+            raise AdapterError(f"{servers.url} cannot be used: {reason}") from exc
+        finally:
+            await servers.close()
+        return f"{servers.url} is {', '.join(sorted(versions))}"
 
     async def publish(self, emission: Emission) -> None:
         await self._running().sequencer.publish(emission)
