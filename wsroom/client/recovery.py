@@ -1,6 +1,6 @@
 """What a client keeps so that it can come back, and when it tries to. No I/O and no asyncio here.
 
-docs/protocol.md says how ("Coming back"); tests/test_client.py shows it on real servers.
+docs/protocol.md says how ("Reconnecting"); tests/test_client.py shows it on real servers.
 """
 
 from __future__ import annotations
