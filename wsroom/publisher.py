@@ -100,9 +100,9 @@ class AsyncPublisher:
 
     async def _connect(self, keeping: Keeping) -> Speaker:
         speaker = Speaker(self._source, self._names, keeping)
-        question = ("HMGET", self._names.settings, *Keeping._fields)
+        key = self._names.settings
         try:
-            [values] = await speaker.links.start(question)
+            [values] = await speaker.links.start(key, ("HMGET", key, *Keeping._fields))
         except BaseException:
             await speaker.stop()
             raise

@@ -269,11 +269,11 @@ class Sequence:
 
     async def publish(self, by: str, number: int, before: int | str = "", text: str = "") -> Any:
         words = (2, *self.keys, by, number, before, text)
-        return await self.broker.cli("EVAL", self.scripts.publish.text, *words)
+        return await self.broker.cli("EVAL", self.scripts["publish"].text, *words)
 
     async def read(self, epoch: str = "", seq: int = 0, most: int = 300) -> Any:
         words = (2, *self.keys, epoch, seq, most)
-        return await self.broker.cli("EVAL", self.scripts.read.text, *words)
+        return await self.broker.cli("EVAL", self.scripts["read"].text, *words)
 
 
 async def test_an_emission_is_carried_out_once(valkey: Broker, prefix: str) -> None:

@@ -87,7 +87,7 @@ class RedisAdapter(Adapter):
             raise SetupError("a RedisAdapter serves one app; make one for each")
         self._listener = Listener(self._topology, self._names, self._keeping, deliver)
         try:
-            await self._listener.links.start(*self._settings())
+            await self._listener.links.start(self._names.settings, *self._settings())
         except BaseException:
             await self.stop(deliver)
             raise

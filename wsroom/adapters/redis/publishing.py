@@ -9,14 +9,16 @@ from wsroom.adapters.redis.failover import Sequencer
 from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.servers import Links
 from wsroom.adapters.redis.network.url import topology
-from wsroom.adapters.redis.scripts import Keeping
+from wsroom.adapters.redis.scripts import Keeping, network_settings
 
 
 class Speaker:
     """A publisher's dealings with Redis, from its first emit to its close."""
 
     def __init__(self, source: Any, names: Names, keeping: Keeping) -> None:
-        self.links = Links(topology(source), self, names, keeping, hears=False)
+        servers = topology(source)
+        settings = network_settings(names, keeping, shards=servers.shards, listens=False)
+        self.links = Links(servers, self, settings)
         self.sequencer = Sequencer(names, self.links)
 
     async def stop(self) -> None:

@@ -13,7 +13,7 @@ from wsroom.adapters.redis.feed import Feed, Verdict
 from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.servers import PATIENCE, RETRY_AFTER, Links
 from wsroom.adapters.redis.network.topology import Topology
-from wsroom.adapters.redis.scripts import Keeping, keys
+from wsroom.adapters.redis.scripts import Keeping, keys, network_settings
 from wsroom.errors import AdapterError
 from wsroom.wire.emission import RESYNC, Deliver, Emission, Past, Room
 from wsroom.wire.offsets import READ_ENTRIES, Offset
@@ -64,7 +64,8 @@ class Listener:
     def __init__(
         self, topology: Topology, names: Names, keeping: Keeping, deliver: Deliver
     ) -> None:
-        self.links = Links(topology, self, names, keeping)
+        settings = network_settings(names, keeping, shards=topology.shards, listens=True)
+        self.links = Links(topology, self, settings)
         self.sequencer = Sequencer(names, self.links)
         self.reader = Reader(self.links)
         self.feeds: dict[str, Feed] = {}

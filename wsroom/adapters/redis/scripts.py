@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import NamedTuple
 
+from wsroom.adapters.redis.codec import Names
+from wsroom.adapters.redis.network.commands import Script, Scripts
+from wsroom.adapters.redis.network.link import NetworkSettings
 from wsroom.wire.offsets import ROOM_BYTES
 
 STATE_TTL = 3600
@@ -39,21 +42,6 @@ class Keeping(NamedTuple):
         return cls(history, ttl, bool(trusted))
 
 
-class Script(NamedTuple):
-    """A script as one server knows it."""
-
-    text: str
-    sha: str
-    """What EVALSHA calls it by."""
-
-
-class Scripts(NamedTuple):
-    """The scripts as one server knows them."""
-
-    publish: Script
-    read: Script
-
-
 def scripts_for(run_id: str, keeping: Keeping, *, shards: bool) -> Scripts:
     """The scripts for the server with this run_id; that and the settings are part of their text."""
     settings = {
@@ -67,7 +55,18 @@ def scripts_for(run_id: str, keeping: Keeping, *, shards: bool) -> Scripts:
         "PUBLISH": "'SPUBLISH'" if shards else "'PUBLISH'",
     }
     head = f"local {', '.join(settings)} = {', '.join(settings.values())}\n"
-    return Scripts(*(_script(head + _text(name)) for name in Scripts._fields))
+    return {name: _script(head + _text(name)) for name in ("publish", "read")}
+
+
+def network_settings(
+    names: Names, keeping: Keeping, *, shards: bool, listens: bool
+) -> NetworkSettings:
+    """Settings of the connections of a worker, which listens, or of a publisher."""
+    return NetworkSettings(
+        scripts_for=partial(scripts_for, keeping=keeping, shards=shards),
+        heartbeat_channel=names.beat,
+        listens=listens,
+    )
 
 
 def _script(text: str) -> Script:

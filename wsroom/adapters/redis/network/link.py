@@ -9,6 +9,7 @@ import random
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,10 +17,10 @@ from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
+from wsroom.adapters.redis.network.commands import Reply, Scripts, settle
 from wsroom.adapters.redis.network.retryable import Lost
 from wsroom.adapters.redis.network.subscriptions import CHANNELS_AT_ONCE, Leaving, joined
 from wsroom.adapters.redis.network.topology import Server, Topology
-from wsroom.adapters.redis.scripts import Keeping, Script, Scripts, scripts_for
 
 logger = logging.getLogger("wsroom")
 
@@ -35,8 +36,17 @@ TIRED_AFTER = 4.0
 BACKOFF = 0.05, 1.0
 """Seconds between attempts to connect: at first, and at most."""
 
-Reply = Callable[[Any], None]
-"""Takes what the server answered; an exception where it refused, or was lost."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSettings:
+    """What the owner of the connections decides about all of them."""
+
+    scripts_for: Callable[[str], Scripts]
+    """Returns the scripts for the server with this run_id; they are loaded into it."""
+    heartbeat_channel: str
+    """What the names of heartbeat channels begin with."""
+    listens: bool = True
+    """Whether there is a second connection, for subscriptions."""
 
 
 class Owner(Protocol):
@@ -73,10 +83,7 @@ class Link:
         topology: Topology,
         place: str,
         owner: Owner,
-        keeping: Keeping,
-        beat: str,
-        *,
-        hears: bool = True,
+        settings: NetworkSettings,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.place = place
@@ -85,9 +92,9 @@ class Link:
         """Why it is not connected."""
         self._topology = topology
         self._owner = owner
-        self._keeping = keeping
-        self._hears = hears
-        self._scripts: Scripts | None = None
+        self._hears = settings.listens
+        self._scripts_for = settings.scripts_for
+        self._scripts: Scripts = {}
         self.run_id = ""
         """Names the server process that it is, or was last, connected to."""
         self.address = ""
@@ -97,7 +104,7 @@ class Link:
         self._wishes: list[tuple[str, str]] = []  # (command, channel), in order
         self._leaving = Leaving()
         self._work = asyncio.Event()
-        self._beat_channel = f"{beat}:{secrets.token_hex(8)}"
+        self._beat_channel = f"{settings.heartbeat_channel}:{secrets.token_hex(8)}"
         self._beat_heard = 0.0
         self._steady = False  # a heartbeat was heard since it came up
         self._answered = 0.0
@@ -121,20 +128,18 @@ class Link:
 
     def run_script(self, name: str, arguments: Iterable[Any], reply: Reply) -> None:
         """Run a script; `reply` is called once, also where the connection ends before."""
-        assert self._scripts is not None  # it is up
-        script: Script = getattr(self._scripts, name)
-        self.command(("EVALSHA", script.sha, 2, *arguments), reply)
+        self.command(("EVALSHA", self._scripts[name].sha, 2, *arguments), reply)
 
     async def ask(self, words: tuple[Any, ...]) -> Any:
-        """Send a command, or "publish" or "read" with a script's arguments, and wait.
+        """Send a command, or the name of a script with its arguments, and wait.
 
         Returns:
             the answer, or the exception that was one.
 
         """
         future: asyncio.Future[Any] = self._loop.create_future()
-        reply = partial(_settle, future)
-        if words[0] in Scripts._fields:
+        reply = partial(settle, future)
+        if words[0] in self._scripts:
             self.run_script(words[0], words[1:], reply)
         else:
             self.command(words, reply)
@@ -208,8 +213,8 @@ class Link:
             await self._load_scripts(servers[0].connection)
 
     async def _load_scripts(self, connection: AbstractConnection) -> None:
-        self._scripts = scripts_for(self.run_id, self._keeping, shards=self._topology.shards)
-        for script in self._scripts:
+        self._scripts = self._scripts_for(self.run_id)
+        for script in self._scripts.values():
             await connection.send_command("SCRIPT", "LOAD", script.text)
             await connection.read_response()
 
@@ -326,8 +331,7 @@ class Link:
         if not isinstance(answer, bytes) or self.run_id.encode() not in answer:
             self.replace()
             return
-        assert self._scripts is not None
-        for script in self._scripts:
+        for script in self._scripts.values():
             self.command(("SCRIPT", "LOAD", script.text), self._loaded)
 
     def _loaded(self, answer: Any) -> None:
@@ -343,8 +347,3 @@ async def _send(connection: AbstractConnection, packed: list[bytes]) -> None:
         await connection.send_packed_command(packed, check_health=False)
     except RuntimeError as exc:  # uvloop's word for a transport that was closed just now
         raise Lost(str(exc)) from exc
-
-
-def _settle(future: asyncio.Future[Any], answer: Any) -> None:
-    if not future.done():
-        future.set_result(answer)

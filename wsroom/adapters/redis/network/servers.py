@@ -8,12 +8,10 @@ from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError, RedisError
 
-from wsroom.adapters.redis.codec import Names
-from wsroom.adapters.redis.network.link import Link
+from wsroom.adapters.redis.network.link import Link, NetworkSettings
 from wsroom.adapters.redis.network.link import Owner as LinkOwner
 from wsroom.adapters.redis.network.retryable import Lost, is_passing
 from wsroom.adapters.redis.network.topology import Topology
-from wsroom.adapters.redis.scripts import Keeping
 from wsroom.errors import AdapterError
 
 logger = logging.getLogger("wsroom")
@@ -44,20 +42,10 @@ class Owner(LinkOwner, Protocol):
 class Links:
     """A link for each place that is needed, made when it is; one log line for each outage."""
 
-    def __init__(
-        self,
-        topology: Topology,
-        owner: Owner,
-        names: Names,
-        keeping: Keeping,
-        *,
-        hears: bool = True,
-    ) -> None:
+    def __init__(self, topology: Topology, owner: Owner, settings: NetworkSettings) -> None:
         self._topology = topology
         self._owner = owner
-        self._names = names
-        self._keeping = keeping
-        self._hears = hears
+        self._settings = settings
         self._links: dict[str, Link] = {}
         self._changed = asyncio.Event()
         self._tending: asyncio.Task[None] | None = None
@@ -93,8 +81,8 @@ class Links:
         problems = {str(link.problem) or repr(link.problem) for link in self._links.values()}
         return "; ".join(sorted(problems - {"None"})) or "it does not answer"
 
-    async def start(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """Connect, and run the first commands, to see whether Redis is there; return the answers.
+    async def start(self, key: str, *commands: tuple[Any, ...]) -> list[Any]:
+        """Connect, and run the first commands, where `key` lives; return the answers.
 
         Raises:
             AdapterError: it is not, or cannot be used, for 4.5 s.
@@ -111,7 +99,7 @@ class Links:
                         problem = exc
                         await asyncio.sleep(RETRY_AFTER)
                 problem = None
-                answers = [await self.ask(self._names.settings, words) for words in commands]
+                answers = [await self.ask(key, words) for words in commands]
         except TimeoutError:
             reason = self.problem if problem is None else problem
             raise AdapterError(
@@ -172,12 +160,8 @@ class Links:
             return None
         link = self._links.get(place)
         if link is None:
-            link = self._links[place] = self._make(place)
+            link = self._links[place] = Link(self._topology, place, self, self._settings)
         return link
-
-    def _make(self, place: str) -> Link:
-        settings = self._keeping, self._names.beat
-        return Link(self._topology, place, self, *settings, hears=self._hears)
 
     def find(self, place: str | None) -> Link | None:
         """The link to a place, if there is one."""
