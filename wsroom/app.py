@@ -17,6 +17,7 @@ from wsroom.asgi.responses import HTML, JSON, deny, respond
 from wsroom.asgi.types import ASGIApp, Receive, Scope, Send, State
 from wsroom.asgi.worker_count import TOO_MANY, count_workers
 from wsroom.connection.connection import Connection
+from wsroom.connection.lifecycle import Lifecycle
 from wsroom.connection.worker import Worker
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
@@ -130,7 +131,7 @@ class WSRoom(Router):
         if kind == "websocket":
             connection = await self._connection(scope, receive, send)
             if connection is not None:
-                await connection.run()
+                await Lifecycle(connection, receive, send).run()
         elif kind == "http":
             await self._http(scope, receive, send)
         elif kind == "lifespan":

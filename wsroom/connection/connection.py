@@ -1,59 +1,50 @@
-"""One WebSocket connection: its handshake, its frames in order, its end."""
+"""One WebSocket connection: its state, its rooms, and how it is closed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from wsroom.api.socket import Socket
-from wsroom.asgi.responses import refuse
-from wsroom.asgi.types import Message, Receive, Scope, Send
-from wsroom.connection.dispatch import handle
-from wsroom.connection.inbox import Inbox, TokenBucket, close_code
+from wsroom.asgi.types import Receive, Scope, Send
+from wsroom.connection.inbox import Inbox
 from wsroom.connection.invoker import Calls
 from wsroom.connection.session import Session
-from wsroom.connection.supervisor import LATE, Interrupted, Supervisor, raised_by_app
+from wsroom.connection.supervisor import Supervisor
 from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Joined
-from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject, check_close
+from wsroom.errors import ProtocolError, check_close
 from wsroom.routing.router import Route
 from wsroom.wire import protocol
-from wsroom.wire.offsets import Offset
-from wsroom.wire.protocol import Inbound
 
 logger = logging.getLogger("wsroom")
 
-# `receive` does not yield while frames are queued: one flooder would hold up everybody else.
-YIELD_EVERY = 64
-
 
 class Connection:
-    """The link between a peer, the hub and the app's code; a `Socket` is its public face."""
+    """The link between a peer, the hub and the app's code; a `Socket` is its public face.
+
+    `Lifecycle` runs it. It is made in the task that serves it.
+    """
 
     __slots__ = (
-        "_accepted",
-        "_bad_frames",
-        "_closed",
         "_hub",
-        "_inbox",
         "_last_rooms",
-        "_receive",
-        "_send",
-        "_subprotocol",
-        "_supervisor",
-        "_their_code",
+        "accepted",
         "answered",
         "calls",
+        "closed_with",
         "id",
+        "inbox",
         "path",
         "path_params",
+        "peer_code",
         "route",
         "scope",
         "session",
         "socket",
+        "supervisor",
         "tasks",
         "worker",
         "writer",
@@ -77,24 +68,23 @@ class Connection:
         self.route = route
         self.socket = Socket(self, {})
         self.calls = Calls(worker, route, self, self.socket)
-        self.tasks: set[asyncio.Task[None]] | None = None
-        """Handlers that run beside the next frames, once there was one."""
-        self.answered = False
-        """Whether the frame that is handled has had its one answer already."""
         self.session = Session(worker.hub, self.id)
-        self._hub = worker.hub
-        self._subprotocol = protocol.choose_subprotocol(scope.get("subprotocols", ()))
-        self._receive = receive
-        self._inbox = Inbox(receive)
-        self._send = send
+        self.inbox = Inbox(receive)
         self.writer = worker.writer(self.id, path, receive, send, self)
         budget = worker.limits.handler_timeout
-        self._supervisor = Supervisor(worker.watch, self._inbox, budget, worker.grace, self)
-        self._bad_frames: TokenBucket | None = None
-        self._accepted = False
+        self.supervisor = Supervisor(worker.watch, self.inbox, budget, worker.grace, self)
+        self.accepted = False
+        """Whether the handshake is done."""
+        self.answered = False
+        """Whether the frame that is handled has been answered already."""
+        self.tasks: set[asyncio.Task[None]] | None = None
+        """Handlers that run concurrently with the next frames; None before the first."""
+        self.closed_with: tuple[int, str] | None = None
+        """Code and reason with which the app or wsroom closed it."""
+        self.peer_code = 1006
+        """The code with which the peer ended it."""
+        self._hub = worker.hub
         self._last_rooms: frozenset[str] | None = None
-        self._closed: tuple[int, str] | None = None  # by us
-        self._their_code = 1006
 
     # -- what the Socket asks for ----------------------------------------------------------
 
@@ -118,7 +108,7 @@ class Connection:
                 joined = await self.join_room(room)
             except ProtocolError as exc:
                 raise ValueError(exc.detail) from None
-            if joined.new and self._accepted:
+            if joined.new and self.accepted:
                 await self.calls.hook("on_joined", room)
             elif joined.new and joined.since is not None:
                 self.session.joined_at(room, joined.since)
@@ -128,205 +118,33 @@ class Connection:
             if self._last_rooms is None and room in self.rooms:
                 self._hub.leave(self.writer, room)
                 self.session.recovered -= {room}
-                if self._accepted:
+                if self.accepted:
                     await self.calls.quiet_hook("on_left", self.calls.emitter(), room)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         check_close(code, reason)
-        if self._closed is None and not self._supervisor.ended:
-            self._closed = code, reason
-            self._leave_everything()
-            if self._accepted:
+        if self.closed_with is None and not self.supervisor.ended:
+            self.closed_with = code, reason
+            self.leave_everything()
+            if self.accepted:
                 self.writer.close(code, reason)
-                self._supervisor.start_grace()
+                self.supervisor.start_grace()
 
     def session_hash(self) -> str:
         return self.session.hash()
 
-    # -- the course of a connection --------------------------------------------------------
-
-    async def run(self) -> None:
-        """Live it, from the handshake to the last hook; `websocket.connect` has been received."""
-        self._hub.add(self.writer)
-        if self._subprotocol == protocol.RESUMING:
-            self.session.start_hold(self.writer, self)
-        task = asyncio.current_task()
-        assert task is not None  # ASGI apps are called in tasks
-        self.worker.connections.add(task)
-        try:
-            if await self._connect():
-                await self._live()
-        except asyncio.CancelledError:
-            if self._supervisor.reason() is None:
-                raise
-        finally:
-            self._supervisor.stop()
-            self._supervisor.ended = True
-            self._leave_everything()
-            self._inbox.stop()
-            try:
-                if self._accepted:
-                    await self._finish()
-            finally:
-                self.worker.connections.discard(task)
-                await self.writer.stop()
-
-    async def _connect(self) -> bool:
-        try:
-            refusal = await self._ask_to_connect()
-            offset = None
-            if refusal is None:
-                offset = (await self._hub.join(self.writer, "")).since
-        except AdapterError:
-            logger.info("a socket on %s is refused: the adapter cannot do it now", self.path)
-            refusal = Reject("the server cannot reach its broker; try again", status=503)
-        if refusal is not None:
-            await refuse(self.scope, self._inbox.next, self._send, refusal, self._subprotocol)
-            return False
-        try:
-            await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
-        except OSError:  # the peer did not wait; ASGI's word for that
-            return False
-        self._accepted = True
-        self.writer.open(PreparedFrame(self._connected(offset)))
-        if self.session.hold is not None:
-            self.session.hold.expire(self.worker.holding)
-        if self._closed is not None:  # by the app, while it was being accepted
-            self.writer.close(*self._closed)
-            self._supervisor.start_grace()
-        return True
-
-    async def _ask_to_connect(self) -> Reject | None:
-        hook = self.route.hooks.get("on_connect")
-        if hook is None:
-            return None
-        try:
-            await self._supervisor.run(self.worker.call(hook, self.socket))
-        except AdapterError:
-            raise
-        except Reject as exc:
-            return exc
-        except Disconnect:
-            return Reject()
-        except Interrupted as exc:
-            if exc.args[0] == LATE:
-                logger.error("on_connect on %s was cancelled: %s", self.path, exc)
-            return Reject(status=500)
-        except BaseException as exc:
-            if not raised_by_app(exc):
-                raise
-            logger.error("on_connect on %s raised", self.path, exc_info=exc)
-            return Reject(status=500)
-        return None if self._closed is None else Reject()
-
-    def _connected(self, offset: Offset | None) -> bytes:
-        message: dict[str, Any] = {"id": self.id, "session": self.session.secret}
-        if offset is not None:
-            message["rooms"] = {"": str(offset), **self.session.told(self.rooms)}
-        return protocol.encode(protocol.CONNECTED, message, self.id)
-
-    async def _live(self) -> None:
-        try:
-            await self._supervisor.run(self._opened())
-        except Interrupted as exc:
-            if exc.args[0] == LATE:
-                self.calls.late(None, None)
-        received = tick = 0
-        session, outbox, supervisor = self.session, self._hub.outbox, self._supervisor
-        while not supervisor.ended:
-            if self._inbox.idle:
-                supervisor.noticed = False  # no frame waits: the app is not at work in a row
-                message = await self._receive()
-            else:
-                message = await self._inbox.next()
-            if message["type"] == "websocket.disconnect":
-                self._their_code = close_code(message)
-                return
-            if self._closed is None:
-                inbound = self._read(message)
-                if inbound is not None:
-                    self.answered = False
-                    supervisor.begin()
-                    try:
-                        await handle(self, inbound)
-                    except BaseException as exc:
-                        await self._raised(exc, inbound)
-                    finally:
-                        supervisor.end()
-                if session.hold is not None:
-                    session.hold.release()
-                    session.hold = None
-            if tick != outbox.ticks:
-                tick, received = outbox.ticks, 0
-            received += 1
-            if received % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
-
-    async def _opened(self) -> None:
-        for room in sorted(self.rooms):
-            await self.calls.hook("on_joined", room)
-        await self.calls.hook("on_open")
-
-    def _read(self, message: Message) -> Inbound | None:
-        text = message.get("text")
-        try:
-            if text is None:
-                raise ProtocolError("bad_frame", "a binary frame; send JSON as text")
-            return protocol.decode(text, self.worker.limits, self.route.handlers)
-        except ProtocolError as exc:
-            self.calls.error(exc.code, exc.detail, None, exc.id)
-            self._count_bad_frame()
-            return None
-
-    async def _raised(self, exc: BaseException, inbound: Inbound) -> None:
-        try:
-            if isinstance(exc, asyncio.CancelledError):
-                self._supervisor.raise_interrupted()
-            await self._supervisor.guard(self.calls.answer(exc, inbound.event, inbound.id))
-        except Interrupted as interrupted:
-            if interrupted.args[0] == LATE:
-                self.calls.late(inbound.event, None if self.answered else inbound.id)
-
-    def _count_bad_frame(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._bad_frames is None:
-            tolerated = self.worker.limits.bad_frames
-            self._bad_frames = TokenBucket(tolerated / 60, tolerated, now)
-        if not self._bad_frames.take(now):
-            self.close(1008, "too many bad frames")
-
-    async def _finish(self) -> None:
-        try:
-            if self.tasks:
-                await asyncio.wait(self.tasks, timeout=self.worker.grace)
-            await self._cancel_tasks()
-            for room in sorted(self.rooms):
-                await self.calls.quiet_hook("on_left", self.calls.emitter(), room)
-        finally:  # whatever happens, a cancellation from outside too
-            await self._cancel_tasks()
-            await self._disconnected()
-
-    async def _cancel_tasks(self) -> None:
-        if self.tasks:
-            for task in self.tasks:
-                task.cancel()
-            await asyncio.wait(self.tasks, timeout=self.worker.grace)
-
-    async def _disconnected(self) -> None:
-        code = self._their_code if self._closed is None else self._closed[0]
-        await self.calls.quiet_hook("on_disconnect", self.socket, code)
-
-    # -- rooms -----------------------------------------------------------------------------
+    # -- rooms and the end -----------------------------------------------------------------
 
     async def join_room(self, room: str) -> Joined:
-        """Join without a guard or a hook; raises ProtocolError where that is one room too many."""
+        """Join without a guard or a hook; raises ProtocolError if that is one room too many."""
         rooms = self.rooms
         most = self.worker.limits.rooms_per_socket
         if room not in rooms and len(rooms) >= most:
             raise ProtocolError("too_many_rooms", f"a socket is in {most} rooms at most")
         return await self._hub.join(self.writer, room)
 
-    def _leave_everything(self) -> None:
+    def leave_everything(self) -> None:
+        """Leave all rooms; `rooms` stays what it was."""
         if self._last_rooms is None:
             self._last_rooms = self._hub.names(self.writer)
             self._hub.remove(self.writer)
@@ -334,17 +152,17 @@ class Connection:
 
     @property
     def ended(self) -> bool:
-        """Whether it has left everything: nobody will read what is sent to it."""
+        """Whether it has left everything: the peer reads nothing that is sent from now on."""
         return self._last_rooms is not None
 
     def gone(self, code: int) -> None:
-        """The peer has ended the connection, while a handler runs."""
-        self._their_code = code
-        self._leave_everything()
-        self._supervisor.start_grace()
+        """The peer has ended the connection while a handler runs."""
+        self.peer_code = code
+        self.leave_everything()
+        self.supervisor.start_grace()
 
     def give_up(self, code: int, reason: str) -> None:
-        """Close it without what is unsent, and say why in the log."""
+        """Close it without what is unsent, and log why."""
         logger.warning("socket %s on %s is closed: %s", self.id, self.path, reason)
         self.writer.drop()
         self.close(code, reason)

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from wsroom.connection.connection import Connection
 from wsroom.connection.invoker import AWAY
-from wsroom.connection.resume import Connection, resume
+from wsroom.connection.resume import resume
 from wsroom.errors import AdapterError, ProtocolError
 from wsroom.routing.callbacks import Handler
 from wsroom.routing.router import ANY

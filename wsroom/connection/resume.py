@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Set
-from typing import Any, Protocol
+from typing import Any
 
-from wsroom.api.socket import Socket
-from wsroom.connection.invoker import AWAY, Calls
+from wsroom.connection.connection import Connection
+from wsroom.connection.invoker import AWAY
 from wsroom.connection.replay_buffer import Hold
-from wsroom.connection.session import Session
-from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
-from wsroom.delivery.hub import Joined
-from wsroom.delivery.send_writer import SendWriter
-from wsroom.delivery.transport_writer import TransportWriter
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
-from wsroom.routing.router import Route
 from wsroom.wire.emission import EMIT, Emission, Past, Room
 from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import Inbound, read_resume, read_room, with_offset
@@ -25,29 +19,6 @@ LOOK_EVERY = 0.01
 """Seconds between two looks at a buffer that is too full for more."""
 
 Answer = dict[str, Any]
-
-
-class Connection(Protocol):
-    """What a frame's handling needs of the connection that it came on."""
-
-    id: str
-    path: str
-    writer: SendWriter | TransportWriter
-    session: Session
-    worker: Worker
-    route: Route
-    socket: Socket
-    calls: Calls
-    tasks: set[asyncio.Task[None]] | None
-    answered: bool
-
-    @property
-    def rooms(self) -> frozenset[str]: ...
-    async def join_room(self, room: str) -> Joined: ...
-    async def leave(self, *rooms: str) -> None: ...
-    @property
-    def ended(self) -> bool: ...
-    def give_up(self, code: int, reason: str) -> None: ...
 
 
 async def resume(connection: Connection, inbound: Inbound) -> None:

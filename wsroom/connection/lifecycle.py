@@ -1,0 +1,234 @@
+"""The course of one connection: its handshake, its frames in order, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from wsroom.asgi.responses import refuse
+from wsroom.asgi.types import Message, Receive, Send
+from wsroom.connection.connection import Connection
+from wsroom.connection.dispatch import handle
+from wsroom.connection.inbox import TokenBucket, close_code
+from wsroom.connection.supervisor import LATE, Interrupted, raised_by_app
+from wsroom.delivery.frames import PreparedFrame
+from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
+from wsroom.wire import protocol
+from wsroom.wire.offsets import Offset
+from wsroom.wire.protocol import Inbound
+
+logger = logging.getLogger("wsroom")
+
+# `receive` does not yield while frames are queued: one flooder would hold up everybody else.
+YIELD_EVERY = 64
+
+
+class Lifecycle:
+    """Runs a connection from its handshake to its last hook."""
+
+    __slots__ = ("_bad_frames", "_connection", "_receive", "_send", "_subprotocol")
+
+    def __init__(self, connection: Connection, receive: Receive, send: Send) -> None:
+        self._connection = connection
+        self._receive = receive
+        self._send = send
+        offered = connection.scope.get("subprotocols", ())
+        self._subprotocol = protocol.choose_subprotocol(offered)
+        self._bad_frames: TokenBucket | None = None
+
+    async def run(self) -> None:
+        """Run the connection; `websocket.connect` has been received."""
+        connection = self._connection
+        connection.worker.hub.add(connection.writer)
+        if self._subprotocol == protocol.RESUMING:
+            connection.session.start_hold(connection.writer, connection)
+        task = asyncio.current_task()
+        assert task is not None  # ASGI apps are called in tasks
+        connection.worker.connections.add(task)
+        try:
+            if await self._connect():
+                await self._live()
+        except asyncio.CancelledError:
+            if connection.supervisor.reason() is None:
+                raise
+        finally:
+            connection.supervisor.stop()
+            connection.supervisor.ended = True
+            connection.leave_everything()
+            connection.inbox.stop()
+            try:
+                if connection.accepted:
+                    await self._finish()
+            finally:
+                connection.worker.connections.discard(task)
+                await connection.writer.stop()
+
+    # -- the handshake ---------------------------------------------------------------------
+
+    async def _connect(self) -> bool:
+        connection = self._connection
+        try:
+            refusal = await self._ask_to_connect()
+            offset = None
+            if refusal is None:
+                offset = (await connection.worker.hub.join(connection.writer, "")).since
+        except AdapterError:
+            logger.info("a socket on %s is refused: the adapter cannot do it now", connection.path)
+            refusal = Reject("the server cannot reach its broker; try again", status=503)
+        if refusal is not None:
+            receive = connection.inbox.next
+            await refuse(connection.scope, receive, self._send, refusal, self._subprotocol)
+            return False
+        try:
+            await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
+        except OSError:  # the peer did not wait; ASGI's word for that
+            return False
+        self._open(offset)
+        return True
+
+    async def _ask_to_connect(self) -> Reject | None:
+        connection = self._connection
+        hook = connection.route.hooks.get("on_connect")
+        if hook is None:
+            return None
+        try:
+            await connection.supervisor.run(connection.worker.call(hook, connection.socket))
+        except AdapterError:
+            raise
+        except Reject as exc:
+            return exc
+        except Disconnect:
+            return Reject()
+        except Interrupted as exc:
+            if exc.args[0] == LATE:
+                logger.error("on_connect on %s was cancelled: %s", connection.path, exc)
+            return Reject(status=500)
+        except BaseException as exc:
+            if not raised_by_app(exc):
+                raise
+            logger.error("on_connect on %s raised", connection.path, exc_info=exc)
+            return Reject(status=500)
+        return None if connection.closed_with is None else Reject()
+
+    def _open(self, offset: Offset | None) -> None:
+        connection = self._connection
+        connection.accepted = True
+        connection.writer.open(PreparedFrame(self._connected(offset)))
+        if connection.session.hold is not None:
+            connection.session.hold.expire(connection.worker.holding)
+        if connection.closed_with is not None:  # by the app, while it was being accepted
+            connection.writer.close(*connection.closed_with)
+            connection.supervisor.start_grace()
+
+    def _connected(self, offset: Offset | None) -> bytes:
+        connection = self._connection
+        message: dict[str, Any] = {"id": connection.id, "session": connection.session.secret}
+        if offset is not None:
+            message["rooms"] = {"": str(offset), **connection.session.told(connection.rooms)}
+        return protocol.encode(protocol.CONNECTED, message, connection.id)
+
+    # -- its frames ------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        connection, receive = self._connection, self._receive
+        calls, inbox, session = connection.calls, connection.inbox, connection.session
+        supervisor, outbox = connection.supervisor, connection.worker.hub.outbox
+        try:
+            await supervisor.run(self._opened())
+        except Interrupted as exc:
+            if exc.args[0] == LATE:
+                calls.late(None, None)
+        received = tick = 0
+        while not supervisor.ended:
+            if inbox.idle:
+                supervisor.noticed = False  # no frame waits: the app is not at work in a row
+                message = await receive()
+            else:
+                message = await inbox.next()
+            if message["type"] == "websocket.disconnect":
+                connection.peer_code = close_code(message)
+                return
+            if connection.closed_with is None:
+                inbound = self._read(message)
+                if inbound is not None:
+                    connection.answered = False
+                    supervisor.begin()
+                    try:
+                        await handle(connection, inbound)
+                    except BaseException as exc:
+                        await self._raised(exc, inbound)
+                    finally:
+                        supervisor.end()
+                if session.hold is not None:
+                    session.hold.release()
+                    session.hold = None
+            if tick != outbox.ticks:
+                tick, received = outbox.ticks, 0
+            received += 1
+            if received % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+
+    async def _opened(self) -> None:
+        connection = self._connection
+        for room in sorted(connection.rooms):
+            await connection.calls.hook("on_joined", room)
+        await connection.calls.hook("on_open")
+
+    def _read(self, message: Message) -> Inbound | None:
+        connection = self._connection
+        text = message.get("text")
+        try:
+            if text is None:
+                raise ProtocolError("bad_frame", "a binary frame; send JSON as text")
+            return protocol.decode(text, connection.worker.limits, connection.route.handlers)
+        except ProtocolError as exc:
+            connection.calls.error(exc.code, exc.detail, None, exc.id)
+            self._count_bad_frame()
+            return None
+
+    def _count_bad_frame(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._bad_frames is None:
+            tolerated = self._connection.worker.limits.bad_frames
+            self._bad_frames = TokenBucket(tolerated / 60, tolerated, now)
+        if not self._bad_frames.take(now):
+            self._connection.close(1008, "too many bad frames")
+
+    async def _raised(self, exc: BaseException, inbound: Inbound) -> None:
+        connection, supervisor = self._connection, self._connection.supervisor
+        try:
+            if isinstance(exc, asyncio.CancelledError):
+                supervisor.raise_interrupted()
+            await supervisor.guard(connection.calls.answer(exc, inbound.event, inbound.id))
+        except Interrupted as interrupted:
+            if interrupted.args[0] == LATE:
+                id = None if connection.answered else inbound.id
+                connection.calls.late(inbound.event, id)
+
+    # -- its end ---------------------------------------------------------------------------
+
+    async def _finish(self) -> None:
+        connection = self._connection
+        try:
+            if connection.tasks:
+                await asyncio.wait(connection.tasks, timeout=connection.worker.grace)
+            await self._cancel_tasks()
+            for room in sorted(connection.rooms):
+                await connection.calls.quiet_hook("on_left", connection.calls.emitter(), room)
+        finally:  # whatever happens, a cancellation from outside too
+            await self._cancel_tasks()
+            await self._disconnected()
+
+    async def _cancel_tasks(self) -> None:
+        tasks = self._connection.tasks
+        if tasks:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=self._connection.worker.grace)
+
+    async def _disconnected(self) -> None:
+        connection = self._connection
+        closed = connection.closed_with
+        code = connection.peer_code if closed is None else closed[0]
+        await connection.calls.quiet_hook("on_disconnect", connection.socket, code)
