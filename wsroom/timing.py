@@ -26,6 +26,8 @@ class Timing:
     """Interval between two looks at sockets with unsent bytes."""
     abort_after: float = 5.0
     """How long a closing connection may take to send what is left."""
+    replay_check_interval: float = 0.01
+    """Interval between two looks at the unsent bytes of a socket, before more is replayed."""
     blocking_timeout: float = 10.0
     """How long a blocking method waits for the event loop."""
 

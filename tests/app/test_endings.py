@@ -23,6 +23,7 @@ from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.outbox import Outbox
 from wsroom.delivery.send_writer import SendWriter
 from wsroom.testing import Refused, TestClient
+from wsroom.timing import Timing
 from wsroom.wire.emission import Room
 
 
@@ -84,9 +85,8 @@ async def test_a_cancelled_error_of_the_apps_own_is_like_any_other(
 
 async def test_a_socket_is_not_blind_in_its_second_long_handler(ws: str) -> None:
     """A client that goes away then has left its rooms long before the handler's end."""
-    app = WSRoom(limits=Limits(handler_timeout=HOUR))
-    app._worker.watch.patience = 0.05
-    app._worker.grace = HOUR
+    timing = Timing(read_beside_after=0.05, grace=HOUR)
+    app = WSRoom(limits=Limits(handler_timeout=HOUR), _timing=timing)
     gates = [asyncio.Event() for _ in range(4)]
     begun: list[int] = []
 
@@ -113,9 +113,7 @@ async def test_a_socket_is_not_blind_in_its_second_long_handler(ws: str) -> None
 
 async def test_many_short_handlers_in_a_row_do_not_blind_a_socket(ws: str) -> None:
     """However many frames came in one piece, the client's end is seen behind them."""
-    app = WSRoom()
-    app._worker.watch.patience = 0.05
-    app._worker.grace = 0.1
+    app = WSRoom(_timing=Timing(read_beside_after=0.05, grace=0.1))
     handled: list[int] = []
     ended = asyncio.Event()
 
@@ -141,8 +139,8 @@ async def test_a_handler_cannot_outlive_its_socket_by_catching(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Its cancellation is repeated until it has an effect."""
-    app = WSRoom(limits=Limits(handler_timeout=0.05))
-    app._worker.grace = 0.05
+    timing = Timing(grace=0.05, cancel_again_every=0.05)
+    app = WSRoom(limits=Limits(handler_timeout=0.05), _timing=timing)
     caught = 0
     ended = asyncio.Event()
 
@@ -348,12 +346,11 @@ async def test_sys_exit_in_a_lifespan_is_told_to_the_server(when: str) -> None:
 
 async def test_a_send_that_breaks_ends_the_socket(caplog: pytest.LogCaptureFixture) -> None:
     """Not deaf and in silence: 1011, and the reason in the log."""
-    app = WSRoom()
+    app = WSRoom(_timing=Timing(grace=0.05))
 
     @app.on_open()
     async def on_open(emitter: Emitter) -> None: ...
 
-    app._worker.grace = 0.05
     async with TestClient(app, timeout=10 * SECOND) as client:
         a = await client.connect()
         writer: Any = app._worker.hub.members[a.id]
@@ -411,8 +408,7 @@ async def test_def_hooks_behind_def_handlers_do_not_wait_for_each_other() -> Non
 
 async def test_def_on_disconnect_runs_though_handlers_hold_all_threads() -> None:
     """Exactly once for each socket, whatever the handlers do."""
-    app = WSRoom(limits=Limits(handler_timeout=0.2))
-    app._worker.grace = 0.1
+    app = WSRoom(limits=Limits(handler_timeout=0.2), _timing=Timing(grace=0.1))
     gate = threading.Event()
     ended: list[str] = []
 

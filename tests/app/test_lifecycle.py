@@ -29,6 +29,7 @@ from wsroom import (
 )
 from wsroom.adapters import Deliver, Emission, Offset
 from wsroom.testing import Refused, TestClient
+from wsroom.timing import Timing
 from wsroom.wire.emission import Room
 
 
@@ -504,8 +505,7 @@ async def test_a_gone_client_ends_its_handler_after_a_grace(
 
     Another member of its room notices nothing.
     """
-    app = WSRoom()
-    app._worker.grace = 0.2
+    app = WSRoom(_timing=Timing(grace=0.2))
     log: list[str] = []
     ended = asyncio.Event()
 
@@ -559,8 +559,7 @@ async def test_a_gone_client_ends_its_handler_after_a_grace(
 
 async def test_a_handler_that_ends_in_the_grace_is_not_cancelled() -> None:
     """The app gets its 5 s to bring to an end what it does for a client that is gone."""
-    app = WSRoom(limits=Limits(handler_timeout=HOUR))
-    app._worker.watch.patience = 0.05
+    app = WSRoom(limits=Limits(handler_timeout=HOUR), _timing=Timing(read_beside_after=0.05))
     gate = asyncio.Event()
     log: list[str] = []
 
@@ -590,8 +589,7 @@ async def test_a_handler_that_ends_in_the_grace_is_not_cancelled() -> None:
 
 async def test_concurrent_handlers_end_with_their_socket() -> None:
     """They get the grace too, and are done before on_disconnect."""
-    app = WSRoom()
-    app._worker.grace = 0.05
+    app = WSRoom(_timing=Timing(grace=0.05))
     log: list[str] = []
 
     @app.on("work", concurrent=True)

@@ -28,6 +28,7 @@ from wsroom import (
 )
 from wsroom.adapters import Emission, Offset, Past
 from wsroom.testing import Refused, TestClient, TestConnection
+from wsroom.timing import Timing
 from wsroom.wire.emission import Room
 
 RESUME = ("wsroom.1.resume", "wsroom.1")
@@ -475,8 +476,7 @@ async def test_room_frames_are_held_until_the_first_frame_is_handled() -> None:
 
 async def test_a_hold_ends_by_itself() -> None:
     """A client that offers to resume, and then sends nothing, is live after 5 s."""
-    app = chat()
-    app._worker.holding = 0.05
+    app = chat(_timing=Timing(hold=0.05))
     async with TestClient(app, timeout=10 * SECOND) as client:
         a, b = await back(client), await client.connect()
         await app.to().emit("said", 1)
@@ -489,8 +489,7 @@ async def test_a_hold_ends_by_itself() -> None:
 
 async def test_a_hold_is_bounded() -> None:
     """More than a slow socket may have unsent is let through at once."""
-    app = chat(limits=Limits(write_buffer=1000))
-    app._worker.holding = HOUR
+    app = chat(limits=Limits(write_buffer=1000), _timing=Timing(hold=HOUR))
     async with TestClient(app) as client:
         a = await back(client)
         for number in range(20):
@@ -757,8 +756,7 @@ async def test_a_client_that_goes_during_its_resume_leaves_nothing() -> None:
             return await super().read(room, since)
 
     adapter = Slow()
-    app = chat(adapter)
-    app._worker.watch.patience = app._worker.grace = 0.01
+    app = chat(adapter, _timing=Timing(read_beside_after=0.01, grace=0.01))
     async with TestClient(app) as client:
         a = await client.connect()
         b = await back(client)
@@ -773,8 +771,7 @@ async def test_a_resume_that_is_handled_after_its_client_went_does_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It waited behind a long handler; there is nobody to put into rooms, and nothing fails."""
-    app = chat()
-    app._worker.watch.patience = 0.01
+    app = chat(_timing=Timing(read_beside_after=0.01))
     gate = asyncio.Event()
 
     @app.on("wait")
@@ -826,8 +823,7 @@ async def test_a_large_replay_is_paced_and_arrives(ws: str) -> None:
 
 async def test_a_reader_that_stops_during_its_replay_is_closed(ws: str) -> None:
     """The next room waits 5 s for it, and then it is too slow: 1013."""
-    app = chat()
-    app._worker.holding = 0.2
+    app = chat(_timing=Timing(hold=0.2))
     codes: list[int] = []
 
     @app.on_disconnect()

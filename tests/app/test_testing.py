@@ -10,10 +10,11 @@ import pytest
 from tests.support.clock import HOUR, SECOND
 from wsroom import Emitter, Reject, Socket, WSRoom
 from wsroom.testing import Refused, TestClient
+from wsroom.timing import Timing
 
 
-def room_app() -> WSRoom:
-    app = WSRoom()
+def room_app(**options: Any) -> WSRoom:
+    app = WSRoom(**options)
 
     @app.on("say")
     async def say(emitter: Emitter, message: Any) -> None:
@@ -144,8 +145,7 @@ async def test_settle_waits_for_all_that_was_sent() -> None:
 
 async def test_settle_says_who_is_still_at_work() -> None:
     """A handler that does not end is a TimeoutError, not a test that hangs."""
-    app = room_app()
-    app._worker.grace = 0.01
+    app = room_app(_timing=Timing(grace=0.01))
     async with TestClient(app) as client:
         a = await client.connect()
         await a.emit("hang")
@@ -155,8 +155,7 @@ async def test_settle_says_who_is_still_at_work() -> None:
 
 async def test_settle_holds_while_a_handler_is_read_beside() -> None:
     """A slow handler's socket waits for frames too, but is not done."""
-    app = room_app()
-    app._worker.watch.patience = 0.01
+    app = room_app(_timing=Timing(read_beside_after=0.01))
     gate = asyncio.Event()
 
     @app.on("wait")

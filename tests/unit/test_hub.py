@@ -17,6 +17,7 @@ from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Hub
 from wsroom.delivery.send_writer import SendWriter
 from wsroom.testing import TestClient, TestConnection
+from wsroom.timing import Timing
 from wsroom.wire.emission import RESYNC, Room
 from wsroom.wire.protocol import encode
 
@@ -187,14 +188,13 @@ async def test_a_join_under_way_is_not_lost_in_a_resume() -> None:
                 raise AdapterError("the broker does not answer")
             return await super().subscribe(room)
 
-    app = WSRoom(Slow())
+    app = WSRoom(Slow(), _timing=Timing(hold=HOUR))
 
     @app.on("enter", concurrent=True)
     async def enter(emitter: Emitter, message: str) -> None:
         await emitter.socket.join(message)
         await emitter.to("slow").emit("entered")
 
-    app._worker.holding = HOUR
     async with TestClient(app) as client:
         a = await client.connect()
         await a.emit("enter", "slow", id=1)

@@ -72,7 +72,7 @@ class Connection:
         self.inbox = Inbox(receive)
         self.writer = worker.writer(self.id, path, receive, send, self)
         budget = worker.limits.handler_timeout
-        self.supervisor = Supervisor(worker.watch, self.inbox, budget, worker.grace, self)
+        self.supervisor = Supervisor(worker.watch, self.inbox, budget, worker.timing, self)
         self.accepted = False
         """Whether the handshake is done."""
         self.answered = False

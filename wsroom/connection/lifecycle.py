@@ -116,7 +116,7 @@ class Lifecycle:
         connection.accepted = True
         connection.writer.open(PreparedFrame(self._connected(offset)))
         if connection.session.hold is not None:
-            connection.session.hold.expire(connection.worker.holding)
+            connection.session.hold.expire(connection.worker.timing.hold)
         if connection.closed_with is not None:  # by the app, while it was being accepted
             connection.writer.close(*connection.closed_with)
             connection.supervisor.start_grace()
@@ -212,7 +212,7 @@ class Lifecycle:
         connection = self._connection
         try:
             if connection.tasks:
-                await asyncio.wait(connection.tasks, timeout=connection.worker.grace)
+                await asyncio.wait(connection.tasks, timeout=connection.worker.timing.grace)
             await self._cancel_tasks()
             for room in sorted(connection.rooms):
                 await connection.calls.quiet_hook("on_left", connection.calls.emitter(), room)
@@ -225,7 +225,7 @@ class Lifecycle:
         if tasks:
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=self._connection.worker.grace)
+            await asyncio.wait(tasks, timeout=self._connection.worker.timing.grace)
 
     async def _disconnected(self) -> None:
         connection = self._connection

@@ -15,9 +15,6 @@ from wsroom.wire.emission import EMIT, Emission, Past, Room
 from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import Inbound, read_resume, read_room, with_offset
 
-LOOK_EVERY = 0.01
-"""Seconds between two looks at a buffer that is too full for more."""
-
 Answer = dict[str, Any]
 
 
@@ -128,9 +125,9 @@ class _Resumption:
     async def _drained(self) -> None:
         connection = self._connection
         worker = connection.worker
-        async with asyncio.timeout(worker.holding):
+        async with asyncio.timeout(worker.timing.hold):
             while connection.writer.unsent > worker.limits.write_buffer / 2:  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_EVERY)
+                await asyncio.sleep(worker.timing.replay_check_interval)
 
     def _replay(self, past: Past) -> None:
         connection = self._connection

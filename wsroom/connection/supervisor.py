@@ -7,9 +7,7 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from wsroom.connection.inbox import Inbox
-
-INSIST_EVERY = 1.0
-"""Seconds between two attempts to end what catches its cancellation."""
+from wsroom.timing import Timing
 
 LATE = "its time is over"
 GONE = "its peer is gone"
@@ -96,13 +94,12 @@ class Supervisor:
 
     From the moment the app's code has been at work for a second, with one frame or with many in a
     row, `inbox` is read beside it; `owner` is told where the peer's end turns up there.
-    The code is cancelled when its `budget` of seconds for one frame is over, and `grace` seconds
-    after `start_grace`, wherever the task is then.
+    The code is cancelled when its `budget` of seconds for one frame is over, and
+    `timing.grace` seconds after `start_grace`, wherever the task is then.
     """
 
     __slots__ = (
         "_budget",
-        "_grace",
         "_inbox",
         "_last",
         "_late",
@@ -111,6 +108,7 @@ class Supervisor:
         "_reason",
         "_since",
         "_task",
+        "_timing",
         "_watch",
         "_watched",
         "_working",
@@ -123,7 +121,7 @@ class Supervisor:
         watch: Watch,
         inbox: Inbox,
         budget: float,
-        grace: float,
+        timing: Timing,
         owner: Owner,
     ) -> None:
         self.noticed = False  # at work for a second or more
@@ -131,7 +129,7 @@ class Supervisor:
         self._watch = watch
         self._inbox = inbox
         self._budget = budget
-        self._grace = grace
+        self._timing = timing
         self._owner = owner
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
@@ -204,7 +202,7 @@ class Supervisor:
     def start_grace(self) -> None:
         """Give the task its last seconds."""
         if self._last is None:
-            self._last = self._loop.call_later(self._grace, self._interrupt, GONE)
+            self._last = self._loop.call_later(self._timing.grace, self._interrupt, GONE)
 
     def reason(self) -> str | None:
         """Why we cancelled the task, told once; None where we did not or somebody else did too."""
@@ -225,7 +223,8 @@ class Supervisor:
             return
         if reason == GONE:
             self.ended = True
-            self._last = self._loop.call_later(INSIST_EVERY, self._interrupt, GONE)
+            again = self._timing.cancel_again_every
+            self._last = self._loop.call_later(again, self._interrupt, GONE)
         if self._reason is not None:
             self._task.uncancel()  # the one before was caught, and nobody has asked why yet
         self._reason = reason

@@ -40,8 +40,6 @@ class Worker:
         self.limits = limits
         self.timing = timing
         self.debug = debug
-        self.grace = timing.grace
-        self.holding = timing.hold
         self.hub = Hub(adapter, limits)
         self.threads = Threads()
         self.connections: set[asyncio.Task[Any]] = set()
@@ -59,7 +57,7 @@ class Worker:
     async def drain(self) -> None:
         """Wait for the last hooks of the connections, for as long as their grace."""
         if self.connections:
-            await asyncio.wait(self.connections, timeout=self.grace)
+            await asyncio.wait(self.connections, timeout=self.timing.grace)
 
     async def stop(self) -> None:
         """End everything that `start` and the connections began."""
