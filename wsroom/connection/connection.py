@@ -9,7 +9,7 @@ from collections.abc import Callable
 from wsroom.api.socket import Socket
 from wsroom.asgi.types import Receive, Scope, Send
 from wsroom.connection.inbox import Inbox
-from wsroom.connection.invoker import Calls
+from wsroom.connection.invoker import Invoker
 from wsroom.connection.session import Session
 from wsroom.connection.supervisor import Supervisor
 from wsroom.connection.worker import Worker
@@ -33,10 +33,10 @@ class Connection:
         "_last_rooms",
         "accepted",
         "answered",
-        "calls",
         "closed_with",
         "id",
         "inbox",
+        "invoker",
         "path",
         "path_params",
         "peer_code",
@@ -67,7 +67,7 @@ class Connection:
         self.worker = worker
         self.route = route
         self.socket = Socket(self, {})
-        self.calls = Calls(worker, route, self, self.socket)
+        self.invoker = Invoker(worker, route, self, self.socket)
         self.session = Session(worker.hub, self.id)
         self.inbox = Inbox(receive)
         self.writer = worker.writer(self.id, path, receive, send, self)
@@ -109,9 +109,9 @@ class Connection:
             except ProtocolError as exc:
                 raise ValueError(exc.detail) from None
             if joined.new and self.accepted:
-                await self.calls.hook("on_joined", room)
+                await self.invoker.hook("on_joined", room)
             elif joined.new and joined.since is not None:
-                self.session.joined_at(room, joined.since)
+                self.session.note_join(room, joined.since)
 
     async def leave(self, *rooms: str) -> None:
         for room in rooms:
@@ -119,7 +119,7 @@ class Connection:
                 self._hub.leave(self.writer, room)
                 self.session.recovered -= {room}
                 if self.accepted:
-                    await self.calls.quiet_hook("on_left", self.calls.emitter(), room)
+                    await self.invoker.quiet_hook("on_left", self.invoker.emitter(), room)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         check_close(code, reason)

@@ -24,7 +24,7 @@ async def join(connection: Connection, inbound: Inbound) -> None:
     """Do what `joinRoom` asks for; raises what the guard raises."""
     room = protocol.read_room(inbound.message, connection.worker.limits)
     if room not in connection.rooms:
-        await connection.calls.ask_guard(room)
+        await connection.invoker.ask_guard(room)
     try:
         joined = await connection.join_room(room)
     except AdapterError:
@@ -33,19 +33,18 @@ async def join(connection: Connection, inbound: Inbound) -> None:
     answer: dict[str, Any] = {"room": room}
     if joined.now is not None:
         answer["offset"] = str(joined.now)
-    if connection.session.hold is not None:
-        connection.session.hold.release()  # what came up to that offset comes before it is told
-    connection.calls.reply(inbound, answer)
+    connection.session.release()  # frames up to that offset are written before the reply
+    connection.invoker.reply(inbound, answer)
     connection.answered = True
     if joined.new:
-        await connection.calls.hook("on_joined", room)
+        await connection.invoker.hook("on_joined", room)
 
 
 async def leave(connection: Connection, inbound: Inbound) -> None:
     """Do what `leaveRoom` asks for."""
     room = protocol.read_room(inbound.message, connection.worker.limits)
     await connection.leave(room)
-    connection.calls.reply(inbound, {"room": room})
+    connection.invoker.reply(inbound, {"room": room})
 
 
 def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None]:
@@ -75,7 +74,7 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
 
 
 def _ask(connection: Connection, handler: Handler, inbound: Inbound) -> Coroutine[Any, Any, Any]:
-    emitter = connection.calls.emitter(inbound.event)
+    emitter = connection.invoker.emitter(inbound.event)
     args = (emitter, inbound.message) if handler.wants_message else (emitter,)
     if handler.callback.is_async:
         answer: Coroutine[Any, Any, Any] = handler.callback.function(*args)
@@ -86,7 +85,7 @@ def _ask(connection: Connection, handler: Handler, inbound: Inbound) -> Coroutin
 async def _call(connection: Connection, handler: Handler, inbound: Inbound) -> None:
     result = await _ask(connection, handler, inbound)
     if inbound.id is not None:
-        connection.calls.reply(inbound, result)
+        connection.invoker.reply(inbound, result)
 
 
 async def _start(connection: Connection, handler: Handler, inbound: Inbound) -> None:
@@ -105,6 +104,6 @@ async def _run_beside(connection: Connection, handler: Handler, inbound: Inbound
     work = _call(connection, handler, inbound)
     try:
         async with asyncio.timeout(connection.worker.limits.handler_timeout):
-            await connection.calls.attempt(work, inbound.event, inbound.id)
+            await connection.invoker.attempt(work, inbound.event, inbound.id)
     except TimeoutError:
-        connection.calls.late(inbound.event, inbound.id)
+        connection.invoker.late(inbound.event, inbound.id)

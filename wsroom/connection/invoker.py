@@ -1,4 +1,4 @@
-"""Calls the app's functions for one socket, and answers what they return and raise."""
+"""Invoker the app's functions for one socket, and answers what they return and raise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("wsroom")
 AWAY = "the server cannot reach its broker; try again"
 
 
-class Calls:
+class Invoker:
     """The table of docs/api.md, "What raises", in one place."""
 
     __slots__ = ("_last", "_link", "_route", "_socket", "_worker")

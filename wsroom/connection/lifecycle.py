@@ -42,7 +42,7 @@ class Lifecycle:
         connection = self._connection
         connection.worker.hub.add(connection.writer)
         if self._subprotocol == protocol.RESUMING:
-            connection.session.start_hold(connection.writer, connection)
+            connection.session.start_buffering(connection.writer, connection)
         task = asyncio.current_task()
         assert task is not None  # ASGI apps are called in tasks
         connection.worker.connections.add(task)
@@ -115,8 +115,7 @@ class Lifecycle:
         connection = self._connection
         connection.accepted = True
         connection.writer.open(PreparedFrame(self._connected(offset)))
-        if connection.session.hold is not None:
-            connection.session.hold.expire(connection.worker.timing.hold)
+        connection.session.release_after(connection.worker.timing.hold)
         if connection.closed_with is not None:  # by the app, while it was being accepted
             connection.writer.close(*connection.closed_with)
             connection.supervisor.start_grace()
@@ -125,20 +124,21 @@ class Lifecycle:
         connection = self._connection
         message: dict[str, Any] = {"id": connection.id, "session": connection.session.secret}
         if offset is not None:
-            message["rooms"] = {"": str(offset), **connection.session.told(connection.rooms)}
+            joined = connection.session.take_offsets(connection.rooms)
+            message["rooms"] = {"": str(offset), **joined}
         return protocol.encode(protocol.CONNECTED, message, connection.id)
 
     # -- its frames ------------------------------------------------------------------------
 
     async def _live(self) -> None:
         connection, receive = self._connection, self._receive
-        calls, inbox, session = connection.calls, connection.inbox, connection.session
+        inbox, session = connection.inbox, connection.session
         supervisor, outbox = connection.supervisor, connection.worker.hub.outbox
         try:
             await supervisor.run(self._opened())
         except Interrupted as exc:
             if exc.args[0] == LATE:
-                calls.late(None, None)
+                connection.invoker.late(None, None)
         received = tick = 0
         while not supervisor.ended:
             if inbox.idle:
@@ -160,9 +160,8 @@ class Lifecycle:
                         await self._raised(exc, inbound)
                     finally:
                         supervisor.end()
-                if session.hold is not None:
-                    session.hold.release()
-                    session.hold = None
+                if session.buffer is not None:
+                    session.release()
             if tick != outbox.ticks:
                 tick, received = outbox.ticks, 0
             received += 1
@@ -172,8 +171,8 @@ class Lifecycle:
     async def _opened(self) -> None:
         connection = self._connection
         for room in sorted(connection.rooms):
-            await connection.calls.hook("on_joined", room)
-        await connection.calls.hook("on_open")
+            await connection.invoker.hook("on_joined", room)
+        await connection.invoker.hook("on_open")
 
     def _read(self, message: Message) -> Inbound | None:
         connection = self._connection
@@ -183,7 +182,7 @@ class Lifecycle:
                 raise ProtocolError("bad_frame", "a binary frame; send JSON as text")
             return protocol.decode(text, connection.worker.limits, connection.route.handlers)
         except ProtocolError as exc:
-            connection.calls.error(exc.code, exc.detail, None, exc.id)
+            connection.invoker.error(exc.code, exc.detail, None, exc.id)
             self._count_bad_frame()
             return None
 
@@ -200,11 +199,11 @@ class Lifecycle:
         try:
             if isinstance(exc, asyncio.CancelledError):
                 supervisor.raise_interrupted()
-            await supervisor.guard(connection.calls.answer(exc, inbound.event, inbound.id))
+            await supervisor.guard(connection.invoker.answer(exc, inbound.event, inbound.id))
         except Interrupted as interrupted:
             if interrupted.args[0] == LATE:
                 id = None if connection.answered else inbound.id
-                connection.calls.late(inbound.event, id)
+                connection.invoker.late(inbound.event, id)
 
     # -- its end ---------------------------------------------------------------------------
 
@@ -215,7 +214,7 @@ class Lifecycle:
                 await asyncio.wait(connection.tasks, timeout=connection.worker.timing.grace)
             await self._cancel_tasks()
             for room in sorted(connection.rooms):
-                await connection.calls.quiet_hook("on_left", connection.calls.emitter(), room)
+                await connection.invoker.quiet_hook("on_left", connection.invoker.emitter(), room)
         finally:  # whatever happens, a cancellation from outside too
             await self._cancel_tasks()
             await self._disconnected()
@@ -231,4 +230,4 @@ class Lifecycle:
         connection = self._connection
         closed = connection.closed_with
         code = connection.peer_code if closed is None else closed[0]
-        await connection.calls.quiet_hook("on_disconnect", connection.socket, code)
+        await connection.invoker.quiet_hook("on_disconnect", connection.socket, code)

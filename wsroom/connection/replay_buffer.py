@@ -15,7 +15,7 @@ from wsroom.wire.offsets import Offset
 NOTHING: Mapping[Room, Offset] = MappingProxyType({})
 
 
-class Hold:
+class ReplayBuffer:
     """Stands in for a socket's writer as the member of its rooms.
 
     What is written to the socket directly passes it by. Frames are kept up to `limit` bytes: past
@@ -78,7 +78,7 @@ class Hold:
     def check(self) -> None:
         """The same."""
 
-    def expire(self, seconds: float) -> None:
+    def release_after(self, seconds: float) -> None:
         """Release after so many seconds, unless a replay has begun by then."""
         self._timer = asyncio.get_running_loop().call_later(seconds, self._late)
 
@@ -92,7 +92,7 @@ class Hold:
         elif self.active:
             self._owner.give_up(1013, "too much happened meanwhile; try again")
 
-    def let_through(self, until: Mapping[Room, Offset]) -> None:
+    def write_until(self, until: Mapping[Room, Offset]) -> None:
         """Give the writer what is held of these rooms up to the offsets; hold the rest."""
         self._hub.outbox.settle()
         within, self._frames = _parted(self._frames, until)

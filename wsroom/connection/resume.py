@@ -8,7 +8,6 @@ from typing import Any
 
 from wsroom.connection.connection import Connection
 from wsroom.connection.invoker import AWAY
-from wsroom.connection.replay_buffer import Hold
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.wire.emission import EMIT, Emission, Past, Room
@@ -34,7 +33,7 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
     secret, offsets = read_resume(inbound.message, connection.worker.limits)
     resumption = _Resumption(connection, offsets)
     if secret:
-        connection.session.take(secret)
+        connection.session.resume(secret)
     try:
         joined = await resumption.join()
         for name in offsets:
@@ -48,32 +47,28 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
     except BaseException:
         connection.give_up(1013, "the resume was not finished; try again")
         raise
-    resumption.let_through()
+    # The reply contains the offsets of the rooms that were live already. A client that is cut off
+    # after the reply continues from there, so frames up to there are written before the reply.
+    connection.session.write_until(resumption.standing)
     try:
-        connection.calls.reply(inbound, {"rooms": resumption.answers})
+        connection.invoker.reply(inbound, {"rooms": resumption.answers})
         connection.answered = True
     finally:
-        resumption.release()  # what has been replayed must not be told again, answered or not
+        # What has been replayed must not be delivered twice, whether the reply was sent or not.
+        connection.session.end_replay(resumption.replayed)
     for name in joined:
-        await connection.calls.hook("on_joined", name)
+        await connection.invoker.hook("on_joined", name)
 
 
 class _Resumption:
     def __init__(self, connection: Connection, offsets: dict[str, str]) -> None:
         self._connection = connection
         self._offsets = offsets
-        self._replayed: dict[Room, Offset] = {}
-        self._standing: dict[Room, Offset] = {}  # of the rooms that were live before
-        self._live: Set[str]
-        session = connection.session
-        if session.hold is not None and session.hold.active:
-            self._live = set()
-        else:
-            self._live = connection.rooms | {""}
-            session.start_hold(connection.writer, connection)
-        assert session.hold is not None
-        self._hold: Hold = session.hold
-        self._hold.replaying = True
+        self.replayed: dict[Room, Offset] = {}
+        self.standing: dict[Room, Offset] = {}  # of the rooms that were live before
+        live = connection.rooms | {""}
+        buffered = connection.session.start_replay(connection.writer, connection)
+        self._live: Set[str] = frozenset() if buffered else live
         self.answers: dict[str, Answer] = {name: {} for name in offsets}
 
     async def join(self) -> list[str]:
@@ -86,7 +81,7 @@ class _Resumption:
         if not name or name in connection.rooms:
             return False
         try:
-            await connection.calls.ask_guard(read_room(name, connection.worker.limits))
+            await connection.invoker.ask_guard(read_room(name, connection.worker.limits))
         except (ProtocolError, Reject) as exc:
             self.answers[name] = {"error": exc.code}
             return False
@@ -120,7 +115,7 @@ class _Resumption:
         self.answers[name] = {"recovered": recovered}
         if past.offset is not None:
             self.answers[name]["offset"] = str(past.offset)
-            (self._standing if name in self._live else self._replayed)[room] = past.offset
+            (self.standing if name in self._live else self.replayed)[room] = past.offset
 
     async def _drained(self) -> None:
         connection = self._connection
@@ -137,14 +132,6 @@ class _Resumption:
             left_out = emission.except_session == session or emission.except_socket == connection.id
             if not left_out and _is_for(emission, mine):
                 connection.writer.write(PreparedFrame(with_offset(emission.payload, offset)))
-
-    def let_through(self) -> None:
-        # The reply says where the rooms stand that were live already. Whoever is cut off after it
-        # goes on from there, so what came up to there must come before.
-        self._hold.let_through(self._standing)
-
-    def release(self) -> None:
-        self._hold.release(self._replayed, self._connection.session.hash())
 
 
 def _is_for(emission: Emission, mine: Set[str]) -> bool:

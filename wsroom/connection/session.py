@@ -4,64 +4,107 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from wsroom.connection.replay_buffer import Hold
+from wsroom.connection.replay_buffer import ReplayBuffer
 from wsroom.delivery.hub import Hub, Member
 from wsroom.delivery.writer import Owner
+from wsroom.wire.emission import Room
 from wsroom.wire.offsets import Offset
 
 
 class Session:
-    """What is kept of one client: made for its connection, or taken over by a `resume`."""
+    """What is kept of one client: made for its connection, or taken over by a `resume`.
 
-    __slots__ = ("_hub", "_id", "_offsets", "_resumed", "hold", "recovered", "secret")
+    It is the only one that uses the replay buffer.
+    """
+
+    __slots__ = ("_hub", "_id", "_offsets", "_resumed", "buffer", "recovered", "secret")
 
     def __init__(self, hub: Hub, id: str) -> None:
         self.secret = secrets.token_urlsafe(16)
         """Known to this client alone."""
-        self.hold: Hold | None = None
-        """What keeps room frames, until the first frame or a `resume` has been handled."""
+        self.buffer: ReplayBuffer | None = None
+        """Keeps room frames until the first frame, or a `resume`, has been handled."""
         self.recovered: frozenset[str] = frozenset()
-        """The rooms of whose past nothing is missing."""
+        """The rooms of which no message is missing."""
         self._hub = hub
         self._id = id
         self._resumed = False
         self._offsets: dict[str, Offset] | None = None  # an empty one takes 64 bytes
 
     def hash(self) -> str:
-        """What others may know of it, and history keeps."""
+        """Return the hash of the secret, which others may know and history keeps."""
         return hashlib.blake2b(self.secret.encode(), digest_size=12).hexdigest()
 
-    def take(self, secret: str) -> None:
-        """Go on as the client of an earlier connection."""
-        self._forget()
+    def resume(self, secret: str) -> None:
+        """Continue the session of an earlier connection."""
+        self._end_resumed()
         self.secret = secret
         self._resumed = True
         self._hub.begin_session(self._id, self.hash())
 
-    def joined_at(self, room: str, offset: Offset) -> None:
-        """Note where a room stood that was joined before `connected`."""
-        self._offsets = {**(self._offsets or {}), room: offset}
-
-    def told(self, rooms: Collection[str]) -> dict[str, str]:
-        """Tell, once, where those of `rooms` stood that were joined before `connected`."""
-        offsets, self._offsets = self._offsets or {}, None
-        return {room: str(offset) for room, offset in offsets.items() if room in rooms}
-
-    def start_hold(self, writer: Member, owner: Owner) -> Hold:
-        """Keep the socket's room frames from now on."""
-        self.hold = Hold(self._hub, writer, self._hub.limits.write_buffer, owner)
-        self._hub.replace(self.hold)
-        return self.hold
-
     def end(self) -> None:
-        """The connection is over."""
-        self._forget()
-        if self.hold is not None:
-            self.hold.stop()
+        """End the session here: the connection is over."""
+        self._end_resumed()
+        if self.buffer is not None:
+            self.buffer.stop()
 
-    def _forget(self) -> None:
+    def _end_resumed(self) -> None:
         if self._resumed:
             self._resumed = False
             self._hub.end_session(self._id, self.hash())
+
+    # -- offsets of `connected` ------------------------------------------------------------
+
+    def note_join(self, room: str, offset: Offset) -> None:
+        """Note the offset of a room that was joined before `connected`."""
+        self._offsets = {**(self._offsets or {}), room: offset}
+
+    def take_offsets(self, rooms: Collection[str]) -> dict[str, str]:
+        """Return and forget the noted offsets of `rooms`."""
+        offsets, self._offsets = self._offsets or {}, None
+        return {room: str(offset) for room, offset in offsets.items() if room in rooms}
+
+    # -- the replay buffer -----------------------------------------------------------------
+
+    def start_buffering(self, writer: Member, owner: Owner) -> None:
+        """Keep the socket's room frames from now on."""
+        self.buffer = ReplayBuffer(self._hub, writer, self._hub.limits.write_buffer, owner)
+        self._hub.replace(self.buffer)
+
+    def release_after(self, seconds: float) -> None:
+        """Write the frames after so many seconds, unless a replay has begun by then."""
+        if self.buffer is not None:
+            self.buffer.release_after(seconds)
+
+    def release(self) -> None:
+        """Write the frames that were kept, and keep no more; does nothing if none are kept."""
+        if self.buffer is not None:
+            self.buffer.release()
+            self.buffer = None
+
+    def start_replay(self, writer: Member, owner: Owner) -> bool:
+        """Keep frames until `end_replay` or `release`; return whether they were kept already."""
+        buffered = self.buffer is not None and self.buffer.active
+        if not buffered:
+            self.start_buffering(writer, owner)
+        assert self.buffer is not None
+        self.buffer.replaying = True
+        return buffered
+
+    def write_until(self, offsets: Mapping[Room, Offset]) -> None:
+        """Write the frames of these rooms up to the offsets; keep the rest."""
+        if self.buffer is not None:
+            self.buffer.write_until(offsets)
+
+    def end_replay(self, replayed: Mapping[Room, Offset]) -> None:
+        """Write the frames that were neither replayed nor sent by this session itself.
+
+        Args:
+            replayed: the offset up to which each of these rooms has been replayed.
+
+        """
+        if self.buffer is not None:
+            self.buffer.release(replayed, self.hash())
+            self.buffer = None
