@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.adapters.contract import AdapterContract, said
+from tests.support.clock import SECOND
 from wsroom import Adapter, MemoryAdapter
 from wsroom.adapters import Emission, Offset
+from wsroom.testing.contract import HistoryContract, emission
 
 
-class TestMemoryAdapter(AdapterContract):
+class TestMemoryAdapter(HistoryContract):
+    timeout = 10 * SECOND
+
     @pytest.fixture
     def adapters(self) -> list[Adapter]:
         return [MemoryAdapter()] * 2
@@ -35,8 +38,8 @@ async def test_what_was_abandoned_is_delivered_to_no_more() -> None:
     await adapter.start(one)
     await adapter.start(two)
     adapter.abandon(one)
-    await adapter.publish(said("hello"))
+    await adapter.publish(emission("hello"))
     assert heard == ["two"]
     await adapter.start(one)
-    await adapter.publish(said("hello"))
+    await adapter.publish(emission("hello"))
     assert heard == ["two", "two", "one"]

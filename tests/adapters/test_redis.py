@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.adapters.contract import AdapterContract
+from tests.support.clock import SECOND
 from wsroom import Adapter, RedisAdapter
+from wsroom.testing.contract import HistoryContract
 
 BROKERS = ("valkey", "redis", "sentinel", "cluster")
 
 
-class TestRedisAdapter(AdapterContract):
+class TestRedisAdapter(HistoryContract):
+    timeout = 10 * SECOND
+
     @pytest.fixture(params=BROKERS)
     def adapters(self, request: pytest.FixtureRequest, prefix: str) -> list[Adapter]:
         url = request.getfixturevalue(request.param).url
