@@ -198,7 +198,8 @@ def test_the_limits_are_the_codes() -> None:
 def test_the_guarantees_name_tests_that_exist() -> None:
     """Each test that the page names is in the file that it names."""
     text = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
-    named = re.findall(r"\[[\w./]+\]\(\.\./(tests/[\w./]+)\)((?:,? `test_\w+`)+)", text)
+    file_and_tests = r"\[[\w./]+\]\(\.\./((?:tests|wsroom)/[\w./]+)\)((?:,? `test_\w+`)+)"
+    named = re.findall(file_and_tests, text)
     assert named
     for file, tests in named:
         source = (ROOT / file).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What an adapter promises. tests/adapters/contract.py holds every adapter to it."""
+"""What an adapter must do. The tests in `wsroom.testing.contract` check it."""
 
 from __future__ import annotations
 
