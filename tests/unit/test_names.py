@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsroom.limits import Limits
-from wsroom.wire.names import MOST, NameChecker
+from wsroom.wire.names import MAX_NAMES, NameChecker
 
 LIMITS = Limits(event_name=5, room_name=4)
 
@@ -71,7 +71,7 @@ def test_without_limits_the_other_side_decides_how_long_a_name_is() -> None:
 def test_the_memory_is_bounded() -> None:
     """More valid names than it remembers are all accepted, early ones again."""
     names = NameChecker(None)
-    for number in range(MOST + 1):
+    for number in range(MAX_NAMES + 1):
         names.check_room(str(number))
-    assert names._rooms == {str(MOST)}
+    assert names._rooms == {str(MAX_NAMES)}
     names.check_room("0")

@@ -22,7 +22,7 @@ IDLE_LOGS = 100_000
 """Logs that are kept of rooms to which nobody is subscribed."""
 
 
-class Log:
+class RoomLog:
     """One room's sequence, and its last emissions without a gap."""
 
     __slots__ = ("entries", "epoch", "last", "room", "seq", "size", "subscribed", "used")
@@ -99,11 +99,11 @@ class History:
         self._max_bytes = max_bytes
         self._max_idle = idle
         self._made = 0
-        self._logs: dict[Room, Log] = {}
+        self._logs: dict[Room, RoomLog] = {}
         # Both in the order in which they run out of time, so only the first is looked at.
-        self._filled: OrderedDict[Room, Log] = OrderedDict()
-        self._idle: OrderedDict[Room, Log] = OrderedDict()
-        self._newest: Log | None = None  # the last of those filled: a busy room moves nothing
+        self._filled: OrderedDict[Room, RoomLog] = OrderedDict()
+        self._idle: OrderedDict[Room, RoomLog] = OrderedDict()
+        self._newest: RoomLog | None = None  # the last of those filled: a busy room moves nothing
         self._due = 0.0  # when something may have run out of time
 
     def __len__(self) -> int:
@@ -116,7 +116,7 @@ class History:
         log = self._logs.get(room)
         if log is None:
             self._made += 1
-            log = self._logs[room] = Log(room, f"{self.name}{self._made:x}")
+            log = self._logs[room] = RoomLog(room, f"{self.name}{self._made:x}")
         elif not log.subscribed:
             log.subscribed = True
             del self._idle[room]
@@ -158,7 +158,7 @@ class History:
         log = self._logs.get(room)
         return Past(None, complete=False) if log is None else log.since(since)
 
-    def _keep(self, log: Log, emission: Emission, now: float) -> None:
+    def _keep(self, log: RoomLog, emission: Emission, now: float) -> None:
         entries = log.entries
         if entries is None:
             entries = log.entries = deque()
@@ -179,7 +179,7 @@ class History:
         while self.size > self._max_bytes:
             self._pop(self._first(self._filled))
 
-    def _pop(self, log: Log) -> None:
+    def _pop(self, log: RoomLog) -> None:
         assert log.entries
         _, size = log.entries.popleft()
         log.size -= size
@@ -187,7 +187,7 @@ class History:
         if not log.entries:
             self._clear(log)
 
-    def _clear(self, log: Log) -> None:
+    def _clear(self, log: RoomLog) -> None:
         if log.entries is not None:
             self.size -= log.size
             log.size = 0
@@ -196,7 +196,7 @@ class History:
             if self._newest is log:
                 self._newest = None
 
-    def _drop(self, log: Log) -> None:
+    def _drop(self, log: RoomLog) -> None:
         self._clear(log)
         del self._idle[log.room]
         del self._logs[log.room]
@@ -214,5 +214,5 @@ class History:
         self._due = oldest + self._ttl
 
     @staticmethod
-    def _first(logs: OrderedDict[Room, Log]) -> Log:
+    def _first(logs: OrderedDict[Room, RoomLog]) -> RoomLog:
         return next(iter(logs.values()))

@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self
 
 from wsroom.limits import Limits
 from wsroom.wire.emission import Emission, Room
-from wsroom.wire.protocol import RESERVED, encode, event_problem, room_problem
+from wsroom.wire.protocol import RESERVED, encode, event_name_error, room_name_error
 
 KNOWN_NAMES = 10_000
 
@@ -65,7 +65,7 @@ class Target:
         for name in more:
             if type(name) is str and name in known:
                 continue
-            problem = room_problem(name, self._outlet.limits)
+            problem = room_name_error(name, self._outlet.limits)
             if problem:
                 raise ValueError(f"room {name!r} {problem}; use another name")
             _remember(known, name)
@@ -111,7 +111,7 @@ class Target:
             return
         if event in RESERVED:
             raise ValueError(f"event {event!r} is part of the protocol; use another name")
-        problem = event_problem(event, self._outlet.limits)
+        problem = event_name_error(event, self._outlet.limits)
         if problem:
             raise ValueError(f"event {event!r} {problem}; use another name")
         _remember(self._outlet.known_events, event)

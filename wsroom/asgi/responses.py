@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from wsroom.asgi.types import Receive, Scope, Send
 from wsroom.errors import Reject
-from wsroom.wire.protocol import presentable
+from wsroom.wire.protocol import sanitize
 
 logger = logging.getLogger("wsroom")
 
@@ -46,7 +46,7 @@ async def deny(scope: Scope, receive: Receive, send: Send, status: int, detail: 
 
     Where the server has no such extension it is a 403, which is what ASGI makes of a close.
     """
-    body = presentable(detail or _phrase(status)).encode()
+    body = sanitize(detail or _phrase(status)).encode()
     try:
         if "websocket.http.response" in (scope.get("extensions") or {}):
             headers = _headers(body, TEXT)
@@ -72,7 +72,7 @@ async def refuse(
         await deny(scope, receive, send, refusal.status, refusal.detail)
         return
     code = 4000 + refusal.status
-    reason = presentable(refusal.detail).encode()[:123].decode(errors="ignore")
+    reason = sanitize(refusal.detail).encode()[:123].decode(errors="ignore")
     try:
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
         await send({"type": "websocket.close", "code": code, "reason": reason})

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from wsroom.errors import ConnectionLost
-from wsroom.wire.protocol import MAX_PAYLOAD, RESUMING, SUBPROTOCOL
+from wsroom.wire.protocol import MAX_PAYLOAD, RESUME_SUBPROTOCOL, SUBPROTOCOL
 
 CLOSING = 5.0
 """Seconds for the server's part of a close."""
@@ -52,7 +52,7 @@ async def attempt(settings: Settings, again: bool) -> ClientConnection:
         ConnectionLost: it did not work; a refusal by an HTTP status has the code 4000 + status.
 
     """
-    names = [RESUMING, SUBPROTOCOL] if again else [SUBPROTOCOL]
+    names = [RESUME_SUBPROTOCOL, SUBPROTOCOL] if again else [SUBPROTOCOL]
     # Without a context of one's own, `ssl` must not be given at all.
     options: dict[str, Any] = {"ssl": settings.ssl} if settings.ssl else {}
     url = await _url(settings)

@@ -98,7 +98,7 @@ class Connection:
 
     async def join(self, *rooms: str) -> None:
         for room in rooms:
-            problem = protocol.room_problem(room, self.worker.limits)
+            problem = protocol.room_name_error(room, self.worker.limits)
             if problem is None and room.startswith(protocol.SOCKET_ID_PREFIX):
                 problem = "is a socket's id, which cannot be joined"
             if problem:

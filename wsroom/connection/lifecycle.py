@@ -41,7 +41,7 @@ class Lifecycle:
         """Run the connection; `websocket.connect` has been received."""
         connection = self._connection
         connection.worker.hub.add(connection.writer)
-        if self._subprotocol == protocol.RESUMING:
+        if self._subprotocol == protocol.RESUME_SUBPROTOCOL:
             connection.session.start_buffering(connection.writer, connection)
         task = asyncio.current_task()
         assert task is not None  # ASGI apps are called in tasks

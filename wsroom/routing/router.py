@@ -10,7 +10,7 @@ from wsroom.functions import name_of, signature_of, takes
 from wsroom.routing.callbacks import HOOKS, Callback, Guard, Handler, guard_parameters
 from wsroom.routing.patterns import Pattern
 from wsroom.wire.names import NameChecker
-from wsroom.wire.protocol import has_control
+from wsroom.wire.protocol import has_control_character
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -274,7 +274,7 @@ class Router:
 
     def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
         """Find the route of a concrete path and its parameters; fixed paths before patterns."""
-        if has_control(path):
+        if has_control_character(path):
             return None  # it would end up in logs, and no client of good will has one
         route = self._routes.get(path)
         if route is not None and not route.pattern.names:

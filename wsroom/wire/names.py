@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from wsroom.limits import Limits
-from wsroom.wire.protocol import RESERVED, event_problem, room_problem
+from wsroom.wire.protocol import RESERVED, event_name_error, room_name_error
 
-MOST = 10_000
+MAX_NAMES = 10_000
 """Names of a kind that a checker remembers; with more it forgets them all."""
 
 
@@ -30,7 +30,7 @@ class NameChecker:
             return
         if event in RESERVED:
             raise ValueError(f"event {event!r} is part of the protocol; use another name")
-        if problem := event_problem(event, self._limits):
+        if problem := event_name_error(event, self._limits):
             raise ValueError(f"event {event!r} {problem}; use another name")
         _remember(self._events, event)
 
@@ -38,13 +38,13 @@ class NameChecker:
         """Raise ValueError if `room` is not a valid name of a room, or the id of a socket."""
         if type(room) is str and room in self._rooms:  # any other type may not be hashable
             return
-        if problem := room_problem(room, self._limits):
+        if problem := room_name_error(room, self._limits):
             raise ValueError(f"room {room!r} {problem}; use another name")
         _remember(self._rooms, room)
 
 
 def _remember(known: set[str], name: str) -> None:
     # Bounded, because names may come from clients.
-    if len(known) >= MOST:
+    if len(known) >= MAX_NAMES:
         known.clear()
     known.add(name)

@@ -27,7 +27,7 @@ RESERVED = frozenset({JOIN, LEAVE, RESUME, CONNECTED, REPLY, ERROR, RESYNC})
 """Event names that carry the protocol itself; an app neither handles nor emits them."""
 
 SUBPROTOCOL = "wsroom.1"
-RESUMING = "wsroom.1.resume"
+RESUME_SUBPROTOCOL = "wsroom.1.resume"
 """The subprotocol of a client that begins with a `resume`."""
 SOCKET_ID_PREFIX = "ws:"
 MAX_PAYLOAD = 1024 * 1024
@@ -77,7 +77,7 @@ def decode(text: str, limits: Limits, known: Container[str] = ()) -> Inbound:
     if type(event) is not str:
         raise ProtocolError("bad_frame", '"event" must be a string', id)
     if event not in known:
-        problem = event_problem(event, limits)
+        problem = event_name_error(event, limits)
         if problem:
             raise ProtocolError("bad_frame", f'"event" {problem}', id)
     return Inbound(event, frame.get("message"), id)
@@ -113,12 +113,12 @@ def _deeper(value: Any, depth: int) -> bool:
     return bool(level)
 
 
-def has_control(text: str) -> bool:
+def has_control_character(text: str) -> bool:
     """Whether there are control characters in it, which could forge a line of a log."""
     return _CONTROL.search(text) is not None
 
 
-def event_problem(event: str, limits: Limits | None) -> str | None:
+def event_name_error(event: str, limits: Limits | None) -> str | None:
     """Say why an event's name is invalid, as the end of a sentence; None if it is valid.
 
     Without `limits` it may have any length.
@@ -132,7 +132,7 @@ def event_problem(event: str, limits: Limits | None) -> str | None:
     return None
 
 
-def room_problem(room: object, limits: Limits | None) -> str | None:
+def room_name_error(room: object, limits: Limits | None) -> str | None:
     """Say why a room's name is invalid, as the end of a sentence; None if it is valid.
 
     Without `limits` it may have any length.
@@ -159,7 +159,7 @@ def read_room(message: object, limits: Limits) -> str:
         ProtocolError: `bad_room`.
 
     """
-    problem = room_problem(message, limits)
+    problem = room_name_error(message, limits)
     if problem:
         raise ProtocolError("bad_room", f"a room's name {problem}")
     room = str(message)
@@ -194,7 +194,7 @@ def read_resume(message: object, limits: Limits) -> tuple[str, dict[str, str]]:
 
 def choose_subprotocol(offered: Collection[str]) -> str | None:
     """The subprotocol to answer with."""
-    for name in (RESUMING, SUBPROTOCOL):
+    for name in (RESUME_SUBPROTOCOL, SUBPROTOCOL):
         if name in offered:
             return name
     return None
@@ -273,7 +273,7 @@ def encode_error(
     code: str, detail: str, event: str | None = None, id: str | int | None = None
 ) -> bytes:
     """Encode an `error` frame: a `code` for programs, a `detail` for people; never fails."""
-    message = {"code": presentable(code), "detail": presentable(detail), "event": event}
+    message = {"code": sanitize(code), "detail": sanitize(detail), "event": event}
     return encode(ERROR, message, id=id)
 
 
@@ -283,7 +283,7 @@ def encode_resync(room: str | None, offset: Offset | None) -> bytes:
     return encode(RESYNC, {"room": room, "offset": position}, room=room)
 
 
-def presentable(text: str) -> str:
+def sanitize(text: str) -> str:
     """A sentence of the app's as it can be sent: 1,000 characters of valid Unicode at most."""
     return text[:1000].encode(errors="replace").decode()
 
