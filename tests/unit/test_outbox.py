@@ -11,6 +11,7 @@ from wsroom.adapters import Emission
 from wsroom.delivery.frames import Chunk
 from wsroom.delivery.hub import Hub
 from wsroom.delivery.outbox import KEEP_FROM
+from wsroom.delivery.writer import Writer
 from wsroom.wire.emission import Room
 
 CHAT = Room("/ws", "chat")
@@ -32,27 +33,15 @@ class Answering(MemoryAdapter):
             raise AdapterError("away")
 
 
-class Peer:
+class Peer(Writer):
     """A member that notes what each of its writes would carry."""
 
-    straight = None
-    packs = False
-
     def __init__(self, number: int) -> None:
-        self.id = f"ws:1.{number}"
-        self.path = "/ws"
+        super().__init__(f"ws:1.{number}", "/ws")
         self.writes: list[list[int]] = []
 
     def collect(self, chunk: Chunk) -> None:
         self.writes.append([json.loads(frame.payload)["n"] for frame in chunk.frames])
-
-    def check(self) -> None: ...
-
-    def flush(self) -> int:
-        return 0
-
-    def look(self, now: float) -> bool:
-        return False
 
 
 async def fill(hub: Hub, count: int) -> list[Peer]:

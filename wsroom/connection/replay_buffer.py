@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from wsroom.delivery.frames import Chunk, PreparedFrame
-from wsroom.delivery.hub import Hub, Member
-from wsroom.delivery.writer import Owner
+from wsroom.delivery.hub import Hub
+from wsroom.delivery.writer import WriteFailureHandler, Writer
 from wsroom.wire.emission import Room
 from wsroom.wire.offsets import Offset
 
 NOTHING: Mapping[Room, Offset] = MappingProxyType({})
 
 
-class ReplayBuffer:
+class ReplayBuffer(Writer):
     """Stands in for a socket's writer as the member of its rooms.
 
     What is written to the socket directly passes it by. Frames are kept up to `limit` bytes: past
@@ -31,17 +31,11 @@ class ReplayBuffer:
         "_size",
         "_timer",
         "_writer",
-        "id",
-        "path",
         "replaying",
     )
 
-    straight = None
-    packs = False
-
-    def __init__(self, hub: Hub, writer: Member, limit: int, owner: Owner) -> None:
-        self.id = writer.id
-        self.path = writer.path
+    def __init__(self, hub: Hub, writer: Writer, limit: int, owner: WriteFailureHandler) -> None:
+        super().__init__(writer.id, writer.path)
         self.replaying = False
         """Whether a `resume` is handled, which will release it."""
         self._hub = hub
@@ -67,17 +61,6 @@ class ReplayBuffer:
             # Soon, not now: the outbox may be walking through a room of this socket.
             asyncio.get_running_loop().call_soon(self._overflow)
 
-    def flush(self) -> int:
-        """Nothing to send: it is kept."""
-        return 0
-
-    def look(self, now: float) -> bool:
-        """Nothing is unsent: it is kept."""
-        return False
-
-    def check(self) -> None:
-        """The same."""
-
     def release_after(self, seconds: float) -> None:
         """Release after so many seconds, unless a replay has begun by then."""
         self._timer = asyncio.get_running_loop().call_later(seconds, self._late)
@@ -94,7 +77,7 @@ class ReplayBuffer:
 
     def write_until(self, until: Mapping[Room, Offset]) -> None:
         """Give the writer what is held of these rooms up to the offsets; hold the rest."""
-        self._hub.outbox.settle()
+        self._hub.outbox.distribute()
         within, self._frames = _parted(self._frames, until)
         for frame in within:
             self._writer.collect(Chunk([frame]))
@@ -110,7 +93,7 @@ class ReplayBuffer:
         self.stop()
         if not self.active:
             return
-        self._hub.replace(self._writer)  # settles first: the last frames come here
+        self._hub.replace(self._writer)  # distributes first: the last frames come here
         _, rest = _parted(self._frames, replayed)
         frames = [frame for frame in rest if not _leaves_out(frame, session)]
         self._frames = []

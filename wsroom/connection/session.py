@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Collection, Mapping
 
 from wsroom.connection.replay_buffer import ReplayBuffer
-from wsroom.delivery.hub import Hub, Member
-from wsroom.delivery.writer import Owner
+from wsroom.delivery.hub import Hub
+from wsroom.delivery.writer import WriteFailureHandler, Writer
 from wsroom.wire.emission import Room
 from wsroom.wire.offsets import Offset
 
@@ -68,7 +68,7 @@ class Session:
 
     # -- the replay buffer -----------------------------------------------------------------
 
-    def start_buffering(self, writer: Member, owner: Owner) -> None:
+    def start_buffering(self, writer: Writer, owner: WriteFailureHandler) -> None:
         """Keep the socket's room frames from now on."""
         self.buffer = ReplayBuffer(self._hub, writer, self._hub.limits.write_buffer, owner)
         self._hub.replace(self.buffer)
@@ -84,7 +84,7 @@ class Session:
             self.buffer.release()
             self.buffer = None
 
-    def start_replay(self, writer: Member, owner: Owner) -> bool:
+    def start_replay(self, writer: Writer, owner: WriteFailureHandler) -> bool:
         """Keep frames until `end_replay` or `release`; return whether they were kept already."""
         buffered = self.buffer is not None and self.buffer.active
         if not buffered:

@@ -15,7 +15,7 @@ from wsroom.connection.supervisor import Watch
 from wsroom.delivery.hub import Hub
 from wsroom.delivery.send_writer import SendWriter
 from wsroom.delivery.transport_writer import TransportWriter
-from wsroom.delivery.writer import Owner
+from wsroom.delivery.writer import WriteFailureHandler
 from wsroom.limits import Limits
 from wsroom.routing.callbacks import Callback
 from wsroom.timing import DEFAULT_TIMING, Timing
@@ -82,7 +82,7 @@ class Worker:
                 await self.threads.run_beside(callback.function, *args)
 
     def writer(
-        self, id: str, path: str, receive: Receive, send: Send, owner: Owner
+        self, id: str, path: str, receive: Receive, send: Send, owner: WriteFailureHandler
     ) -> SendWriter | TransportWriter:
         """Choose the way to a peer: straight to the server's transport where that is known."""
         server = getattr(receive, "__self__", None)

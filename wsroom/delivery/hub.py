@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterable, Set
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from wsroom.adapters.base import Adapter
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.membership import Rooms
-from wsroom.delivery.outbox import Outbox, Writer
+from wsroom.delivery.outbox import Outbox
+from wsroom.delivery.writer import Writer
 from wsroom.errors import AdapterError
 from wsroom.limits import Limits
 from wsroom.wire.emission import EMIT, RESYNC, Emission, Room
@@ -19,12 +20,6 @@ from wsroom.wire.protocol import SOCKET_ID_PREFIX, encode_resync, with_offset
 
 # A handler that emits in a loop never waits for anything; without this the worker would stand.
 YIELD_EVERY = 64
-
-
-class Member(Writer, Protocol):
-    """What the hub knows of a socket: its writer, or what stands in for it under the same id."""
-
-    path: str
 
 
 class Joined(NamedTuple):
@@ -55,8 +50,8 @@ class Hub:
         self.adapter = adapter
         self.outbox = Outbox(limits.write_buffer)
         self.limits = limits
-        self.rooms: Rooms[Member] = Rooms()
-        self.members: dict[str, Member] = {}
+        self.rooms: Rooms[Writer] = Rooms()
+        self.members: dict[str, Writer] = {}
         self.sessions: dict[str, set[str]] = {}
         """Hashes of sessions that were resumed, and the ids of the sockets that did."""
         self.known_events: set[str] = set()
@@ -151,11 +146,11 @@ class Hub:
             self._loop = self._home = None
             await self.adapter.stop(self.deliver)
 
-    def add(self, member: Member) -> None:
+    def add(self, member: Writer) -> None:
         """Make `member` reachable by its id."""
         self.members[member.id] = member
 
-    async def join(self, member: Member, name: str) -> Joined:
+    async def join(self, member: Writer, name: str) -> Joined:
         """Return once nothing emitted to the room from now on can pass `member` by.
 
         A member that was removed, before or meanwhile, is put into nothing.
@@ -172,7 +167,7 @@ class Hub:
         key = member.id, room
         # The member comes first, so that what the broker sends right after its confirmation
         # finds it there.
-        self.outbox.settle()
+        self.outbox.distribute()
         if self.rooms.join(here, room):
             self._entries[key] = _Entry()
         entry = self._entries.get(key)
@@ -209,33 +204,33 @@ class Hub:
             self._latest.pop(room, None)
         return latest
 
-    def leave(self, member: Member, name: str) -> None:
+    def leave(self, member: Writer, name: str) -> None:
         """Take `member` out of a room, at once."""
         room = Room(member.path, name)
         self._entries.pop((member.id, room), None)
-        self.outbox.settle()
+        self.outbox.distribute()
         if self.rooms.leave(self._here(member), room):
             self.adapter.unsubscribe(room)
 
-    def remove(self, member: Member) -> None:
+    def remove(self, member: Writer) -> None:
         """Take `member` out of everything, at once."""
-        self.outbox.settle()
+        self.outbox.distribute()
         self.outbox.forget(member)
         for room in self.rooms.remove(self.members.pop(member.id, member)):
             self.adapter.unsubscribe(room)
 
-    def replace(self, new: Member) -> None:
+    def replace(self, new: Writer) -> None:
         """Let `new` stand for the member of the same id, in all its rooms, from now on."""
-        self.outbox.settle()
+        self.outbox.distribute()
         self.rooms.replace(self.members[new.id], new)
         self.members[new.id] = new
 
-    def names(self, member: Member) -> frozenset[str]:
+    def names(self, member: Writer) -> frozenset[str]:
         """The names of the rooms of `member`, without the path itself."""
         rooms = self.rooms.of(self._here(member))
         return frozenset([room.name for room in rooms if room.name])
 
-    def _here(self, member: Member) -> Member:
+    def _here(self, member: Writer) -> Writer:
         return self.members.get(member.id, member)
 
     def begin_session(self, id: str, session: str) -> None:
@@ -314,7 +309,7 @@ class Hub:
         if emission.kind != RESYNC:
             return  # from a worker of a later release
         path, name = emission.room
-        members: Set[Member] = self.rooms.members(emission.room)
+        members: Set[Writer] = self.rooms.members(emission.room)
         if not path:  # this worker's own sequence: what was lost was for anyone of its sockets
             name, offset, members = "", None, set(self.members.values())
         if not members:
@@ -324,12 +319,12 @@ class Hub:
             frame.stamp = emission, offset
         self.outbox.send(members, frame)
 
-    def _without_session(self, members: Set[Member], emission: Emission) -> Set[Member]:
+    def _without_session(self, members: Set[Writer], emission: Emission) -> Set[Writer]:
         # Most often it is the sender itself, which is left out by its id, at no cost.
         ids = self.sessions.get(emission.except_session, set()) - {emission.except_socket}
         return members - {self.members[id] for id in ids if id in self.members} if ids else members
 
-    def _audience(self, emission: Emission) -> Set[Member]:
+    def _audience(self, emission: Emission) -> Set[Writer]:
         path, name = emission.room
         if emission.rooms:
             return self._union(path, emission.rooms)
@@ -337,8 +332,8 @@ class Hub:
             return self._union(path, (name,))
         return self.rooms.members(emission.room)
 
-    def _union(self, path: str, names: Iterable[str]) -> Set[Member]:
-        union: set[Member] = set()
+    def _union(self, path: str, names: Iterable[str]) -> Set[Writer]:
+        union: set[Writer] = set()
         for name in names:
             if not name.startswith(SOCKET_ID_PREFIX):
                 union |= self.rooms.members(Room(path, name))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Set
-from typing import Protocol
 
 from wsroom.delivery.frames import DEFLATE_FROM, Chunk, PreparedFrame
+from wsroom.delivery.writer import Writer
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the sockets that were written to."""
@@ -18,40 +18,6 @@ KEEP_FROM = 32
 """Writes from which that pays: they take longer than Redis' answer."""
 
 
-class Transport(Protocol):
-    """What asyncio and uvloop have for a connection."""
-
-    def is_closing(self) -> bool: ...
-    def write(self, data: bytes) -> None: ...
-
-
-class Writer(Protocol):
-    """How frames get to one peer."""
-
-    id: str
-    """The id of the socket."""
-
-    @property
-    def straight(self) -> Transport | None:
-        """Where the outbox may write at once; None where chunks are to be collected."""
-
-    @property
-    def packs(self) -> bool:
-        """Whether the peer inflates frames."""
-
-    def collect(self, chunk: Chunk) -> None:
-        """Send `chunk` at the end of this tick, in its turn; never waits, never raises."""
-
-    def flush(self) -> int:
-        """Send what was collected in this tick; return its size in bytes."""
-
-    def look(self, now: float) -> bool:
-        """Act on what is still unsent at time `now`; False where there is nothing."""
-
-    def check(self) -> None:
-        """Act where far too much is unsent, whenever that is."""
-
-
 class Outbox:
     """Collects what is sent in a tick, so that each socket is written to once.
 
@@ -60,7 +26,7 @@ class Outbox:
     members one after the other are joined once for all of them, not once for each; who is left
     out of some of them, as senders are, gets the others joined apart.
 
-    Whoever changes who is in a room calls `settle` before.
+    Whoever changes who is in a room calls `distribute` before.
 
     While an emission of this worker is on its way (`expect`), what a tick has for many sockets is
     kept back until it has come, for 2 ms at most: one socket's handlers run one after the other, so
@@ -73,7 +39,7 @@ class Outbox:
         self._members: Set[Writer] = frozenset()
         self._skips: dict[Writer, set[int]] = {}  # who is left out, and of which of the frames
         self.frames: list[PreparedFrame] = []
-        """What was sent to the same members one after the other, and is not settled yet."""
+        """What was sent to the same members one after the other, and is not distributed yet."""
         self._dirty: list[Writer] = []
         self.ticks = 0
         """Ticks that had something to send; between two of them the event loop has run."""
@@ -88,7 +54,7 @@ class Outbox:
     def send(self, members: Set[Writer], frame: PreparedFrame, skip: Writer | None = None) -> None:
         """Send `frame` to `members` but `skip`, at the end of this tick."""
         if members is not self._members:
-            self.settle()
+            self.distribute()
             self._members = members
         if skip is not None:
             self._skips.setdefault(skip, set()).add(len(self.frames))
@@ -102,7 +68,7 @@ class Outbox:
         if not self._scheduled:
             self._schedule()
 
-    def settle(self) -> None:
+    def distribute(self) -> None:
         """Hand what was sent so far to the members as they are now.
 
         Before somebody joins or leaves, and before a frame for one socket alone, so that the order
@@ -185,7 +151,7 @@ class Outbox:
         if self._since_check > self._limit:
             self._since_check = 0
             for writer in self._watched:
-                writer.check()
+                writer.check_flood()
         self._arm(loop)
 
     def _send_chunk(self, chunk: Chunk, writers: Iterable[Writer]) -> None:
@@ -193,11 +159,11 @@ class Outbox:
         plain = chunk.plain
         may_pack = len(plain) >= DEFLATE_FROM
         for writer in writers:
-            transport = writer.straight
+            transport = writer.idle_transport
             if transport is None:
                 writer.collect(chunk)
             elif not transport.is_closing():  # as in `TransportWriter.flush`
-                transport.write(chunk.packed() if may_pack and writer.packs else plain)
+                transport.write(chunk.packed() if may_pack and writer.accepts_deflate else plain)
         self._watched.update(writers)
         self._since_check += len(plain)
 
@@ -211,6 +177,6 @@ class Outbox:
         self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        self._watched = {writer for writer in self._watched if writer.look(now)}
+        self._watched = {writer for writer in self._watched if writer.check_unsent(now)}
         if self._watched:
             self._arm(loop)

@@ -9,31 +9,30 @@ from collections import deque
 from wsroom.asgi.types import Send
 from wsroom.delivery.frames import Chunk, PreparedFrame
 from wsroom.delivery.outbox import Outbox
-from wsroom.delivery.writer import BURST, TOO_SLOW, Owner, frames_of
+from wsroom.delivery.writer import BURST, TOO_SLOW, WriteFailureHandler, Writer, frames_of
 from wsroom.tasks import WRITING
 
 logger = logging.getLogger("wsroom")
 
-SLOW_AFTER = 1.0
-"""Seconds in which a queue over its limit must have shrunk."""
 
+class SendWriter(Writer):
+    """Writes through ASGI's `send`, in order, from a task that lives while frames are queued.
 
-class SendWriter:
-    """Writes through ASGI's `send`, in order, from a task that lives while there is something.
-
-    Frames written before `open` are held, so that the first frame is the first. Over `limit`
-    bytes unsent and not shrinking for a second, or over 16 times that, its owner is to
-    give it up.
+    Frames written before `open` are held, so that the first frame is the first. The connection
+    is given up if over `limit` bytes are unsent and do not shrink between two checks, or if over
+    16 times that are unsent.
     """
 
-    straight = None
-    packs = False
-
     def __init__(
-        self, id: str, path: str, send: Send, outbox: Outbox, limit: int, owner: Owner
+        self,
+        id: str,
+        path: str,
+        send: Send,
+        outbox: Outbox,
+        limit: int,
+        owner: WriteFailureHandler,
     ) -> None:
-        self.id = id
-        self.path = path
+        super().__init__(id, path)
         self._send = send
         self._outbox = outbox
         self._limit = limit
@@ -41,12 +40,11 @@ class SendWriter:
         self._collected: list[Chunk | PreparedFrame] = []
         self._queue: deque[PreparedFrame] = deque()
         self._unsent = 0
-        self._peak = 0
+        self._peak = 0  # the most unsent since a check found more than the limit, else 0
         self._held = True
         self._closing: tuple[int, str] | None = None
         self._ended = False
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def unsent(self) -> int:
@@ -56,7 +54,7 @@ class SendWriter:
     def write(self, frame: PreparedFrame) -> None:
         """Send `frame` at the end of this tick; does nothing once the socket is closing."""
         if self._outbox.frames:
-            self._outbox.settle()  # what was sent to rooms before comes before
+            self._outbox.distribute()  # what was sent to rooms before comes before
         self.collect(frame)
 
     def collect(self, chunk: Chunk | PreparedFrame) -> None:
@@ -66,27 +64,35 @@ class SendWriter:
         self._collected.append(chunk)
 
     def flush(self) -> int:
-        """Queue what was collected; its size is no concern of the outbox's."""
+        """Queue what was collected; returns its size in bytes."""
         collected, self._collected = self._collected, []
-        self._enqueue(frames_of(collected))
-        return 0
-
-    def look(self, now: float) -> bool:
-        """Nothing to look at: the queue looks after itself."""
-        return False
-
-    def check(self) -> None:
-        """The same."""
-
-    def _enqueue(self, frames: list[PreparedFrame]) -> None:
         if self._ended or self._closing is not None:
-            return
-        for frame in frames:
-            self._queue.append(frame)
-            self._unsent += len(frame.payload)
-        if self._unsent > self._limit:
-            self._watch_buffer()
+            return 0
+        frames = frames_of(collected)
+        size = sum([len(frame.payload) for frame in frames])
+        self._queue += frames
+        self._unsent += size
+        if self._peak:
+            self._peak = max(self._peak, self._unsent)
         self._wake()
+        return size
+
+    def check_unsent(self, now: float) -> bool:
+        """Give the connection up if it is slow; returns whether to check again."""
+        if self._ended:
+            return False
+        peak, self._peak = self._peak, self._unsent if self._unsent > self._limit else 0
+        if peak and self._unsent >= peak:
+            self._owner.give_up(*TOO_SLOW)
+            return False
+        return self._unsent > 0
+
+    def check_flood(self) -> None:
+        """Give the connection up if over 16 times the limit is unsent."""
+        if not self._ended and self._unsent > self._limit * BURST:
+            # Soon, not now: the outbox may be walking through the room that this socket leaves.
+            self._ended = True
+            asyncio.get_running_loop().call_soon(self._owner.give_up, *TOO_SLOW)
 
     def open(self, first: PreparedFrame) -> None:
         """The handshake is done: send `first`, then what was taken before."""
@@ -98,7 +104,7 @@ class SendWriter:
     def close(self, code: int, reason: str) -> None:
         """Send a close frame after what was taken; take no more."""
         if self._closing is None:
-            self._outbox.settle()
+            self._outbox.distribute()
             self.flush()
             self._closing = code, reason
             self._wake()
@@ -115,11 +121,9 @@ class SendWriter:
             self._wake()
 
     async def stop(self) -> None:
-        """The connection is over: end the task and the timer."""
+        """The connection is over: end the task."""
         self._ended = True
         self._queue.clear()
-        if self._timer is not None:
-            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -149,24 +153,3 @@ class SendWriter:
         finally:
             if self._task is asyncio.current_task():
                 self._task = None
-
-    def _watch_buffer(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._unsent > self._limit * BURST:
-            # Soon, not now: a delivery may be walking through the room that this socket leaves.
-            self._ended = True
-            loop.call_soon(self._owner.give_up, *TOO_SLOW)
-        elif self._timer is None:
-            self._peak = self._unsent
-            self._timer = loop.call_later(SLOW_AFTER, self._look)
-        else:
-            self._peak = max(self._peak, self._unsent)
-
-    def _look(self) -> None:
-        self._timer = None
-        if self._ended or self._unsent <= self._limit:
-            return
-        if self._unsent >= self._peak:
-            self._owner.give_up(*TOO_SLOW)
-        else:
-            self._watch_buffer()

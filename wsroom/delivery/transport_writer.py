@@ -9,7 +9,7 @@ from typing import Any
 from wsroom.asgi.types import Send
 from wsroom.delivery.frames import WINDOW_BITS, Chunk, PreparedFrame
 from wsroom.delivery.outbox import LOOK_EVERY, Outbox
-from wsroom.delivery.writer import BURST, TOO_SLOW, Owner, frames_of
+from wsroom.delivery.writer import BURST, TOO_SLOW, WriteFailureHandler, Writer, frames_of
 from wsroom.tasks import WRITING
 
 logger = logging.getLogger("wsroom")
@@ -32,7 +32,7 @@ _SINK = _Sink()
 _NOTHING = PreparedFrame(b"")
 
 
-class TransportWriter:
+class TransportWriter(Writer):
     """Writes WebSocket frames straight to the transport of the server's own protocol object.
 
     ASGI's `receive` is a method of that object in uvicorn, also where Starlette and FastAPI have
@@ -55,10 +55,8 @@ class TransportWriter:
         "_server",
         "_transport",
         "_unsent",
-        "id",
-        "packs",
-        "path",
-        "straight",
+        "accepts_deflate",
+        "idle_transport",
     )
 
     @staticmethod
@@ -80,20 +78,19 @@ class TransportWriter:
         send: Send,
         outbox: Outbox,
         limit: int,
-        owner: Owner,
+        owner: WriteFailureHandler,
     ) -> None:
-        self.id = id
-        self.path = path
+        super().__init__(id, path)
         self._server = server
         self._transport = server.transport
         self._send = send
         self._outbox = outbox
         self._limit = limit
         self._owner = owner
-        self.packs = False
-        self.straight: Any = None
+        self.accepts_deflate = False
+        self.idle_transport: Any = None
         # What this tick has for the socket so far; before `open` all that is written. While it
-        # waits there, or after the end, `straight` is None and frames go nowhere else.
+        # waits there, or after the end, `idle_transport` is None and frames go nowhere else.
         self._collected: list[Chunk | PreparedFrame] = [_NOTHING]
         self._closing: asyncio.Task[None] | None = None
         self._closing_since: float | None = None
@@ -108,23 +105,23 @@ class TransportWriter:
     def write(self, frame: PreparedFrame) -> None:
         """Send `frame` at the end of this tick; does nothing once the socket is closing."""
         if self._outbox.frames:
-            self._outbox.settle()  # what was sent to rooms before comes before
+            self._outbox.distribute()  # what was sent to rooms before comes before
         self.collect(frame)
 
     def collect(self, chunk: Chunk | PreparedFrame) -> None:
         """Send `chunk` at the end of this tick, after what was collected before."""
-        if self.straight is not None:
-            self.straight = None
+        if self.idle_transport is not None:
+            self.idle_transport = None
             self._outbox.add(self)
         self._collected.append(chunk)
 
     def open(self, first: PreparedFrame) -> None:
         """The handshake is done: send `first`, then what was taken before."""
-        self.packs = _window_bits(self._server) >= WINDOW_BITS
+        self.accepts_deflate = _window_bits(self._server) >= WINDOW_BITS
         self._collected[0] = first
         self._outbox.add(self)
 
-    def check(self) -> None:
+    def check_flood(self) -> None:
         """Tell the owner where over 16 times the limit is unsent."""
         if self._collected is _SINK or self._transport.is_closing():
             return
@@ -140,19 +137,19 @@ class TransportWriter:
             return 0
         chunk = collected[0] if len(collected) == 1 else Chunk(frames_of(collected))
         collected.clear()
-        transport = self.straight = self._transport
+        transport = self.idle_transport = self._transport
         # After a close frame nothing may follow (RFC 6455, section 5.5.1). uvicorn closes the
         # transport with each that it sends by itself; ours comes from `close`, below.
         if transport.is_closing():
             return 0
-        data = chunk.packed() if self.packs else chunk.plain
+        data = chunk.packed() if self.accepts_deflate else chunk.plain
         transport.write(data)
         return len(data)
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame after what was taken; take no more."""
         if self._closing is None:
-            self._outbox.settle()
+            self._outbox.distribute()
             self.flush()
             self._shut()
             close = {"type": "websocket.close", "code": code, "reason": reason}
@@ -181,9 +178,9 @@ class TransportWriter:
 
     def _shut(self) -> None:
         self._collected = _SINK
-        self.straight = None
+        self.idle_transport = None
 
-    def look(self, now: float) -> bool:
+    def check_unsent(self, now: float) -> bool:
         """Tell the owner, or abort, where it is time; False where nothing is unsent."""
         transport = self._transport
         before, self._unsent = self._unsent, transport.get_write_buffer_size()

@@ -1,27 +1,70 @@
-"""What the writers have in common."""
+"""What the outbox needs of a socket's writer, and what the two kinds of writers share."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from wsroom.delivery.frames import Chunk, PreparedFrame
 
-
-class Owner(Protocol):
-    """The connection that a writer writes to."""
-
-    def give_up(self, code: int, reason: str) -> None:
-        """It cannot be written to any more: close it, without what is unsent."""
-
-
 TOO_SLOW = 1013, "too slow"
 
-# Between two looks at a socket that is over its limit nothing else bounds what a flood adds.
+# Between two checks of a socket that is over its limit nothing else bounds what a flood adds.
 BURST = 16
 
 
+class Transport(Protocol):
+    """The part of an asyncio or uvloop transport that the outbox uses."""
+
+    def is_closing(self) -> bool: ...
+    def write(self, data: bytes) -> None: ...
+
+
+class WriteFailureHandler(Protocol):
+    """The connection that a writer belongs to."""
+
+    def give_up(self, code: int, reason: str) -> None:
+        """Close the connection and drop its unsent frames: it cannot be written to."""
+
+
+class Writer(ABC):
+    """Sends frames to one socket. The hub keeps one for each socket, as the member of its rooms.
+
+    A subclass that cannot have unsent bytes only needs `collect`.
+    """
+
+    __slots__ = ("id", "path")
+
+    idle_transport: Transport | None = None
+    """The transport, if the outbox may write to it at once; None if it must call `collect`."""
+
+    accepts_deflate: bool = False
+    """Whether the peer accepts deflated frames with a window of 12 bits."""
+
+    def __init__(self, id: str, path: str) -> None:
+        self.id = id
+        """The id of the socket."""
+        self.path = path
+        """The concrete path of the socket."""
+
+    @abstractmethod
+    def collect(self, chunk: Chunk) -> None:
+        """Send `chunk` at the end of this tick, in order; never waits and never raises."""
+
+    def flush(self) -> int:
+        """Send what was collected in this tick; returns its size in bytes."""
+        return 0
+
+    def check_unsent(self, now: float) -> bool:
+        """Act if a socket is slow at time `now`; returns whether to check again."""
+        return False
+
+    def check_flood(self) -> None:  # noqa: B027 (for writers without unsent bytes)
+        """Act if far more than the limit is unsent."""
+
+
 def frames_of(collected: list[Chunk | PreparedFrame]) -> list[PreparedFrame]:
-    """The frames of frames and chunks, in their order."""
+    """Return the frames of frames and chunks, in order."""
     frames: list[PreparedFrame] = []
     for item in collected:
         if isinstance(item, Chunk):
