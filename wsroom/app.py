@@ -78,6 +78,16 @@ class WSRoom(Router):
         self._refused_origins = LogOnce()
         self._assets = client_assets()
 
+    @property
+    def adapter(self) -> Adapter:
+        """What carries messages between workers."""
+        return self._adapter
+
+    @property
+    def limits(self) -> Limits:
+        """What one socket may ask for."""
+        return self._limits
+
     def to(self, *rooms: str, path: str | None = None) -> Target:
         """Choose who gets a message that the app itself emits, from anywhere in this process.
 

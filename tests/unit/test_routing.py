@@ -295,3 +295,26 @@ def test_a_controller_inherits_its_handlers() -> None:
     router = Router()
     router.include(Loud(), Chat())
     assert found(router, "/loud") == ("/loud", {}) and found(router, "/chat") == ("/chat", {})
+
+
+def test_registrations_are_listed() -> None:
+    """Pages, then the hooks, guards and events of each path, with the functions as given."""
+    app = WSRoom()
+
+    def page() -> str:
+        return ""
+
+    app.add_handler("*", handler)
+    app.add_handler("say", handler, concurrent=True)
+    app.add_guard(guard, "order:{id}")
+    app.add_hook("on_open", hook)
+    app.add_page("/", page)
+    app.add_hook("on_open", hook, path="/t/{tenant}")
+    assert app.registrations() == (
+        ("/", "page", "", page, False),
+        ("/ws", "hook", "on_open", hook, False),
+        ("/ws", "guard", "order:{id}", guard, False),
+        ("/ws", "event", "*", handler, False),
+        ("/ws", "event", "say", handler, True),
+        ("/t/{tenant}", "hook", "on_open", hook, False),
+    )

@@ -7,13 +7,15 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsroom.app import WSRoom
 from wsroom.errors import SetupError
 from wsroom.functions import name_of
+from wsroom.routing.callbacks import Registration
 
 
 class Part(NamedTuple):
@@ -94,31 +96,26 @@ def load_parts(target: str) -> list[Part]:
 
 
 def rows(part: Part) -> Iterator[Row]:
-    """What a WSRoom answers: pages, and for each path its hooks, guards and events."""
-    router = part.app.router()
-    for path, page in router._pages.items():
-        yield _row(part.mount + path, "page", "", page.function)
-    for route in router._routes.values():
-        path = part.mount + route.pattern.text
-        for hook, callback in route.hooks.items():
-            yield _row(path, "hook", hook, callback.function)
-        for guard in route.guards.values():
-            yield _row(path, "guard", guard.pattern.text, guard.callback.function)
-        if not route.guards:
-            yield Row(path, "guard", "-", "any client may join any room", "")
-        for event, handler in route.handlers.items():
-            kind = "event, concurrent" if handler.concurrent else "event"
-            yield _row(path, kind, event, handler.callback.function)
+    """List what a WSRoom answers: pages, and for each path its hooks, guards and events."""
+    for (path, page), found in groupby(
+        part.app.registrations(), key=lambda each: (part.mount + each.path, each.kind == "page")
+    ):
+        lines = [_row(path, each) for each in found]
+        if not page and not any(line.kind == "guard" for line in lines):
+            hooks = sum(line.kind == "hook" for line in lines)
+            lines.insert(hooks, Row(path, "guard", "-", "any client may join any room", ""))
+        yield from lines
 
 
-def _row(path: str, kind: str, name: str, function: Callable[..., Any]) -> Row:
-    code = inspect.unwrap(function)
+def _row(path: str, found: Registration) -> Row:
+    code = inspect.unwrap(found.function)
     try:
         file = Path(inspect.getsourcefile(code) or "")
         where = f"{file.name}:{inspect.getsourcelines(code)[1]}"
     except (OSError, TypeError):
         where = ""
-    return Row(path, kind, name, name_of(function), where)
+    kind = "event, concurrent" if found.concurrent else found.kind
+    return Row(path, kind, found.name, name_of(found.function), where)
 
 
 def table(lines: list[Row]) -> str:

@@ -168,7 +168,8 @@ def _add_doctor(commands: Any) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from wsroom.cli.doctor import PROBLEM, examine, report
+    from wsroom.cli.doctor import examine, report
+    from wsroom.cli.rules import PROBLEM
 
     findings = examine(options.app, options.flags)
     print(report(findings))

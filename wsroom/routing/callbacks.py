@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from wsroom.errors import SetupError
 from wsroom.functions import name_of, signature_of
@@ -61,6 +61,19 @@ class Guard(NamedTuple):
     pattern: Pattern
     callback: Callback
     wanted: tuple[str, ...]
+
+
+class Registration(NamedTuple):
+    """A function that was registered, and what it is called for."""
+
+    path: str
+    """The path of a page or of WebSockets; a pattern has its parameters in braces."""
+    kind: Literal["page", "hook", "guard", "event"]
+    name: str
+    """The hook, the rooms of the guard or the event; "" for a page."""
+    function: Callable[..., Any]
+    concurrent: bool = False
+    """Whether an event's handler runs beside others of the same socket."""
 
 
 def guard_parameters(function: Callable[..., Any], pattern: Pattern) -> tuple[str, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from wsroom.errors import SetupError
 from wsroom.functions import name_of, signature_of, takes
-from wsroom.routing.callbacks import HOOKS, Callback, Guard, Handler, guard_parameters
+from wsroom.routing.callbacks import HOOKS, Callback, Guard, Handler, Registration, guard_parameters
 from wsroom.routing.patterns import Pattern
 from wsroom.wire.names import NameChecker
 from wsroom.wire.protocol import has_control_character
@@ -40,6 +40,16 @@ class Route:
                 return guard, {name: values[name] for name in guard.wanted}
         rest = self.guards.get(ANY)
         return (rest, {}) if rest else None
+
+    def registrations(self) -> Iterator[Registration]:
+        """Yield what is registered on this path: hooks, then guards, then events."""
+        path = self.pattern.text
+        for name, callback in self.hooks.items():
+            yield Registration(path, "hook", name, callback.function)
+        for guard in self.guards.values():
+            yield Registration(path, "guard", guard.pattern.text, guard.callback.function)
+        for name, handler in self.handlers.items():
+            yield Registration(path, "event", name, handler.callback.function, handler.concurrent)
 
 
 class Part(Protocol):
@@ -271,6 +281,12 @@ class Router:
     def router(self) -> Router:
         """Return itself: what `include` asks of each part."""
         return self
+
+    def registrations(self) -> tuple[Registration, ...]:
+        """Return what is registered: pages, then for each path its hooks, guards and events."""
+        pages = [Registration(p, "page", "", page.function) for p, page in self._pages.items()]
+        routes = self._routes.values()
+        return (*pages, *(found for route in routes for found in route.registrations()))
 
     def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
         """Find the route of a concrete path and its parameters; fixed paths before patterns."""
