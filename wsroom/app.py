@@ -225,7 +225,7 @@ class WSRoom(Router):
                 raise TypeError(f"a page is a string of HTML, not {type(page).__name__}")
         except Exception as exc:
             logger.exception("the page at %s failed", path)
-            await respond(scope, send, 500, self._worker.tell(exc))
+            await respond(scope, send, 500, self._worker.describe_error(exc))
         else:
             await respond(scope, send, 200, page, HTML)
 

@@ -372,7 +372,7 @@ async def test_socket_verbs_refuse_what_is_wrong() -> None:
         "room '' is empty",
         f"room {'a' * 129!r} is longer than 128 bytes",
         f"room {a.id!r} is a socket's id, which cannot be joined",
-        "a socket is in 2 rooms at most",
+        "a socket may be in at most 2 rooms",
         "close code 1005 may not be sent",
         "close code 2999 may not be sent",
         "close code 5000 may not be sent",

@@ -205,7 +205,7 @@ def codes_in_the_source() -> set[str]:
             if isinstance(node, ast.Call) and node.args:
                 name = getattr(node.func, "attr", getattr(node.func, "id", ""))
                 code = node.args[0]
-                answers = name == "ProtocolError" or (name == "error" and len(node.args) == 4)
+                answers = name == "ProtocolError" or (name == "send_error" and len(node.args) == 4)
                 if answers and isinstance(code, ast.Constant):
                     codes.add(str(code.value))
     return codes | {wsroom.Reject().code}

@@ -1,4 +1,4 @@
-"""One WebSocket connection: its state, its rooms, and how it is closed."""
+"""The state of one WebSocket connection, its rooms, and how it is closed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ logger = logging.getLogger("wsroom")
 
 
 class Connection:
-    """The link between a peer, the hub and the app's code; a `Socket` is its public face.
+    """Connects a peer, the hub and the app's code; `Socket` is its public interface.
 
-    `Lifecycle` runs it. It is made in the task that serves it.
+    It must be created in the task in which `Lifecycle` runs it.
     """
 
     __slots__ = (
@@ -70,19 +70,19 @@ class Connection:
         self.invoker = Invoker(worker, route, self, self.socket)
         self.session = Session(worker.hub, self.id)
         self.inbox = Inbox(receive)
-        self.writer = worker.writer(self.id, path, receive, send, self)
+        self.writer = worker.make_writer(self.id, path, receive, send, self)
         budget = worker.limits.handler_timeout
         self.supervisor = Supervisor(worker.watch, self.inbox, budget, worker.timing, self)
         self.accepted = False
         """Whether the handshake is done."""
         self.answered = False
-        """Whether the frame that is handled has been answered already."""
+        """Whether the current frame has been answered."""
         self.tasks: set[asyncio.Task[None]] | None = None
         """Handlers that run concurrently with the next frames; None before the first."""
         self.closed_with: tuple[int, str] | None = None
-        """Code and reason with which the app or wsroom closed it."""
+        """The code and reason with which the server closed it."""
         self.peer_code = 1006
-        """The code with which the peer ended it."""
+        """The code with which the peer disconnected."""
         self._hub = worker.hub
         self._last_rooms: frozenset[str] | None = None
 
@@ -98,18 +98,18 @@ class Connection:
 
     async def join(self, *rooms: str) -> None:
         for room in rooms:
-            problem = protocol.room_name_error(room, self.worker.limits)
-            if problem is None and room.startswith(protocol.SOCKET_ID_PREFIX):
-                problem = "is a socket's id, which cannot be joined"
-            if problem:
-                raise ValueError(f"room {room!r} {problem}; use another name")
+            error = protocol.room_name_error(room, self.worker.limits)
+            if error is None and room.startswith(protocol.SOCKET_ID_PREFIX):
+                error = "is a socket's id, which cannot be joined"
+            if error:
+                raise ValueError(f"room {room!r} {error}; use another name")
         for room in rooms:
             try:
                 joined = await self.join_room(room)
             except ProtocolError as exc:
                 raise ValueError(exc.detail) from None
             if joined.new and self.accepted:
-                await self.invoker.hook("on_joined", room)
+                await self.invoker.run_hook("on_joined", room)
             elif joined.new and joined.since is not None:
                 self.session.note_join(room, joined.since)
 
@@ -119,11 +119,11 @@ class Connection:
                 self._hub.leave(self.writer, room)
                 self.session.recovered -= {room}
                 if self.accepted:
-                    await self.invoker.quiet_hook("on_left", self.invoker.emitter(), room)
+                    await self.invoker.run_logged_hook("on_left", self.invoker.emitter(), room)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         check_close(code, reason)
-        if self.closed_with is None and not self.supervisor.ended:
+        if self.closed_with is None and not self.supervisor.stopped:
             self.closed_with = code, reason
             self.leave_everything()
             if self.accepted:
@@ -133,18 +133,18 @@ class Connection:
     def session_hash(self) -> str:
         return self.session.hash()
 
-    # -- rooms and the end -----------------------------------------------------------------
+    # -- rooms and the end: what the rest of this folder asks for --------------------------
 
     async def join_room(self, room: str) -> Joined:
-        """Join without a guard or a hook; raises ProtocolError if that is one room too many."""
+        """Join without guards and hooks; raises ProtocolError if the socket is in too many."""
         rooms = self.rooms
         most = self.worker.limits.rooms_per_socket
         if room not in rooms and len(rooms) >= most:
-            raise ProtocolError("too_many_rooms", f"a socket is in {most} rooms at most")
+            raise ProtocolError("too_many_rooms", f"a socket may be in at most {most} rooms")
         return await self._hub.join(self.writer, room)
 
     def leave_everything(self) -> None:
-        """Leave all rooms; `rooms` stays what it was."""
+        """Leave all rooms; `rooms` keeps their names."""
         if self._last_rooms is None:
             self._last_rooms = self._hub.names(self.writer)
             self._hub.remove(self.writer)
@@ -152,17 +152,17 @@ class Connection:
 
     @property
     def ended(self) -> bool:
-        """Whether it has left everything: the peer reads nothing that is sent from now on."""
+        """Whether it has left everything: nothing more reaches the peer."""
         return self._last_rooms is not None
 
-    def gone(self, code: int) -> None:
-        """The peer has ended the connection while a handler runs."""
+    def peer_gone(self, code: int) -> None:
+        """The peer has disconnected with `code` while the app's code runs."""
         self.peer_code = code
         self.leave_everything()
         self.supervisor.start_grace()
 
     def give_up(self, code: int, reason: str) -> None:
-        """Close it without what is unsent, and log why."""
+        """Close it, drop its unsent frames, and log why."""
         logger.warning("socket %s on %s is closed: %s", self.id, self.path, reason)
         self.writer.drop()
         self.close(code, reason)

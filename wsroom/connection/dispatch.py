@@ -1,4 +1,4 @@
-"""What a client's frame asks for: joining, leaving, or a handler of the app."""
+"""Handles one frame of a client: `joinRoom`, `leaveRoom`, `resume`, or an event of the app."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from wsroom.connection.connection import Connection
-from wsroom.connection.invoker import AWAY
+from wsroom.connection.invoker import UNAVAILABLE
 from wsroom.connection.resume import resume
 from wsroom.errors import AdapterError, ProtocolError
 from wsroom.routing.callbacks import Handler
@@ -20,38 +20,11 @@ from wsroom.wire.protocol import Inbound
 logger = logging.getLogger("wsroom")
 
 
-async def join(connection: Connection, inbound: Inbound) -> None:
-    """Do what `joinRoom` asks for; raises what the guard raises."""
-    room = protocol.read_room(inbound.message, connection.worker.limits)
-    if room not in connection.rooms:
-        await connection.invoker.ask_guard(room)
-    try:
-        joined = await connection.join_room(room)
-    except AdapterError:
-        logger.info("a join on %s failed: the adapter cannot do it now", connection.path)
-        raise ProtocolError("unavailable", AWAY) from None
-    answer: dict[str, Any] = {"room": room}
-    if joined.now is not None:
-        answer["offset"] = str(joined.now)
-    connection.session.release()  # frames up to that offset are written before the reply
-    connection.invoker.reply(inbound, answer)
-    connection.answered = True
-    if joined.new:
-        await connection.invoker.hook("on_joined", room)
-
-
-async def leave(connection: Connection, inbound: Inbound) -> None:
-    """Do what `leaveRoom` asks for."""
-    room = protocol.read_room(inbound.message, connection.worker.limits)
-    await connection.leave(room)
-    connection.invoker.reply(inbound, {"room": room})
-
-
 def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None]:
-    """Do what the frame asks for, and answer it; raises what the app's code raises.
+    """Handle a frame and answer it; raises what the app's code raises.
 
     Raises:
-        ProtocolError: with the code of the `error` frame that is due.
+        ProtocolError: to be answered with an `error` frame of its code.
 
     """
     event = inbound.event
@@ -65,15 +38,42 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
             return resume(connection, inbound)
         handler = None if event in protocol.RESERVED else connection.route.handlers.get(ANY)
         if handler is None:
-            raise ProtocolError("unknown_event", f"nobody handles {event!r} on this path")
+            raise ProtocolError("unknown_event", f"this path has no handler for {event!r}")
     if handler.concurrent:
-        return _start(connection, handler, inbound)
+        return _start_concurrent(connection, handler, inbound)
     if inbound.id is None and handler.callback.is_async:
-        return _ask(connection, handler, inbound)  # what most frames are: no more than the handler
-    return _call(connection, handler, inbound)
+        return _call(connection, handler, inbound)  # most frames: no coroutine but the handler's
+    return _call_and_reply(connection, handler, inbound)
 
 
-def _ask(connection: Connection, handler: Handler, inbound: Inbound) -> Coroutine[Any, Any, Any]:
+async def join(connection: Connection, inbound: Inbound) -> None:
+    """Handle `joinRoom`; raises what the guard raises."""
+    room = protocol.read_room(inbound.message, connection.worker.limits)
+    if room not in connection.rooms:
+        await connection.invoker.check_guard(room)
+    try:
+        joined = await connection.join_room(room)
+    except AdapterError:
+        logger.info("a join on %s failed: the adapter is unavailable", connection.path)
+        raise ProtocolError("unavailable", UNAVAILABLE) from None
+    answer: dict[str, Any] = {"room": room}
+    if joined.now is not None:
+        answer["offset"] = str(joined.now)
+    connection.session.release()  # frames up to that offset are written before the reply
+    connection.invoker.reply(inbound, answer)
+    connection.answered = True
+    if joined.new:
+        await connection.invoker.run_hook("on_joined", room)
+
+
+async def leave(connection: Connection, inbound: Inbound) -> None:
+    """Handle `leaveRoom`."""
+    room = protocol.read_room(inbound.message, connection.worker.limits)
+    await connection.leave(room)
+    connection.invoker.reply(inbound, {"room": room})
+
+
+def _call(connection: Connection, handler: Handler, inbound: Inbound) -> Coroutine[Any, Any, Any]:
     emitter = connection.invoker.emitter(inbound.event)
     args = (emitter, inbound.message) if handler.wants_message else (emitter,)
     if handler.callback.is_async:
@@ -82,28 +82,28 @@ def _ask(connection: Connection, handler: Handler, inbound: Inbound) -> Coroutin
     return connection.worker.call(handler.callback, *args)
 
 
-async def _call(connection: Connection, handler: Handler, inbound: Inbound) -> None:
-    result = await _ask(connection, handler, inbound)
+async def _call_and_reply(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+    result = await _call(connection, handler, inbound)
     if inbound.id is not None:
         connection.invoker.reply(inbound, result)
 
 
-async def _start(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+async def _start_concurrent(connection: Connection, handler: Handler, inbound: Inbound) -> None:
     tasks = connection.tasks
     if tasks is None:
         tasks = connection.tasks = set()
     while len(tasks) >= connection.worker.limits.concurrent:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    work = _run_beside(connection, handler, inbound)
+    work = _run_concurrent(connection, handler, inbound)
     task = asyncio.get_running_loop().create_task(work, name=HANDLING)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
 
 
-async def _run_beside(connection: Connection, handler: Handler, inbound: Inbound) -> None:
-    work = _call(connection, handler, inbound)
+async def _run_concurrent(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+    work = _call_and_reply(connection, handler, inbound)
     try:
         async with asyncio.timeout(connection.worker.limits.handler_timeout):
-            await connection.invoker.attempt(work, inbound.event, inbound.id)
+            await connection.invoker.run(work, inbound.event, inbound.id)
     except TimeoutError:
-        connection.invoker.late(inbound.event, inbound.id)
+        connection.invoker.answer_timeout(inbound.event, inbound.id)

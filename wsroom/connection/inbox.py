@@ -1,4 +1,4 @@
-"""What the peer sends, read in order; beside a running handler too, so nobody is blind."""
+"""Reads what the peer sends, in order; also while a handler runs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ FRAME_OVERHEAD = 64
 
 
 class Inbox:
-    """ASGI's `receive` with a small slot for what is read while a handler runs.
+    """ASGI's `receive` with a bounded slot for frames that are read while a handler runs.
 
-    While nobody calls `receive`, uvicorn reads neither pongs nor the peer's close: it would end a
-    healthy client with 1011, and a gone one would keep its rooms. Past the slot's bound (256 KiB,
-    each frame counted with 64 bytes more) reading stops, which is the backpressure. It is more than
-    uvicorn queues of one read, so what it has queued never hides the peer's end.
+    If the app does not call `receive`, uvicorn reads neither pongs nor the peer's close: it would
+    end a healthy client with 1011, and a disconnected one would keep its rooms. If the slot is full
+    (256 KiB, each frame counted with 64 bytes more) reading stops, which is the backpressure. The
+    slot holds more than uvicorn queues of one read, so queued frames never hide the disconnect.
     """
 
     __slots__ = ("_beside", "_reader", "_receive", "_size", "_slot", "idle")
 
     def __init__(self, receive: Receive) -> None:
-        self.idle = True  # nothing is or was read beside: `receive` itself may be called
+        self.idle = True
+        """Whether the slot is empty and nothing is being read: `receive` itself may be called."""
         self._receive = receive
-        self._slot: deque[Message] | None = None  # an empty one takes 600 bytes
+        self._slot: deque[Message] | None = None  # an empty deque takes 600 bytes
         self._size = 0
         self._reader: asyncio.Task[None] | None = None
         self._beside = False
@@ -39,8 +40,8 @@ class Inbox:
             if self._reader is None:
                 return await self._receive()
             self._reader.set_name(WAITING)
-            # One `receive` is under way there. Cancelling it could lose a message on some
-            # servers, so its result is waited for.
+            # It is waiting in `receive`. Cancelling that could lose a message on some servers,
+            # so its result becomes the next message.
             await asyncio.wait([self._reader])
             self._reader.result()
         assert self._slot
@@ -51,24 +52,24 @@ class Inbox:
         return message
 
     def _forget_reader(self) -> None:
-        # One that failed is kept: `next` raises its exception once the slot is empty.
+        # A failed reader is kept: `next` raises its exception once the slot is empty.
         if self._reader is not None and self._reader.done() and self._reader.exception() is None:
             self._reader = None
 
-    def read_beside(self, gone: Callable[[int], None]) -> None:
-        """Read into the slot until the next call of `next`; tell `gone` the code of the end."""
+    def read_beside(self, on_disconnect: Callable[[int], None]) -> None:
+        """Read into the slot until `next` is called; call `on_disconnect` with the close code."""
         self._beside = True
         self.idle = False
         if self._slot and self._slot[-1]["type"] == "websocket.disconnect":
-            gone(close_code(self._slot[-1]))
+            on_disconnect(close_code(self._slot[-1]))
             return
         self._forget_reader()
         if self._reader is None:
             loop = asyncio.get_running_loop()
-            self._reader = loop.create_task(self._fill(gone), name=READING)
+            self._reader = loop.create_task(self._fill(on_disconnect), name=READING)
         self._reader.set_name(READING)
 
-    async def _fill(self, gone: Callable[[int], None]) -> None:
+    async def _fill(self, on_disconnect: Callable[[int], None]) -> None:
         if self._slot is None:
             self._slot = deque()
         while self._size < SLOT_SIZE:
@@ -77,13 +78,13 @@ class Inbox:
             self._size += _size(message)
             if message["type"] == "websocket.disconnect":
                 if self._beside:
-                    gone(close_code(message))
+                    on_disconnect(close_code(message))
                 return
             if not self._beside:
                 return
 
     def stop(self) -> None:
-        """End the reading."""
+        """Stop reading."""
         if self._reader is not None:
             self._reader.cancel()
 
@@ -93,12 +94,12 @@ def _size(message: Message) -> int:
 
 
 def close_code(message: Message) -> int:
-    """The code in a `websocket.disconnect`; 1005 where there is none (RFC 6455, section 7.1.5)."""
+    """Return the code of a `websocket.disconnect`; 1005 if it has none (RFC 6455, 7.1.5)."""
     return message.get("code") or 1005
 
 
 class TokenBucket:
-    """Allow `burst` at once and `rate` a second after that (a token bucket)."""
+    """A token bucket: allows `burst` at once, and then `rate` a second."""
 
     __slots__ = ("_burst", "_rate", "_tokens", "_updated")
 
@@ -109,7 +110,7 @@ class TokenBucket:
         self._updated = now
 
     def take(self, now: float) -> bool:
-        """Take one token at time `now` (seconds, any origin); False where none is left."""
+        """Take one token at time `now` (seconds, any origin); return False if none is left."""
         grown = self._tokens + (now - self._updated) * self._rate
         self._tokens = min(self._burst, grown)
         self._updated = now

@@ -1,4 +1,4 @@
-"""Invoker the app's functions for one socket, and answers what they return and raise."""
+"""Calls the app's functions for one socket, and answers what they return and raise."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from wsroom.wire.protocol import Inbound
 
 logger = logging.getLogger("wsroom")
 
-AWAY = "the server cannot reach its broker; try again"
+UNAVAILABLE = "the server cannot reach its broker; try again"
 
 
 class Invoker:
-    """The table of docs/api.md, "What raises", in one place."""
+    """Calls guards, hooks and handlers; implements the table "What raises" of docs/api.md."""
 
     __slots__ = ("_last", "_link", "_route", "_socket", "_worker")
 
@@ -34,59 +34,59 @@ class Invoker:
         self._last: Emitter | None = None
 
     def emitter(self, event: str | None = None) -> Emitter:
-        """The emitter for a handler or a hook; the last one again where the event is the same."""
+        """Return the emitter for a handler or a hook: the same one again for the same event."""
         last = self._last
         if last is None or last.event != event:
             last = Emitter(self._worker.hub, self._link.path, self._socket, event)
             self._last = last
         return last
 
-    async def ask_guard(self, room: str) -> None:
-        """Return where the socket may join `room`.
+    async def check_guard(self, room: str) -> None:
+        """Return if the client may join `room`.
 
         Raises:
-            Reject: the guard's own word.
-            Disconnect: the same.
-            ProtocolError: nobody may, or the guard failed.
+            Reject: by the guard.
+            Disconnect: by the guard.
+            ProtocolError: no guard matches the room, or the guard failed.
 
         """
         route, worker = self._route, self._worker
         if not route.guards:
-            worker.say_open(route.pattern.text)
+            worker.log_unguarded(route.pattern.text)
             return
         found = route.guard(room)
         if found is None:
-            raise ProtocolError("forbidden", "nobody may join this room")
+            raise ProtocolError("forbidden", "this room cannot be joined")
         guard, values = found
         try:
             await worker.call(guard.callback, self._socket, room, **values)
         except (Reject, Disconnect):
             raise
         except AdapterError:
-            raise ProtocolError("unavailable", AWAY) from None
+            raise ProtocolError("unavailable", UNAVAILABLE) from None
         except Exception as exc:
             logger.exception("the guard of room %r on %s raised", room, self._link.path)
-            raise ProtocolError("internal", worker.tell(exc)) from None
+            raise ProtocolError("internal", worker.describe_error(exc)) from None
 
-    async def hook(self, name: str, *args: Any) -> None:
-        """Run a hook `(emitter, ...)` of the path, where there is one."""
+    async def run_hook(self, name: str, *args: Any) -> None:
+        """Run the path's hook `(emitter, ...)`, if there is one; answer what it raises."""
         hook = self._route.hooks.get(name)
         if hook is not None:
-            await self.attempt(self._worker.call(hook, self.emitter(), *args), name=name)
+            await self.run(self._worker.call(hook, self.emitter(), *args), name=name)
 
-    async def quiet_hook(self, name: str, *args: Any) -> None:
-        """Run a hook whose failure is nobody's business but the log's."""
+    async def run_logged_hook(self, name: str, *args: Any) -> None:
+        """Run the path's hook, if there is one, with a time limit; only log what it raises."""
         hook = self._route.hooks.get(name)
         if hook is None:
             return
         try:
-            await self._worker.call_last(hook, *args)
+            await self._worker.call_with_limit(hook, *args)
         except BaseException as exc:
             if not raised_by_app(exc):
                 raise
             logger.error("%s on %s raised", name, self._link.path, exc_info=exc)
 
-    async def attempt(
+    async def run(
         self,
         work: Awaitable[None],
         event: str | None = None,
@@ -97,48 +97,48 @@ class Invoker:
         try:
             await work
         except BaseException as exc:
-            await self.answer(exc, event, id, name)
+            await self.answer_exception(exc, event, id, name)
 
-    async def answer(
+    async def answer_exception(
         self, exc: BaseException, event: str | None, id: str | int | None, name: str = ""
     ) -> None:
-        """Answer what the app's code raised; raise it again where it is not the app's own."""
+        """Answer what the app's code raised; raises `exc` if the app did not raise it."""
         if isinstance(exc, (ProtocolError, Reject)):
-            self.error(exc.code, exc.detail, event, id)
+            self.send_error(exc.code, exc.detail, event, id)
         elif isinstance(exc, Disconnect):
             self._link.close(exc.code, exc.reason)
         elif raised_by_app(exc):
-            await self._failed(exc, name or f"the handler of {event!r}", event, id)
+            await self._answer_failure(exc, name or f"the handler of {event!r}", event, id)
         else:
             raise exc
 
-    async def _failed(
+    async def _answer_failure(
         self, exc: BaseException, name: str, event: str | None, id: str | int | None
     ) -> None:
-        away = isinstance(exc, AdapterError)
+        unavailable = isinstance(exc, AdapterError)
         hook = self._route.hooks.get("on_error")
-        if hook is None and away:
-            self._worker.say_away(f"{name} on {self._link.path}", exc)
+        if hook is None and unavailable:
+            self._worker.log_unavailable(f"{name} on {self._link.path}", exc)
         elif hook is None:
             logger.error("%s on %s raised", name, self._link.path, exc_info=exc)
         else:
-            await self.quiet_hook("on_error", self.emitter(event), exc)
-        if away:
-            self.error("unavailable", AWAY, event, id)
+            await self.run_logged_hook("on_error", self.emitter(event), exc)
+        if unavailable:
+            self.send_error("unavailable", UNAVAILABLE, event, id)
         else:
-            self.error("internal", self._worker.tell(exc), event, id)
+            self.send_error("internal", self._worker.describe_error(exc), event, id)
+
+    def answer_timeout(self, event: str | None, id: str | int | None) -> None:
+        """Answer a frame whose handling was cancelled because it took too long."""
+        logger.warning("the handler of %r on %s took too long", event, self._link.path)
+        limit = self._worker.limits.handler_timeout
+        self.send_error("timeout", f"it took longer than {limit:g} s", event, id)
 
     def reply(self, inbound: Inbound, message: Any) -> None:
-        """Answer a frame that asked for an answer; raises what `protocol.encode` raises."""
+        """Send the `reply` to a frame that has an id; raises what `protocol.encode` raises."""
         if inbound.id is not None:
             self._link.write(PreparedFrame(protocol.encode_reply(message, inbound.id)))
 
-    def late(self, event: str | None, id: str | int | None) -> None:
-        """Answer a frame whose handling was cancelled because its time was over."""
-        logger.warning("the handler of %r on %s took too long", event, self._link.path)
-        budget = self._worker.limits.handler_timeout
-        self.error("timeout", f"it took longer than {budget:g} s", event, id)
-
-    def error(self, code: str, detail: str, event: str | None, id: str | int | None) -> None:
-        """Answer with an `error` frame."""
+    def send_error(self, code: str, detail: str, event: str | None, id: str | int | None) -> None:
+        """Send an `error` frame."""
         self._link.write(PreparedFrame(protocol.encode_error(code, detail, event, id)))

@@ -1,4 +1,4 @@
-"""The course of one connection: its handshake, its frames in order, its end."""
+"""Runs one connection: its handshake, its frames in order, its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from wsroom.asgi.types import Message, Receive, Send
 from wsroom.connection.connection import Connection
 from wsroom.connection.dispatch import handle
 from wsroom.connection.inbox import TokenBucket, close_code
-from wsroom.connection.supervisor import LATE, Interrupted, raised_by_app
+from wsroom.connection.invoker import UNAVAILABLE
+from wsroom.connection.supervisor import Interrupted, raised_by_app
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.wire import protocol
@@ -20,7 +21,7 @@ from wsroom.wire.protocol import Inbound
 
 logger = logging.getLogger("wsroom")
 
-# `receive` does not yield while frames are queued: one flooder would hold up everybody else.
+# `receive` does not suspend while frames are queued: one client could block all others.
 YIELD_EVERY = 64
 
 
@@ -48,18 +49,17 @@ class Lifecycle:
         connection.worker.connections.add(task)
         try:
             if await self._connect():
-                await self._live()
+                await self._handle_frames()
         except asyncio.CancelledError:
-            if connection.supervisor.reason() is None:
+            if connection.supervisor.take_reason() is None:
                 raise
         finally:
             connection.supervisor.stop()
-            connection.supervisor.ended = True
             connection.leave_everything()
             connection.inbox.stop()
             try:
                 if connection.accepted:
-                    await self._finish()
+                    await self._run_closing_hooks()
             finally:
                 connection.worker.connections.discard(task)
                 await connection.writer.stop()
@@ -69,25 +69,25 @@ class Lifecycle:
     async def _connect(self) -> bool:
         connection = self._connection
         try:
-            refusal = await self._ask_to_connect()
+            refusal = await self._run_on_connect()
             offset = None
             if refusal is None:
                 offset = (await connection.worker.hub.join(connection.writer, "")).since
         except AdapterError:
-            logger.info("a socket on %s is refused: the adapter cannot do it now", connection.path)
-            refusal = Reject("the server cannot reach its broker; try again", status=503)
+            logger.info("refused a socket on %s: the adapter is unavailable", connection.path)
+            refusal = Reject(UNAVAILABLE, status=503)
         if refusal is not None:
             receive = connection.inbox.next
             await refuse(connection.scope, receive, self._send, refusal, self._subprotocol)
             return False
         try:
             await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
-        except OSError:  # the peer did not wait; ASGI's word for that
+        except OSError:  # in ASGI: the peer has disconnected
             return False
         self._open(offset)
         return True
 
-    async def _ask_to_connect(self) -> Reject | None:
+    async def _run_on_connect(self) -> Reject | None:
         connection = self._connection
         hook = connection.route.hooks.get("on_connect")
         if hook is None:
@@ -101,7 +101,7 @@ class Lifecycle:
         except Disconnect:
             return Reject()
         except Interrupted as exc:
-            if exc.args[0] == LATE:
+            if exc.timed_out:
                 logger.error("on_connect on %s was cancelled: %s", connection.path, exc)
             return Reject(status=500)
         except BaseException as exc:
@@ -114,13 +114,13 @@ class Lifecycle:
     def _open(self, offset: Offset | None) -> None:
         connection = self._connection
         connection.accepted = True
-        connection.writer.open(PreparedFrame(self._connected(offset)))
+        connection.writer.open(PreparedFrame(self._connected_frame(offset)))
         connection.session.release_after(connection.worker.timing.hold)
-        if connection.closed_with is not None:  # by the app, while it was being accepted
+        if connection.closed_with is not None:  # by the app, during the handshake
             connection.writer.close(*connection.closed_with)
             connection.supervisor.start_grace()
 
-    def _connected(self, offset: Offset | None) -> bytes:
+    def _connected_frame(self, offset: Offset | None) -> bytes:
         connection = self._connection
         message: dict[str, Any] = {"id": connection.id, "session": connection.session.secret}
         if offset is not None:
@@ -130,19 +130,19 @@ class Lifecycle:
 
     # -- its frames ------------------------------------------------------------------------
 
-    async def _live(self) -> None:
+    async def _handle_frames(self) -> None:
         connection, receive = self._connection, self._receive
         inbox, session = connection.inbox, connection.session
         supervisor, outbox = connection.supervisor, connection.worker.hub.outbox
         try:
-            await supervisor.run(self._opened())
+            await supervisor.run(self._run_opening_hooks())
         except Interrupted as exc:
-            if exc.args[0] == LATE:
-                connection.invoker.late(None, None)
+            if exc.timed_out:
+                connection.invoker.answer_timeout(None, None)
         received = tick = 0
-        while not supervisor.ended:
+        while not supervisor.stopped:
             if inbox.idle:
-                supervisor.noticed = False  # no frame waits: the app is not at work in a row
+                supervisor.long_running = False  # no frame is queued: the app's code has paused
                 message = await receive()
             else:
                 message = await inbox.next()
@@ -157,7 +157,7 @@ class Lifecycle:
                     try:
                         await handle(connection, inbound)
                     except BaseException as exc:
-                        await self._raised(exc, inbound)
+                        await self._answer_exception(exc, inbound)
                     finally:
                         supervisor.end()
                 if session.buffer is not None:
@@ -168,11 +168,11 @@ class Lifecycle:
             if received % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
-    async def _opened(self) -> None:
+    async def _run_opening_hooks(self) -> None:
         connection = self._connection
         for room in sorted(connection.rooms):
-            await connection.invoker.hook("on_joined", room)
-        await connection.invoker.hook("on_open")
+            await connection.invoker.run_hook("on_joined", room)
+        await connection.invoker.run_hook("on_open")
 
     def _read(self, message: Message) -> Inbound | None:
         connection = self._connection
@@ -182,7 +182,7 @@ class Lifecycle:
                 raise ProtocolError("bad_frame", "a binary frame; send JSON as text")
             return protocol.decode(text, connection.worker.limits, connection.route.handlers)
         except ProtocolError as exc:
-            connection.invoker.error(exc.code, exc.detail, None, exc.id)
+            connection.invoker.send_error(exc.code, exc.detail, None, exc.id)
             self._count_bad_frame()
             return None
 
@@ -194,30 +194,34 @@ class Lifecycle:
         if not self._bad_frames.take(now):
             self._connection.close(1008, "too many bad frames")
 
-    async def _raised(self, exc: BaseException, inbound: Inbound) -> None:
+    async def _answer_exception(self, exc: BaseException, inbound: Inbound) -> None:
         connection, supervisor = self._connection, self._connection.supervisor
         try:
             if isinstance(exc, asyncio.CancelledError):
                 supervisor.raise_interrupted()
-            await supervisor.guard(connection.invoker.answer(exc, inbound.event, inbound.id))
+            await supervisor.run_within(
+                connection.invoker.answer_exception(exc, inbound.event, inbound.id)
+            )
         except Interrupted as interrupted:
-            if interrupted.args[0] == LATE:
+            if interrupted.timed_out:
                 id = None if connection.answered else inbound.id
-                connection.invoker.late(inbound.event, id)
+                connection.invoker.answer_timeout(inbound.event, id)
 
     # -- its end ---------------------------------------------------------------------------
 
-    async def _finish(self) -> None:
+    async def _run_closing_hooks(self) -> None:
         connection = self._connection
         try:
             if connection.tasks:
                 await asyncio.wait(connection.tasks, timeout=connection.worker.timing.grace)
             await self._cancel_tasks()
             for room in sorted(connection.rooms):
-                await connection.invoker.quiet_hook("on_left", connection.invoker.emitter(), room)
-        finally:  # whatever happens, a cancellation from outside too
+                await connection.invoker.run_logged_hook(
+                    "on_left", connection.invoker.emitter(), room
+                )
+        finally:  # also if this task is cancelled from outside
             await self._cancel_tasks()
-            await self._disconnected()
+            await self._run_on_disconnect()
 
     async def _cancel_tasks(self) -> None:
         tasks = self._connection.tasks
@@ -226,8 +230,8 @@ class Lifecycle:
                 task.cancel()
             await asyncio.wait(tasks, timeout=self._connection.worker.timing.grace)
 
-    async def _disconnected(self) -> None:
+    async def _run_on_disconnect(self) -> None:
         connection = self._connection
         closed = connection.closed_with
         code = connection.peer_code if closed is None else closed[0]
-        await connection.invoker.quiet_hook("on_disconnect", connection.socket, code)
+        await connection.invoker.run_logged_hook("on_disconnect", connection.socket, code)

@@ -1,4 +1,4 @@
-"""Keeps the room frames of one socket until what it missed has been replayed."""
+"""Keeps the room frames of one socket until the messages that it missed have been replayed."""
 
 from __future__ import annotations
 
@@ -16,32 +16,34 @@ NOTHING: Mapping[Room, Offset] = MappingProxyType({})
 
 
 class ReplayBuffer(Writer):
-    """Stands in for a socket's writer as the member of its rooms.
+    """Takes the place of a socket's writer as the member of its rooms.
 
-    What is written to the socket directly passes it by. Frames are kept up to `limit` bytes: past
-    that they are released, or the owner is to give it up where a replay is under way.
+    Frames for the socket alone bypass it. It keeps up to `limit` bytes of frames. With more, it
+    releases them, or gives the connection up if a replay is in progress.
     """
 
     __slots__ = (
+        "_connection",
         "_frames",
         "_full",
         "_hub",
         "_limit",
-        "_owner",
         "_size",
         "_timer",
         "_writer",
         "replaying",
     )
 
-    def __init__(self, hub: Hub, writer: Writer, limit: int, owner: WriteFailureHandler) -> None:
+    def __init__(
+        self, hub: Hub, writer: Writer, limit: int, connection: WriteFailureHandler
+    ) -> None:
         super().__init__(writer.id, writer.path)
         self.replaying = False
-        """Whether a `resume` is handled, which will release it."""
+        """Whether a `resume` is being handled, which will release it."""
         self._hub = hub
         self._writer = writer
         self._limit = limit
-        self._owner = owner
+        self._connection = connection
         self._frames: list[PreparedFrame] = []
         self._size = 0
         self._full = False
@@ -49,7 +51,7 @@ class ReplayBuffer(Writer):
 
     @property
     def active(self) -> bool:
-        """Whether frames are held: the socket is there, and they have not been released."""
+        """Whether it keeps frames: the socket has not ended, and they have not been released."""
         return self._hub.members.get(self.id) is self
 
     def collect(self, chunk: Chunk) -> None:
@@ -58,50 +60,50 @@ class ReplayBuffer(Writer):
         self._size += sum([len(frame.payload) for frame in chunk.frames])
         if self._size > self._limit and not self._full:
             self._full = True
-            # Soon, not now: the outbox may be walking through a room of this socket.
+            # Soon, not now: the outbox may be iterating over a room of this socket.
             asyncio.get_running_loop().call_soon(self._overflow)
-
-    def release_after(self, seconds: float) -> None:
-        """Release after so many seconds, unless a replay has begun by then."""
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._late)
-
-    def _late(self) -> None:
-        if not self.replaying:
-            self.release()
 
     def _overflow(self) -> None:
         if not self.replaying:
             self.release()
         elif self.active:
-            self._owner.give_up(1013, "too much happened meanwhile; try again")
+            self._connection.give_up(1013, "too many messages during the resume; try again")
 
-    def write_until(self, until: Mapping[Room, Offset]) -> None:
-        """Give the writer what is held of these rooms up to the offsets; hold the rest."""
+    def release_after(self, seconds: float) -> None:
+        """Release the frames after `seconds`, unless a replay has begun by then."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        if not self.replaying:
+            self.release()
+
+    def write_until(self, offsets: Mapping[Room, Offset]) -> None:
+        """Write the frames of these rooms up to the offsets; keep the rest."""
         self._hub.outbox.distribute()
-        within, self._frames = _parted(self._frames, until)
+        within, self._frames = _split(self._frames, offsets)
         for frame in within:
             self._writer.collect(Chunk([frame]))
 
     def release(self, replayed: Mapping[Room, Offset] = NOTHING, session: str = "") -> None:
-        """Let the writer be the member again, and give it what is not replayed; once.
+        """Make the writer the member again, and write the frames that were not replayed; once.
 
         Args:
             replayed: the offset up to which each of these rooms has been replayed.
-            session: the hash of the session that was resumed; what leaves it out is dropped.
+            session: the hash of the resumed session; frames that exclude it are dropped.
 
         """
         self.stop()
         if not self.active:
             return
-        self._hub.replace(self._writer)  # distributes first: the last frames come here
-        _, rest = _parted(self._frames, replayed)
-        frames = [frame for frame in rest if not _leaves_out(frame, session)]
+        self._hub.replace(self._writer)  # distributes first, so the last frames are collected here
+        _, rest = _split(self._frames, replayed)
+        frames = [frame for frame in rest if not _excludes(frame, session)]
         self._frames = []
         if frames:
             self._writer.collect(Chunk(frames))
 
     def stop(self) -> None:
-        """End the timer."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -110,17 +112,17 @@ class ReplayBuffer(Writer):
 Frames = list[PreparedFrame]
 
 
-def _parted(frames: Frames, ends: Mapping[Room, Offset]) -> tuple[Frames, Frames]:
-    """Those up to the offsets, and the rest.
+def _split(frames: Frames, offsets: Mapping[Room, Offset]) -> tuple[Frames, Frames]:
+    """Return the frames of these rooms up to the offsets, and the rest.
 
-    Numbers can be compared within an epoch only. But frames were kept in the order of their room:
-    what came before one that is within is so too, of whatever epoch.
+    Numbers can be compared within one epoch only. But the frames of a room are in its order: all
+    before one that is within the offset are within it too, whatever their epoch.
     """
     last: dict[Room, int] = {}
     for index, frame in enumerate(frames):
         if frame.stamp is not None:
             emission, offset = frame.stamp
-            end = ends.get(emission.room)
+            end = offsets.get(emission.room)
             if end is not None and offset.epoch == end.epoch and offset.seq <= end.seq:
                 last[emission.room] = index
     within: Frames = []
@@ -131,5 +133,5 @@ def _parted(frames: Frames, ends: Mapping[Room, Offset]) -> tuple[Frames, Frames
     return within, rest
 
 
-def _leaves_out(frame: PreparedFrame, session: str) -> bool:
+def _excludes(frame: PreparedFrame, session: str) -> bool:
     return frame.stamp is not None and frame.stamp[0].except_session == session != ""

@@ -1,4 +1,4 @@
-"""The client's `resume`: it comes back, joins its rooms again, and gets what it missed."""
+"""Handles a client's `resume`: joins its rooms again, and replays the messages that it missed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Set
 from typing import Any
 
 from wsroom.connection.connection import Connection
-from wsroom.connection.invoker import AWAY
+from wsroom.connection.invoker import UNAVAILABLE
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.wire.emission import EMIT, Emission, Past, Room
@@ -20,16 +20,16 @@ Answer = dict[str, Any]
 async def resume(connection: Connection, inbound: Inbound) -> None:
     """Join, replay room by room, reply, and go live: in this order on the wire.
 
-    Where it fails in the middle the connection is closed with 1013: a room that is joined and not
-    replayed would make the next attempt tell things twice, or not at all.
+    If it fails in the middle, the connection is closed with 1013: with a room that is joined but
+    not replayed, the next attempt would deliver messages twice, or not at all.
 
     Raises:
         ProtocolError: `invalid_message`.
-        Disconnect: a guard's word.
+        Disconnect: by a guard.
 
     """
     if connection.ended:
-        return  # it was read before its peer went: there is nobody to put anywhere
+        return  # the frame was read before its peer disconnected
     secret, offsets = read_resume(inbound.message, connection.worker.limits)
     resumption = _Resumption(connection, offsets)
     if secret:
@@ -42,38 +42,38 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
         raise
     except (AdapterError, TimeoutError) as exc:
         slow = isinstance(exc, TimeoutError)
-        connection.give_up(1013, "too slow" if slow else AWAY)
+        connection.give_up(1013, "too slow" if slow else UNAVAILABLE)
         return
     except BaseException:
         connection.give_up(1013, "the resume was not finished; try again")
         raise
     # The reply contains the offsets of the rooms that were live already. A client that is cut off
     # after the reply continues from there, so frames up to there are written before the reply.
-    connection.session.write_until(resumption.standing)
+    connection.session.write_until(resumption.live_offsets)
     try:
         connection.invoker.reply(inbound, {"rooms": resumption.answers})
         connection.answered = True
     finally:
-        # What has been replayed must not be delivered twice, whether the reply was sent or not.
+        # What was replayed must not be delivered twice, even if the reply could not be sent.
         connection.session.end_replay(resumption.replayed)
     for name in joined:
-        await connection.invoker.hook("on_joined", name)
+        await connection.invoker.run_hook("on_joined", name)
 
 
 class _Resumption:
     def __init__(self, connection: Connection, offsets: dict[str, str]) -> None:
         self._connection = connection
         self._offsets = offsets
+        self.answers: dict[str, Answer] = {name: {} for name in offsets}
         self.replayed: dict[Room, Offset] = {}
-        self.standing: dict[Room, Offset] = {}  # of the rooms that were live before
+        self.live_offsets: dict[Room, Offset] = {}  # of the rooms that were live before
         live = connection.rooms | {""}
         buffered = connection.session.start_replay(connection.writer, connection)
         self._live: Set[str] = frozenset() if buffered else live
-        self.answers: dict[str, Answer] = {name: {} for name in offsets}
 
     async def join(self) -> list[str]:
         allowed = [name for name in self._offsets if await self._may_join(name)]
-        done = await asyncio.gather(*(self._join_one(name) for name in allowed))
+        done = await asyncio.gather(*(self._join_room(name) for name in allowed))
         return [name for name, joined in zip(allowed, done, strict=True) if joined]
 
     async def _may_join(self, name: str) -> bool:
@@ -81,13 +81,13 @@ class _Resumption:
         if not name or name in connection.rooms:
             return False
         try:
-            await connection.invoker.ask_guard(read_room(name, connection.worker.limits))
+            await connection.invoker.check_guard(read_room(name, connection.worker.limits))
         except (ProtocolError, Reject) as exc:
             self.answers[name] = {"error": exc.code}
             return False
         return True
 
-    async def _join_one(self, name: str) -> bool:
+    async def _join_room(self, name: str) -> bool:
         try:
             return (await self._connection.join_room(name)).new
         except ProtocolError as exc:
@@ -101,9 +101,9 @@ class _Resumption:
         if self.answers[name] or connection.ended:
             return
         room = Room(connection.path, name)
-        await asyncio.sleep(0)  # what was written before is on its way, and others had their turn
+        await asyncio.sleep(0)  # write what was collected, and let other tasks run
         if name not in self._live:
-            await self._drained()
+            await self._wait_for_writer()
         past = await connection.worker.hub.adapter.read(room, Offset.parse(self._offsets[name]))
         recovered = past.complete
         if name in self._live:
@@ -115,22 +115,22 @@ class _Resumption:
         self.answers[name] = {"recovered": recovered}
         if past.offset is not None:
             self.answers[name]["offset"] = str(past.offset)
-            (self.standing if name in self._live else self.replayed)[room] = past.offset
+            (self.live_offsets if name in self._live else self.replayed)[room] = past.offset
 
-    async def _drained(self) -> None:
+    async def _wait_for_writer(self) -> None:
         connection = self._connection
-        worker = connection.worker
-        async with asyncio.timeout(worker.timing.hold):
-            while connection.writer.unsent > worker.limits.write_buffer / 2:  # noqa: ASYNC110
-                await asyncio.sleep(worker.timing.replay_check_interval)
+        limit, timing = connection.worker.limits.write_buffer / 2, connection.worker.timing
+        async with asyncio.timeout(timing.hold):
+            while connection.writer.unsent > limit:  # noqa: ASYNC110
+                await asyncio.sleep(timing.replay_check_interval)
 
     def _replay(self, past: Past) -> None:
         connection = self._connection
         mine = connection.rooms | {connection.id}
         session = connection.session.hash()
         for emission, offset in past.emissions:
-            left_out = emission.except_session == session or emission.except_socket == connection.id
-            if not left_out and _is_for(emission, mine):
+            excluded = emission.except_session == session or emission.except_socket == connection.id
+            if not excluded and _is_for(emission, mine):
                 connection.writer.write(PreparedFrame(with_offset(emission.payload, offset)))
 
 

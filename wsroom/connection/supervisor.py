@@ -1,4 +1,4 @@
-"""Runs the app's code for one socket: not blind to its peer, and not without an end."""
+"""Runs the app's code for one socket: keeps reading from the peer, and enforces time limits."""
 
 from __future__ import annotations
 
@@ -9,72 +9,69 @@ from typing import Protocol
 from wsroom.connection.inbox import Inbox
 from wsroom.timing import Timing
 
-LATE = "its time is over"
-GONE = "its peer is gone"
-
-
-class Watched(Protocol):
-    """Something that is busy now and then."""
-
-    def notice(self) -> None:
-        """It has been busy for the watch's patience; called once."""
+TIMED_OUT = "it took too long"
+DISCONNECTED = "its client disconnected"
 
 
 class Watch:
-    """Times any number of short tasks at the cost of a dictionary entry each.
+    """Notifies supervisors whose code has been running for `delay` seconds.
 
-    One timer runs at a time, for the one that has been busy longest: dictionaries keep their
-    order, so that is the first.
+    Each costs a dictionary entry. There is one timer, for the one that has been running longest:
+    dictionaries keep their order, so that is the first.
     """
 
-    def __init__(self, patience: float) -> None:
-        self.patience = patience
-        """Seconds until something busy is noticed."""
-        self._busy: dict[Watched, float] = {}
+    def __init__(self, delay: float) -> None:
+        self._delay = delay
+        self._started: dict[Supervisor, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def enter(self, watched: Watched) -> None:
-        """It is busy from now on."""
+    def add(self, supervisor: Supervisor) -> None:
+        """Notify `supervisor` after the delay, once, unless it is removed before."""
         loop = asyncio.get_running_loop()
-        self._busy[watched] = loop.time()
+        self._started[supervisor] = loop.time()
         if self._timer is None or self._loop is not loop:
-            # An app that is mounted is not told when its loop ends and another begins.
+            # A mounted app is not notified when its loop ends and another one begins.
             self._loop = loop
-            self._timer = loop.call_later(self.patience, self._check)
+            self._timer = loop.call_later(self._delay, self._check)
 
-    def leave(self, watched: Watched) -> None:
-        """It is done; no matter whether it was noticed."""
-        self._busy.pop(watched, None)
+    def remove(self, supervisor: Supervisor) -> None:
+        """Do not notify `supervisor`; does nothing if it was notified already."""
+        self._started.pop(supervisor, None)
 
     def stop(self) -> None:
-        """End the timer."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _check(self) -> None:
         loop = asyncio.get_running_loop()
-        due = loop.time() - self.patience
+        due = loop.time() - self._delay
         self._timer = None
-        while self._busy:
-            watched, since = next(iter(self._busy.items()))
-            if since > due:
-                self._timer = loop.call_at(since + self.patience, self._check)
+        while self._started:
+            supervisor, started = next(iter(self._started.items()))
+            if started > due:
+                self._timer = loop.call_at(started + self._delay, self._check)
                 return
-            del self._busy[watched]
-            watched.notice()
+            del self._started[supervisor]
+            supervisor.notice()
 
 
 class Interrupted(Exception):
-    """The app's code was cancelled by its supervisor: LATE or GONE."""
+    """The app's code was cancelled by its supervisor: TIMED_OUT or DISCONNECTED."""
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it used up its time; else its peer has disconnected."""
+        return bool(self.args[0] == TIMED_OUT)
 
 
 def raised_by_app(exc: BaseException) -> bool:
-    """Whether `exc` is the app's own failure, and not somebody's wish to end this task.
+    """Whether `exc` is a failure of the app's code, not a cancellation of this task from outside.
 
-    A handler that waits for a task which was cancelled raises CancelledError too; and sys.exit()
-    in one client's handler is no reason to end the server for all.
+    A handler that awaits a cancelled task raises CancelledError too; and sys.exit() in the handler
+    of one client must not end the server for all.
     """
     if isinstance(exc, asyncio.CancelledError):
         task = asyncio.current_task()
@@ -82,38 +79,38 @@ def raised_by_app(exc: BaseException) -> bool:
     return isinstance(exc, (Exception, SystemExit))
 
 
-class Owner(Protocol):
-    """The connection whose task is watched."""
+class SupervisedConnection(Protocol):
+    """The connection for which a supervisor runs code."""
 
-    def gone(self, code: int) -> None:
-        """The peer has ended the connection, while the app's code runs."""
+    def peer_gone(self, code: int) -> None:
+        """The peer has disconnected with `code` while the app's code runs."""
 
 
 class Supervisor:
-    """Watches what runs in the task that it is made in.
+    """Runs the app's code in the task in which it is made.
 
-    From the moment the app's code has been at work for a second, with one frame or with many in a
-    row, `inbox` is read beside it; `owner` is told where the peer's end turns up there.
-    The code is cancelled when its `budget` of seconds for one frame is over, and
-    `timing.grace` seconds after `start_grace`, wherever the task is then.
+    Once the app's code has run for `timing.read_beside_after`, with one frame or with many in a
+    row, `inbox` is read concurrently, and `connection` is notified of the peer's disconnect.
+    The code is cancelled after `budget` seconds for one frame, and `timing.grace` seconds after
+    `start_grace`, whatever the task does then.
     """
 
     __slots__ = (
         "_budget",
+        "_budget_timer",
+        "_connection",
+        "_grace_timer",
+        "_in_watch",
         "_inbox",
-        "_last",
-        "_late",
         "_loop",
-        "_owner",
         "_reason",
-        "_since",
+        "_running",
+        "_started",
         "_task",
         "_timing",
         "_watch",
-        "_watched",
-        "_working",
-        "ended",
-        "noticed",
+        "long_running",
+        "stopped",
     )
 
     def __init__(
@@ -122,40 +119,42 @@ class Supervisor:
         inbox: Inbox,
         budget: float,
         timing: Timing,
-        owner: Owner,
+        connection: SupervisedConnection,
     ) -> None:
-        self.noticed = False  # at work for a second or more
-        self.ended = False  # the grace is over: there is nothing more to do for this socket
+        self.long_running = False
+        """Whether the app's code has run for `timing.read_beside_after`."""
+        self.stopped = False
+        """Whether nothing more may run for this socket: the grace or the connection is over."""
         self._watch = watch
         self._inbox = inbox
         self._budget = budget
         self._timing = timing
-        self._owner = owner
+        self._connection = connection
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
-        self._watched = False
-        self._working = False
-        self._since = 0.0
-        # Why we cancelled our own task, until that has been dealt with.
+        self._in_watch = False
+        self._running = False
+        self._started = 0.0
+        # Why this supervisor cancelled its task, until `take_reason`.
         self._reason: str | None = None
-        self._late: asyncio.TimerHandle | None = None
-        self._last: asyncio.TimerHandle | None = None
+        self._budget_timer: asyncio.TimerHandle | None = None
+        self._grace_timer: asyncio.TimerHandle | None = None
 
     async def run(self, work: Awaitable[None]) -> None:
         """Run the app's code.
 
         Raises:
-            Interrupted: it was cancelled from here.
+            Interrupted: this supervisor cancelled it.
 
         """
         self.begin()
         try:
-            await self.guard(work)
+            await self.run_within(work)
         finally:
             self.end()
 
-    async def guard(self, work: Awaitable[None]) -> None:
-        """Run what belongs to the app's code between `begin` and `end`; raises as `run` does."""
+    async def run_within(self, work: Awaitable[None]) -> None:
+        """Run the app's code between `begin` and `end`; raises what `run` raises."""
         try:
             await work
         except asyncio.CancelledError:
@@ -163,69 +162,74 @@ class Supervisor:
             raise
 
     def begin(self) -> None:
-        """The app's code is at work from now on: `run`, taken apart for the path of every frame."""
-        self._working = True
-        self._since = self._loop.time()
-        if self.noticed:
-            self._attend()
-        elif not self._watched:
-            self._watched = True
-            self._watch.enter(self)
+        """Start the time limit: with `end`, this is `run` without a coroutine for each frame."""
+        self._running = True
+        self._started = self._loop.time()
+        if self.long_running:
+            self._read_beside()
+        elif not self._in_watch:
+            self._in_watch = True
+            self._watch.add(self)
 
     def end(self) -> None:
-        """The app's code is done."""
-        self._working = False
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+        """End the time limit: the app's code is done."""
+        self._running = False
+        if self._budget_timer is not None:
+            self._budget_timer.cancel()
+            self._budget_timer = None
         if self._reason is not None:
-            self.reason()  # the app's code caught the cancellation and went on
+            self.take_reason()  # the app's code caught the cancellation and went on
 
     def raise_interrupted(self) -> None:
-        """Raise Interrupted where a CancelledError was this supervisor's."""
-        reason = self.reason()
+        """Raise Interrupted if the CancelledError that is handled is this supervisor's."""
+        reason = self.take_reason()
         if reason is not None:
             raise Interrupted(reason) from None
 
-    def notice(self) -> None:
-        """Called by the watch a second after the app's code began to work."""
-        self._watched = False
-        if self._working:
-            self.noticed = True
-            self._attend()
+    def take_reason(self) -> str | None:
+        """Return why this supervisor cancelled its task, and undo the cancellation; once.
 
-    def _attend(self) -> None:
-        left = self._since + self._budget - self._loop.time()
-        self._late = self._loop.call_later(left, self._interrupt, LATE)
-        self._inbox.read_beside(self._owner.gone)
-
-    def start_grace(self) -> None:
-        """Give the task its last seconds."""
-        if self._last is None:
-            self._last = self._loop.call_later(self._timing.grace, self._interrupt, GONE)
-
-    def reason(self) -> str | None:
-        """Why we cancelled the task, told once; None where we did not or somebody else did too."""
+        Returns None if it did not, or if something else cancelled the task too.
+        """
         reason, self._reason = self._reason, None
         if reason is not None and self._task is not None and self._task.uncancel():
             return None
         return reason
 
+    def notice(self) -> None:
+        """Called by the watch: the app's code was started `timing.read_beside_after` ago."""
+        self._in_watch = False
+        if self._running:
+            self.long_running = True
+            self._read_beside()
+
+    def _read_beside(self) -> None:
+        left = self._started + self._budget - self._loop.time()
+        self._budget_timer = self._loop.call_later(left, self._interrupt, TIMED_OUT)
+        self._inbox.read_beside(self._connection.peer_gone)
+
+    def start_grace(self) -> None:
+        """Cancel the task after `timing.grace`, and again until it ends."""
+        if self._grace_timer is None:
+            delay = self._timing.grace
+            self._grace_timer = self._loop.call_later(delay, self._interrupt, DISCONNECTED)
+
     def stop(self) -> None:
-        """End the timers."""
-        self._watch.leave(self)
-        for timer in (self._late, self._last):
+        """Cancel the timers: the connection is over."""
+        self.stopped = True
+        self._watch.remove(self)
+        for timer in (self._budget_timer, self._grace_timer):
             if timer is not None:
                 timer.cancel()
 
     def _interrupt(self, reason: str) -> None:
         if self._task is None:
             return
-        if reason == GONE:
-            self.ended = True
-            again = self._timing.cancel_again_every
-            self._last = self._loop.call_later(again, self._interrupt, GONE)
+        if reason == DISCONNECTED:
+            self.stopped = True
+            delay = self._timing.cancel_again_every
+            self._grace_timer = self._loop.call_later(delay, self._interrupt, DISCONNECTED)
         if self._reason is not None:
-            self._task.uncancel()  # the one before was caught, and nobody has asked why yet
+            self._task.uncancel()  # the last cancellation was caught, its reason was not taken
         self._reason = reason
         self._task.cancel()

@@ -1,11 +1,10 @@
-"""This process' share of a running app: its hub, its threads, its watch."""
+"""The part of a running app that one process has: its hub, its threads, its watch."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import traceback
-from math import inf
 from typing import Any
 
 from wsroom.adapters.base import Adapter
@@ -17,17 +16,21 @@ from wsroom.delivery.send_writer import SendWriter
 from wsroom.delivery.transport_writer import TransportWriter
 from wsroom.delivery.writer import WriteFailureHandler
 from wsroom.limits import Limits
+from wsroom.logs import LogOnce
 from wsroom.routing.callbacks import Callback
 from wsroom.timing import DEFAULT_TIMING, Timing
 
 logger = logging.getLogger("wsroom")
 
-SAY_EVERY = 60.0
-"""Seconds between two lines of the log about a broker that is away."""
+LOG_UNAVAILABLE_EVERY = 60.0
+"""Seconds between two log lines about an unavailable broker."""
+
+MOST_PATHS = 10_000
+"""Paths without a guard that the log names, each once."""
 
 
 class Worker:
-    """What the connections of one process share."""
+    """The state that the connections of one process share."""
 
     def __init__(
         self,
@@ -43,75 +46,71 @@ class Worker:
         self.hub = Hub(adapter, limits)
         self.threads = Threads()
         self.connections: set[asyncio.Task[Any]] = set()
-        """The tasks of the connections that are open, or not done with their last hooks."""
+        """The tasks of the connections that are open, or whose last hooks are running."""
         self.watch = Watch(min(timing.read_beside_after, limits.handler_timeout))
         self._direct = direct
-        self._said_indirect = False
-        self._said_open: set[str] = set()
-        self._said_away = -inf
+        self._indirect = LogOnce()
+        self._unguarded = LogOnce(most=MOST_PATHS)
+        self._unavailable = LogOnce(again_after=LOG_UNAVAILABLE_EVERY)
 
     async def start(self) -> None:
-        """Start the hub, once; called before anything is served or emitted."""
+        """Start the hub, if it is not running; called before anything is served or emitted."""
         await self.hub.start()
 
     async def drain(self) -> None:
-        """Wait for the last hooks of the connections, for as long as their grace."""
+        """Wait for the last hooks of the connections, at most for `timing.grace`."""
         if self.connections:
             await asyncio.wait(self.connections, timeout=self.timing.grace)
 
     async def stop(self) -> None:
-        """End everything that `start` and the connections began."""
+        """Stop the hub, the threads and the watch."""
         self.watch.stop()
         self.threads.stop()
         await self.hub.stop()
 
     async def call(self, callback: Callback, *args: Any, **values: Any) -> Any:
-        """Call a user's function: on the loop where it is `async def`, else in a thread."""
+        """Call a user's function: on the loop if it is `async def`, else in a thread."""
         if callback.is_async:
             return await callback.function(*args, **values)
         return await self.threads.run(callback.function, *args, **values)
 
-    async def call_last(self, callback: Callback, *args: Any) -> None:
-        """Call a hook that must run whatever else does, with a budget of its own."""
-        budget = self.limits.handler_timeout
+    async def call_with_limit(self, callback: Callback, *args: Any) -> None:
+        """Call a hook within its own time limit, in a thread that handlers cannot occupy."""
+        limit = self.limits.handler_timeout
         if callback.is_async:
-            async with asyncio.timeout(budget):
+            async with asyncio.timeout(limit):
                 await callback.function(*args)
         else:
-            async with self.threads.last_slots, asyncio.timeout(budget):
+            async with self.threads.last_slots, asyncio.timeout(limit):
                 await self.threads.run_beside(callback.function, *args)
 
-    def writer(
-        self, id: str, path: str, receive: Receive, send: Send, owner: WriteFailureHandler
+    def make_writer(
+        self, id: str, path: str, receive: Receive, send: Send, connection: WriteFailureHandler
     ) -> SendWriter | TransportWriter:
-        """Choose the way to a peer: straight to the server's transport where that is known."""
+        """Return a writer: to the server's transport if it is known, else through `send`."""
         server = getattr(receive, "__self__", None)
         if self._direct and TransportWriter.fits(server):
             return TransportWriter(
-                id, path, server, send, self.hub.outbox, self.limits.write_buffer, owner
+                id, path, server, send, self.hub.outbox, self.limits.write_buffer, connection
             )
-        if self._direct and not self._said_indirect:
-            self._said_indirect = True
+        if self._direct and self._indirect.due():
             logger.info("frames go through ASGI's send: this server's transport is not known")
-        return SendWriter(id, path, send, self.hub.outbox, self.limits.write_buffer, owner)
+        return SendWriter(id, path, send, self.hub.outbox, self.limits.write_buffer, connection)
 
-    def tell(self, exc: BaseException) -> str:
-        """What a client may know of an exception: its text only in debug mode."""
+    def describe_error(self, exc: BaseException) -> str:
+        """Return what a client may know of an exception: its text in debug mode only."""
         if not self.debug:
             return "the server failed; the reason is in its log"
         return "".join(traceback.format_exception_only(exc)).strip()
 
-    def say_away(self, where: str, exc: BaseException) -> None:
-        """Say that the broker is away, once a minute: every frame may fail meanwhile."""
-        now = asyncio.get_running_loop().time()
-        if now - self._said_away >= SAY_EVERY:
-            self._said_away = now
-            logger.warning("%s failed, and is answered `unavailable`: %s", where, exc)
+    def log_unavailable(self, what: str, exc: BaseException) -> None:
+        """Log that the broker is unavailable, at most once a minute: every frame may fail."""
+        if self._unavailable.due(now=asyncio.get_running_loop().time()):
+            logger.warning("%s failed and was answered `unavailable`: %s", what, exc)
 
-    def say_open(self, path: str) -> None:
-        """Say once for each path that anybody may join any room on it."""
-        if path not in self._said_open:
-            self._said_open.add(path)
+    def log_unguarded(self, path: str) -> None:
+        """Log once for each path that clients may join any room on it."""
+        if self._unguarded.due(path):
             logger.warning(
                 "any client may join any room on %s; decide with @app.on_join(path=%r)", path, path
             )
