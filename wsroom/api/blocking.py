@@ -63,7 +63,7 @@ class BlockingSocket(SocketInfo):
     """One connection, in `def` handlers and hooks: the verbs of `Socket`, blocking."""
 
     def __init__(self, socket: Socket, portal: Portal) -> None:
-        super().__init__(socket._link, socket.state)
+        super().__init__(socket._connection, socket.state)
         self._socket = socket
         self._portal = portal
 

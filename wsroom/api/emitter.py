@@ -51,7 +51,7 @@ class Emitter(Target):
     async def emit_except_sender(self, event: str, message: Any = None) -> None:
         """Emit `event` to everybody chosen but the sender; raises what `Target.emit` raises."""
         sender = self.socket.id
-        session = self.socket._link.session_hash()
+        session = self.socket._connection.session_hash()
         await self._hub.publish(self._emission(event, message, sender, sender, session))
 
     async def emit_to_sender(self, event: str, message: Any = None) -> None:
@@ -66,6 +66,6 @@ class Emitter(Target):
         """
         self._check_event(event)
         payload = encode(event, message, self.socket.id)
-        self.socket._link.write(PreparedFrame(payload))
+        self.socket._connection.write(PreparedFrame(payload))
         if self._hub.due():
             await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from wsroom.asgi.types import Scope
 from wsroom.delivery.frames import PreparedFrame
 
 
-class Link(Protocol):
+class SocketConnection(Protocol):
     """What a Socket needs of the connection behind it."""
 
     id: str
@@ -31,42 +31,42 @@ class Link(Protocol):
 class SocketInfo:
     """What is known of one connection; `Socket` and `BlockingSocket` add the verbs."""
 
-    __slots__ = ("_link", "state")
+    __slots__ = ("_connection", "state")
 
-    def __init__(self, link: Link, state: dict[str, Any]) -> None:
-        self._link = link
+    def __init__(self, connection: SocketConnection, state: dict[str, Any]) -> None:
+        self._connection = connection
         self.state = state
         """The app's own data about this connection: a user, a name; gone with it."""
 
     @property
     def id(self) -> str:
         """The socket's id, made by the server; a room of one for `to()`. Known to the others."""
-        return self._link.id
+        return self._connection.id
 
     @property
     def path(self) -> str:
         """The concrete path, without what the app is mounted under."""
-        return self._link.path
+        return self._connection.path
 
     @property
     def path_params(self) -> Mapping[str, str]:
         """The values of the path's parameters."""
-        return self._link.path_params
+        return self._connection.path_params
 
     @property
     def rooms(self) -> frozenset[str]:
         """The rooms it is in; at its end (`on_left`, `on_disconnect`) those it was in."""
-        return self._link.rooms
+        return self._connection.rooms
 
     @property
     def headers(self) -> Headers:
         """The handshake's headers; names in any case."""
-        return Headers(self._link.scope["headers"])
+        return Headers(self._connection.scope["headers"])
 
     @property
     def query(self) -> Mapping[str, str]:
         """The values in the handshake's query string."""
-        return read_query(self._link.scope)
+        return read_query(self._connection.scope)
 
     @property
     def cookies(self) -> Mapping[str, str]:
@@ -76,7 +76,7 @@ class SocketInfo:
     @property
     def client(self) -> tuple[str, int] | None:
         """The peer's address and port, None where the server does not know."""
-        client = self._link.scope.get("client")
+        client = self._connection.scope.get("client")
         return (client[0], client[1]) if client else None
 
     def __repr__(self) -> str:
@@ -99,11 +99,11 @@ class Socket(SocketInfo):
             AdapterError: the broker did not confirm, or the room was left meanwhile.
 
         """
-        await self._link.join(*rooms)
+        await self._connection.join(*rooms)
 
     async def leave(self, *rooms: str) -> None:
         """Leave rooms; leaving one that it is not in does nothing."""
-        await self._link.leave(*rooms)
+        await self._connection.leave(*rooms)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection after what was written before; does not wait for the peer.
@@ -112,4 +112,4 @@ class Socket(SocketInfo):
             ValueError: the code may not be sent, or the reason is over 123 bytes.
 
         """
-        self._link.close(code, reason)
+        self._connection.close(code, reason)

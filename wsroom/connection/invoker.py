@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from wsroom.api.emitter import Emitter
-from wsroom.api.socket import Link, Socket
+from wsroom.api.socket import Socket, SocketConnection
 from wsroom.connection.supervisor import raised_by_app
 from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
@@ -24,12 +24,14 @@ UNAVAILABLE = "the server cannot reach its broker; try again"
 class Invoker:
     """Calls guards, hooks and handlers; implements the table "What raises" of docs/api.md."""
 
-    __slots__ = ("_last", "_link", "_route", "_socket", "_worker")
+    __slots__ = ("_connection", "_last", "_route", "_socket", "_worker")
 
-    def __init__(self, worker: Worker, route: Route, link: Link, socket: Socket) -> None:
+    def __init__(
+        self, worker: Worker, route: Route, connection: SocketConnection, socket: Socket
+    ) -> None:
         self._worker = worker
         self._route = route
-        self._link = link
+        self._connection = connection
         self._socket = socket
         self._last: Emitter | None = None
 
@@ -37,7 +39,7 @@ class Invoker:
         """Return the emitter for a handler or a hook: the same one again for the same event."""
         last = self._last
         if last is None or last.event != event:
-            last = Emitter(self._worker.hub, self._link.path, self._socket, event)
+            last = Emitter(self._worker.hub, self._connection.path, self._socket, event)
             self._last = last
         return last
 
@@ -65,7 +67,7 @@ class Invoker:
         except AdapterError:
             raise ProtocolError("unavailable", UNAVAILABLE) from None
         except Exception as exc:
-            logger.exception("the guard of room %r on %s raised", room, self._link.path)
+            logger.exception("the guard of room %r on %s raised", room, self._connection.path)
             raise ProtocolError("internal", worker.describe_error(exc)) from None
 
     async def run_hook(self, name: str, *args: Any) -> None:
@@ -84,7 +86,7 @@ class Invoker:
         except BaseException as exc:
             if not raised_by_app(exc):
                 raise
-            logger.error("%s on %s raised", name, self._link.path, exc_info=exc)
+            logger.error("%s on %s raised", name, self._connection.path, exc_info=exc)
 
     async def run(
         self,
@@ -106,7 +108,7 @@ class Invoker:
         if isinstance(exc, (ProtocolError, Reject)):
             self.send_error(exc.code, exc.detail, event, id)
         elif isinstance(exc, Disconnect):
-            self._link.close(exc.code, exc.reason)
+            self._connection.close(exc.code, exc.reason)
         elif raised_by_app(exc):
             await self._answer_failure(exc, name or f"the handler of {event!r}", event, id)
         else:
@@ -118,9 +120,9 @@ class Invoker:
         unavailable = isinstance(exc, AdapterError)
         hook = self._route.hooks.get("on_error")
         if hook is None and unavailable:
-            self._worker.log_unavailable(f"{name} on {self._link.path}", exc)
+            self._worker.log_unavailable(f"{name} on {self._connection.path}", exc)
         elif hook is None:
-            logger.error("%s on %s raised", name, self._link.path, exc_info=exc)
+            logger.error("%s on %s raised", name, self._connection.path, exc_info=exc)
         else:
             await self.run_logged_hook("on_error", self.emitter(event), exc)
         if unavailable:
@@ -130,15 +132,15 @@ class Invoker:
 
     def answer_timeout(self, event: str | None, id: str | int | None) -> None:
         """Answer a frame whose handling was cancelled because it took too long."""
-        logger.warning("the handler of %r on %s took too long", event, self._link.path)
+        logger.warning("the handler of %r on %s took too long", event, self._connection.path)
         limit = self._worker.limits.handler_timeout
         self.send_error("timeout", f"it took longer than {limit:g} s", event, id)
 
     def reply(self, inbound: Inbound, message: Any) -> None:
         """Send the `reply` to a frame that has an id; raises what `protocol.encode` raises."""
         if inbound.id is not None:
-            self._link.write(PreparedFrame(protocol.encode_reply(message, inbound.id)))
+            self._connection.write(PreparedFrame(protocol.encode_reply(message, inbound.id)))
 
     def send_error(self, code: str, detail: str, event: str | None, id: str | int | None) -> None:
         """Send an `error` frame."""
-        self._link.write(PreparedFrame(protocol.encode_error(code, detail, event, id)))
+        self._connection.write(PreparedFrame(protocol.encode_error(code, detail, event, id)))
