@@ -28,7 +28,7 @@ from wsroom.wire.emission import Room
 
 
 async def cancelled_work() -> None:
-    """What ordinary code does with a task that it no longer needs."""
+    """Cancel a task and await it, as ordinary code does."""
     task = asyncio.create_task(asyncio.sleep(HOUR))
     await asyncio.sleep(0)
     task.cancel()
@@ -38,7 +38,7 @@ async def cancelled_work() -> None:
 async def test_a_cancelled_error_of_the_apps_own_is_like_any_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """In whatever hook it is raised, the hooks after it run."""
+    """Whichever hook raises it, the following hooks run."""
     app = WSRoom()
     log: list[str] = []
 
@@ -83,8 +83,8 @@ async def test_a_cancelled_error_of_the_apps_own_is_like_any_other(
     ]
 
 
-async def test_a_socket_is_not_blind_in_its_second_long_handler(ws: str) -> None:
-    """A client that goes away then has left its rooms long before the handler's end."""
+async def test_a_disconnect_is_noticed_during_a_second_long_handler(ws: str) -> None:
+    """A client that disconnects then leaves its rooms long before the handler ends."""
     timing = Timing(read_beside_after=0.05, grace=HOUR)
     app = WSRoom(limits=Limits(handler_timeout=HOUR), _timing=timing)
     gates = [asyncio.Event() for _ in range(4)]
@@ -111,8 +111,8 @@ async def test_a_socket_is_not_blind_in_its_second_long_handler(ws: str) -> None
         gates[2].set()
 
 
-async def test_many_short_handlers_in_a_row_do_not_blind_a_socket(ws: str) -> None:
-    """However many frames came in one piece, the client's end is seen behind them."""
+async def test_a_disconnect_is_noticed_behind_many_short_handlers(ws: str) -> None:
+    """However many frames arrive at once, the disconnect behind them is noticed."""
     app = WSRoom(_timing=Timing(read_beside_after=0.05, grace=0.1))
     handled: list[int] = []
     ended = asyncio.Event()
@@ -168,7 +168,7 @@ async def test_a_handler_cannot_outlive_its_socket_by_catching(
 
 
 async def test_a_cancellation_from_outside_does_not_lose_the_last_hook() -> None:
-    """Not while concurrent handlers are waited for, and not while on_left runs."""
+    """Neither while it waits for concurrent handlers, nor while on_left runs."""
     for where in ("tasks", "on_left"):
         app = WSRoom()
         log: list[str] = []
@@ -207,7 +207,7 @@ async def test_a_cancellation_from_outside_does_not_lose_the_last_hook() -> None
 
 
 async def test_the_last_hooks_run_before_the_apps_lifespan_ends(ws: str) -> None:
-    """A hook that needs the database finds it open, however the server is stopped."""
+    """A hook that needs the database can use it, however the server is stopped."""
     log: list[str] = []
 
     @contextlib.asynccontextmanager
@@ -232,7 +232,7 @@ async def test_the_last_hooks_run_before_the_apps_lifespan_ends(ws: str) -> None
 
 
 class SlowAdapter(MemoryAdapter):
-    """Confirms when it is told to."""
+    """Confirms a subscription when the test allows it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -247,7 +247,7 @@ class SlowAdapter(MemoryAdapter):
 
 
 async def test_a_socket_closed_while_it_is_accepted_is_closed() -> None:
-    """Kicking out an older login must work at any moment."""
+    """An app must be able to close an older login at any moment."""
     adapter = SlowAdapter()
     app = WSRoom(adapter)
     sockets: list[Socket] = []
@@ -265,8 +265,8 @@ async def test_a_socket_closed_while_it_is_accepted_is_closed() -> None:
         assert await a.closed() == 4000 and a.close_reason == "elsewhere"
 
 
-async def test_a_join_that_a_leave_overtook_is_no_join() -> None:
-    """The last wish counts: no on_joined, and the socket is not in."""
+async def test_a_join_that_a_leave_overtook_has_no_effect() -> None:
+    """The last request counts: on_joined does not run, and the socket is not in the room."""
     adapter = SlowAdapter()
     adapter.gate.set()
     app = WSRoom(adapter)
@@ -298,7 +298,7 @@ async def test_a_join_that_a_leave_overtook_is_no_join() -> None:
 
 
 async def test_sys_exit_in_a_handler_is_one_clients_error(caplog: pytest.LogCaptureFixture) -> None:
-    """It must not end the server for everybody."""
+    """It must not end the server for all clients."""
     app = WSRoom()
 
     @app.on("exit")
@@ -317,8 +317,8 @@ async def test_sys_exit_in_a_handler_is_one_clients_error(caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("when", ["start", "stop"])
-async def test_sys_exit_in_a_lifespan_is_told_to_the_server(when: str) -> None:
-    """A server that hears nothing would serve an app that has not started."""
+async def test_sys_exit_in_a_lifespan_is_reported_to_the_server(when: str) -> None:
+    """Otherwise the server would serve an app that has not started."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: WSRoom) -> AsyncIterator[None]:
@@ -345,7 +345,7 @@ async def test_sys_exit_in_a_lifespan_is_told_to_the_server(when: str) -> None:
 
 
 async def test_a_send_that_breaks_ends_the_socket(caplog: pytest.LogCaptureFixture) -> None:
-    """Not deaf and in silence: 1011, and the reason in the log."""
+    """It is closed with 1011, and the reason is logged."""
     app = WSRoom(_timing=Timing(grace=0.05))
 
     @app.on_open()
@@ -365,7 +365,7 @@ async def test_a_send_that_breaks_ends_the_socket(caplog: pytest.LogCaptureFixtu
 
 
 async def test_a_close_is_sent_by_a_socket_that_was_slow() -> None:
-    """What is queued is dropped, the close frame is not."""
+    """Queued frames are dropped; the close frame is sent."""
     flowing = asyncio.Event()
     sent: list[Any] = []
     owner = Owner()
@@ -387,7 +387,7 @@ async def test_a_close_is_sent_by_a_socket_that_was_slow() -> None:
 
 
 async def test_def_hooks_behind_def_handlers_do_not_wait_for_each_other() -> None:
-    """More handlers than threads, each of which causes a hook that needs one too."""
+    """More handlers than threads, and each causes a hook that needs a thread too."""
     app = WSRoom()
     joined: list[str] = []
 
@@ -407,7 +407,7 @@ async def test_def_hooks_behind_def_handlers_do_not_wait_for_each_other() -> Non
 
 
 async def test_def_on_disconnect_runs_though_handlers_hold_all_threads() -> None:
-    """Exactly once for each socket, whatever the handlers do."""
+    """Exactly once for each socket."""
     app = WSRoom(limits=Limits(handler_timeout=0.2), _timing=Timing(grace=0.1))
     gate = threading.Event()
     ended: list[str] = []
@@ -431,8 +431,8 @@ async def test_def_on_disconnect_runs_though_handlers_hold_all_threads() -> None
         gate.set()
 
 
-async def test_an_on_error_that_hangs_is_late_too() -> None:
-    """The budget is for the frame, what is done about its failure included; the socket stays."""
+async def test_an_on_error_that_hangs_times_out_too() -> None:
+    """The time limit is for the frame, including on_error; the connection stays."""
     app = WSRoom(limits=Limits(handler_timeout=0.05))
 
     @app.on("fail")
@@ -471,7 +471,7 @@ async def test_an_id_is_answered_once() -> None:
 
 
 async def test_emitting_on_another_event_loop_is_an_error() -> None:
-    """It would write to sockets from a thread that is not theirs."""
+    """It would write to sockets from another thread."""
     app = WSRoom()
     app.add_hook("on_open", lambda emitter: None)
     outcome: list[BaseException] = []
@@ -488,7 +488,7 @@ async def test_emitting_on_another_event_loop_is_an_error() -> None:
 
 
 async def test_emitting_after_the_end_is_an_error() -> None:
-    """A background task that was forgotten does not start the app again."""
+    """A forgotten background task does not start the app again."""
     app = WSRoom()
     app.add_hook("on_open", lambda emitter: None)
     async with TestClient(app):
@@ -498,7 +498,7 @@ async def test_emitting_after_the_end_is_an_error() -> None:
 
 
 async def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """A path with control characters is nobody's."""
+    """A path with control characters matches no route."""
     app = WSRoom()
 
     @app.on_connect(path="/t/{name}")
@@ -513,7 +513,7 @@ async def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFi
 
 
 def test_a_rejection_takes_an_exception_for_its_sentence() -> None:
-    """`raise Reject(exc)` is a natural thing to write."""
+    """`raise Reject(exc)` works."""
     from wsroom import Reject
 
     assert Reject(ValueError("no such order")).detail == "no such order"

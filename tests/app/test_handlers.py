@@ -15,7 +15,7 @@ from wsroom.testing import Refused, TestClient
 
 
 async def test_frames_of_a_socket_are_handled_one_at_a_time_in_order() -> None:
-    """The next frame waits for the handler of the last one; other sockets do not."""
+    """The next frame waits for the last one's handler; other sockets do not wait."""
     app = WSRoom()
     log: list[Any] = []
     gate = asyncio.Event()
@@ -38,7 +38,7 @@ async def test_frames_of_a_socket_are_handled_one_at_a_time_in_order() -> None:
         assert log[3:] == [("end", 1), ("begin", 2), ("end", 2)]
 
 
-async def test_concurrent_handlers_run_beside_the_next_frames() -> None:
+async def test_concurrent_handlers_do_not_block_the_next_frames() -> None:
     """`concurrent=True` opts out of the order, up to the limit; then frames wait."""
     app = WSRoom(limits=Limits(concurrent=2))
     running: list[Any] = []
@@ -72,7 +72,7 @@ async def test_concurrent_handlers_run_beside_the_next_frames() -> None:
 
 
 async def test_a_return_value_answers_a_frame_with_an_id() -> None:
-    """Any id that the protocol allows comes back as it was; without one there is no answer."""
+    """Any valid id is returned unchanged; a frame without an id gets no answer."""
     app = WSRoom()
 
     @app.on("add")
@@ -93,8 +93,8 @@ async def test_a_return_value_answers_a_frame_with_an_id() -> None:
             }
 
 
-async def test_star_handles_what_nobody_else_does() -> None:
-    """The handler of "*" is told the event; the protocol's own events never come to it."""
+async def test_star_handles_events_without_a_handler() -> None:
+    """The handler of "*" gets the event's name; it never gets the protocol's own events."""
     app = WSRoom()
 
     @app.on("known")
@@ -116,7 +116,7 @@ async def test_star_handles_what_nobody_else_does() -> None:
 
 
 async def test_what_a_handler_raises_is_answered(caplog: pytest.LogCaptureFixture) -> None:
-    """Reject: its code; Disconnect: a close; anything else: `internal`, logged, and it goes on."""
+    """Reject: its code; Disconnect: a close; anything else: `internal`, and a log entry."""
     app = WSRoom()
 
     @app.on("reject")
@@ -159,7 +159,7 @@ async def test_what_a_handler_raises_is_answered(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("detail", ["x" * 2_000_000, "\ud800", "a\0b"])
 async def test_a_rejection_can_always_be_sent(detail: str) -> None:
-    """Whatever sentence the app gives: 1,000 characters of it, as valid Unicode."""
+    """At most 1,000 characters of its sentence are sent, as valid Unicode."""
     app = WSRoom()
 
     @app.on("reject")
@@ -187,7 +187,7 @@ async def test_debug_tells_the_client_what_was_raised() -> None:
             await a.request("fail")
 
 
-async def test_on_error_comes_instead_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_on_error_replaces_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """It gets the emitter and the exception; the answer and the connection stay."""
     app = WSRoom()
     seen: list[Any] = []
@@ -215,7 +215,7 @@ async def test_on_error_comes_instead_of_the_log(caplog: pytest.LogCaptureFixtur
 async def test_what_a_handler_cannot_return_or_emit_is_its_error(
     value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is answered `internal`, and the log says what was wrong with it."""
+    """It is answered `internal`, and the log contains the reason."""
     app = WSRoom()
 
     @app.on("return")
@@ -239,7 +239,7 @@ async def test_what_a_handler_cannot_return_or_emit_is_its_error(
 
 
 async def test_def_handlers_run_in_threads_with_blocking_emitters() -> None:
-    """They emit, join, leave and answer like the others, one at a time for a socket."""
+    """They emit, join, leave and answer like other handlers, one at a time for each socket."""
     app = WSRoom()
     threads: set[int] = set()
 
@@ -288,7 +288,7 @@ async def test_def_handlers_run_in_threads_with_blocking_emitters() -> None:
 
 
 async def test_a_blocking_emitter_on_the_loop_raises(caplog: pytest.LogCaptureFixture) -> None:
-    """It would wait for itself for ever."""
+    """It would wait for itself forever."""
     app = WSRoom()
     kept: list[BlockingEmitter] = []
 
@@ -304,7 +304,7 @@ async def test_a_blocking_emitter_on_the_loop_raises(caplog: pytest.LogCaptureFi
 
 
 async def test_a_handler_has_a_budget(caplog: pytest.LogCaptureFixture) -> None:
-    """Over it, a handler is cancelled and answered `timeout`; the next frame is handled."""
+    """A handler that exceeds it is cancelled and answered `timeout`; the next frame is handled."""
     app = WSRoom(limits=Limits(handler_timeout=0.05))
     cleaned: list[str] = []
 
@@ -346,7 +346,7 @@ async def test_a_handler_has_a_budget(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_a_thread_over_its_budget_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
-    """The client is answered `timeout`; the thread can do nothing more on the loop."""
+    """The client is answered `timeout`; the thread can no longer use the loop."""
     app = WSRoom(limits=Limits(handler_timeout=0.05))
     gate = threading.Event()
     outcome: list[str] = []

@@ -1,4 +1,4 @@
-"""The course of a socket: connect, open, join, leave, end; each hook when and as promised."""
+"""The life of a socket: connect, open, join, leave, end; each hook runs as documented."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from wsroom.wire.emission import Room
 
 
 def recording(app: WSRoom) -> list[Any]:
-    """Give `app` every hook; return the list that they write what happens into."""
+    """Register every hook; return the list to which they append."""
     log: list[Any] = []
 
     @app.on_connect()
@@ -63,7 +63,7 @@ def recording(app: WSRoom) -> list[Any]:
 
 
 async def test_the_hooks_of_a_socket_run_in_order() -> None:
-    """connect, connected, joined, open, ..., left for each room, disconnect; rooms still told."""
+    """connect, connected, joined, open, ..., left for each room, disconnect; `rooms` stays."""
     app = WSRoom()
     log = recording(app)
     async with TestClient(app) as client:
@@ -147,7 +147,7 @@ async def test_def_hooks_run_in_threads() -> None:
 
 
 async def test_connected_is_first_whatever_is_emitted_meanwhile() -> None:
-    """What reaches a room joined in on_connect before the handshake ends comes after it."""
+    """Messages for rooms joined in on_connect follow it, if emitted before the handshake ends."""
     app = WSRoom()
 
     @app.on_connect()
@@ -179,7 +179,7 @@ REFUSALS: list[tuple[Exception, int, str]] = [
 async def test_on_connect_refuses_with_a_status(
     exc: Exception, status: int, body: str, ws: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The handshake fails with it, no other hook runs, and a correct refusal logs no ERROR."""
+    """The handshake fails with this status, no other hook runs, and no ERROR is logged."""
     app = WSRoom()
     log = recording(app)
 
@@ -226,7 +226,7 @@ async def test_wsroom_1_clients_see_a_refusal_as_a_close(
 
 
 async def test_the_subprotocol_is_chosen_where_offered() -> None:
-    """`wsroom.1` among others; none where the client offers none that is known."""
+    """`wsroom.1` if the client offers it among others; none if it offers only unknown ones."""
     app = WSRoom()
     app.add_hook("on_open", lambda emitter: None)
     async with TestClient(app) as client:
@@ -250,7 +250,7 @@ async def test_closing_in_on_connect_refuses() -> None:
 
 
 async def test_guards_decide_about_the_clients_joins_only() -> None:
-    """Reject keeps out, what else a guard raises too; the app's own joins are not asked about."""
+    """Any exception of a guard prevents the join; the app's own joins call no guard."""
     app = WSRoom()
     asked: list[Any] = []
 
@@ -282,8 +282,8 @@ async def test_guards_decide_about_the_clients_joins_only() -> None:
     assert asked == [("order:0", "0"), ("order:1", "1"), ("order:7", "7"), ("order:2", "2")]
 
 
-async def test_an_unguarded_path_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Anybody may join any room there: worth a warning, not one for each join."""
+async def test_an_unguarded_path_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Any client may join any room there: one warning, not one for each join."""
     app = WSRoom()
     app.add_hook("on_open", lambda emitter: None)
     async with TestClient(app) as client:
@@ -336,8 +336,8 @@ async def test_hooks_that_raise_are_answered_or_logged(caplog: pytest.LogCapture
     ]
 
 
-async def test_socket_verbs_refuse_what_is_wrong() -> None:
-    """join, leave and close tell a mistake at once."""
+async def test_socket_methods_reject_invalid_arguments() -> None:
+    """join, leave and close raise at once."""
     app = WSRoom(limits=Limits(rooms_per_socket=2))
     seen: list[str] = []
 
@@ -381,7 +381,7 @@ async def test_socket_verbs_refuse_what_is_wrong() -> None:
 
 
 async def test_the_app_closes_after_what_it_wrote(ws: str, quiet: pytest.LogCaptureFixture) -> None:
-    """Frames written before leave before the close frame; nothing after it is handled."""
+    """Frames written earlier are sent before the close frame; later frames are not handled."""
     app = WSRoom()
     codes: list[int] = []
     handled: list[Any] = []
@@ -412,8 +412,8 @@ async def test_the_app_closes_after_what_it_wrote(ws: str, quiet: pytest.LogCapt
     assert codes == [4000] and handled == [1]
 
 
-class GoneAdapter(Adapter):
-    """An adapter whose broker cannot be reached, for some rooms or for all."""
+class UnavailableAdapter(Adapter):
+    """An adapter that cannot reach its broker for some rooms, or for all."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
@@ -431,17 +431,17 @@ class GoneAdapter(Adapter):
     def unsubscribe(self, room: Room) -> None: ...
 
 
-async def test_a_broker_that_is_away_refuses_and_keeps_nothing() -> None:
+async def test_an_unavailable_broker_refuses_sockets_and_joins() -> None:
     """A new socket is refused with 503; a join is `unavailable`, and the socket is not in."""
     for away in ("", "lobby"):
-        app = WSRoom(GoneAdapter(away))
+        app = WSRoom(UnavailableAdapter(away))
         recording(app)
         async with TestClient(app) as client:
             with pytest.raises(Refused) as caught:
                 await client.connect()
             assert caught.value.status == 503
             assert len(app._worker.hub.rooms) == 0 and not app._worker.hub.members
-    app = WSRoom(GoneAdapter("chat"))
+    app = WSRoom(UnavailableAdapter("chat"))
     raised: list[bool] = []
 
     @app.on("say")
@@ -460,11 +460,11 @@ async def test_a_broker_that_is_away_refuses_and_keeps_nothing() -> None:
     assert raised == [True]
 
 
-async def test_a_broker_that_is_away_is_answered_and_logged_in_one_line(
+async def test_an_unavailable_broker_is_answered_and_logged_in_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Handlers and hooks that let it through are `unavailable`; on_error hears of each."""
-    app = WSRoom(GoneAdapter())
+    """A handler or hook that does not catch it is answered `unavailable`; on_error gets each."""
+    app = WSRoom(UnavailableAdapter())
     failed: list[BaseException] = []
 
     @app.on("say", path="/ws")
@@ -503,7 +503,7 @@ async def test_a_gone_client_ends_its_handler_after_a_grace(
 ) -> None:
     """It leaves its rooms at once; the handler is cancelled after the grace; then the hooks.
 
-    Another member of its room notices nothing.
+    Another member of its room is not affected.
     """
     app = WSRoom(_timing=Timing(grace=0.2))
     log: list[str] = []
@@ -558,7 +558,7 @@ async def test_a_gone_client_ends_its_handler_after_a_grace(
 
 
 async def test_a_handler_that_ends_in_the_grace_is_not_cancelled() -> None:
-    """The app gets its 5 s to bring to an end what it does for a client that is gone."""
+    """The app has 5 s to finish its work for a client that has disconnected."""
     app = WSRoom(limits=Limits(handler_timeout=HOUR), _timing=Timing(read_beside_after=0.05))
     gate = asyncio.Event()
     log: list[str] = []
@@ -588,7 +588,7 @@ async def test_a_handler_that_ends_in_the_grace_is_not_cancelled() -> None:
 
 
 async def test_concurrent_handlers_end_with_their_socket() -> None:
-    """They get the grace too, and are done before on_disconnect."""
+    """They have the grace too, and end before on_disconnect."""
     app = WSRoom(_timing=Timing(grace=0.05))
     log: list[str] = []
 
@@ -611,7 +611,7 @@ async def test_concurrent_handlers_end_with_their_socket() -> None:
 
 
 async def test_a_connection_cancelled_from_outside_still_ends_well() -> None:
-    """A server that cancels its tasks at shutdown gets its CancelledError; the hooks run."""
+    """A server that cancels its tasks at shutdown gets the CancelledError; the hooks run."""
     app = WSRoom()
     log = recording(app)
     async with TestClient(app) as client:
@@ -628,7 +628,7 @@ async def test_a_connection_cancelled_from_outside_still_ends_well() -> None:
 
 
 async def test_rooms_are_freed_with_their_last_member() -> None:
-    """Nothing of 500 sockets and 1,000 rooms is left behind, not even their objects."""
+    """500 sockets and 1,000 rooms leave nothing behind, not even their objects."""
     app = WSRoom()
 
     @app.on("event")

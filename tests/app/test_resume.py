@@ -1,4 +1,4 @@
-"""Coming back: what was missed arrives once, in order, before anything live; or it is said."""
+"""Resuming: missed messages arrive once, in order, before live ones; or a loss is reported."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def chat(adapter: MemoryAdapter | None = None, **options: Any) -> WSRoom:
     return app
 
 
-async def back(client: TestClient, path: str = "/ws") -> TestConnection:
+async def reconnect(client: TestClient, path: str = "/ws") -> TestConnection:
     return await client.connect(path, subprotocols=RESUME)
 
 
-def heard(connection: TestConnection) -> list[Any]:
-    """All that has arrived, in order: an app's message, or the name of a built-in event."""
+def received(connection: TestConnection) -> list[Any]:
+    """Return all received frames in order: an app's message, or the name of a built-in event."""
     return [
         frame["message"] if frame["event"] == "said" else frame["event"]
         for frame in connection.frames[1:]
@@ -76,7 +76,7 @@ def heard(connection: TestConnection) -> list[Any]:
 
 
 async def test_joins_come_first_then_replays_then_the_reply_then_what_is_live() -> None:
-    """In this order on the wire, room by room, though something is emitted at every moment."""
+    """In this order on the wire, room by room, even if the app emits at every moment."""
 
     class Busy(MemoryAdapter):
         async def subscribe(self, room: Room) -> Offset | None:
@@ -101,7 +101,7 @@ async def test_joins_come_first_then_replays_then_the_reply_then_what_is_live() 
         await app.to("chat").emit("said", "missed in chat")
         await app.to("news").emit("said", "missed in news")
         await app.to().emit("said", "missed on the path")
-        b = await back(client)
+        b = await reconnect(client)
         assert b.subprotocol == "wsroom.1.resume"
         await app.to().emit("said", "held")
         a.offsets = {name: a.offsets[name] for name in ("news", "chat", "")}
@@ -109,7 +109,7 @@ async def test_joins_come_first_then_replays_then_the_reply_then_what_is_live() 
         await app.to("chat").emit("said", "live")
         await client.settle()
         assert all(room["recovered"] for room in rooms.values())
-        assert heard(b) == [
+        assert received(b) == [
             "missed in news",
             "news, at the join",
             "missed in chat",
@@ -134,7 +134,7 @@ def said(room: str, message: Any) -> Emission:
 
 
 async def test_a_flood_arrives_once_and_in_order() -> None:
-    """However often the client comes back while it goes on, on either of two workers."""
+    """However often the client reconnects during the flood, to either of two workers."""
     adapter = MemoryAdapter(history=10_000)
     apps = chat(adapter), chat(adapter)
     count = 0
@@ -155,8 +155,8 @@ async def test_a_flood_arrives_once_and_in_order() -> None:
             await until(lambda: len(connection.frames) > 5)  # noqa: B023
             earlier = connection
             messages += [frame["message"] for frame in earlier.frames if frame["event"] == "said"]
-            offsets = dict(earlier.offsets)  # what still comes is lost, as on a cut line
-            connection = await back((one, two)[number % 2])
+            offsets = dict(earlier.offsets)  # later frames are lost, as on a cut line
+            connection = await reconnect((one, two)[number % 2])
             earlier.offsets = offsets
             rooms = await connection.resume(earlier)
             assert rooms["chat"]["recovered"]
@@ -169,7 +169,7 @@ async def test_a_flood_arrives_once_and_in_order() -> None:
 
 
 async def test_a_flood_arrives_once_and_in_order_over_the_wire(ws: str) -> None:
-    """The same through real sockets, which are cut in the middle of a frame or anywhere."""
+    """The same over real sockets, which are cut anywhere, also in the middle of a frame."""
     app = chat(MemoryAdapter(history=10_000))
     count = 0
 
@@ -211,8 +211,8 @@ async def test_a_flood_arrives_once_and_in_order_over_the_wire(ws: str) -> None:
         assert messages == list(range(len(messages))) and len(messages) >= 300
 
 
-async def test_guards_decide_as_ever() -> None:
-    """Each room on its own; those that the socket is in already are not asked about."""
+async def test_guards_decide_about_resumed_rooms() -> None:
+    """Separately for each room; for rooms that the socket is in already, no guard is called."""
     app = chat(limits=Limits(rooms_per_socket=8))
     others = [f"another {number}" for number in range(5)]
 
@@ -228,7 +228,7 @@ async def test_guards_decide_as_ever() -> None:
         long = "x" * 129
         names = ["vip", "broken", "chat", "ws:1.2", long, "a\x00", "", "more", "one too many"]
         offsets = {name: a.offsets.get(name, "x") for name in names}
-        b = await back(client)
+        b = await reconnect(client)
         await app.to("vip").emit("said", "while held")
         rooms = (await b.request("resume", {"rooms": offsets}))["rooms"]
         errors = {name: room.get("error") for name, room in rooms.items()}
@@ -244,17 +244,17 @@ async def test_guards_decide_as_ever() -> None:
             "one too many": "too_many_rooms",
         }
         assert list(rooms) == names and rooms["vip"]["recovered"]
-        assert heard(b) == ["while held", "reply"]
+        assert received(b) == ["while held", "reply"]
         c = await client.connect(subprotocols=["wsroom.1"])
         await c.emit("resume", {"rooms": {"chat": "x", "out": "x"}}, id=1)
         assert await c.closed() == 4000
 
 
 async def test_a_guard_that_takes_too_long_ends_the_resume() -> None:
-    """Half a resume would be worse than none: closed with 1013, and the client tries again."""
+    """A partial resume is worse than none: closed with 1013, and the client tries again."""
     app = chat(limits=Limits(handler_timeout=0.05))
     async with TestClient(app, timeout=10 * SECOND) as client:
-        a = await back(client)
+        a = await reconnect(client)
         await a.emit("resume", {"rooms": {"chat": "x", "slow": "x"}}, id=1)
         assert await a.closed() == 1013
 
@@ -277,14 +277,14 @@ async def test_the_session_is_kept_and_the_sender_never_hears_itself() -> None:
             earlier = connection
             await earlier.close()
             await other.emit("hush", f"missed {number}")
-            connection = await back((two, one)[number % 2])
+            connection = await reconnect((two, one)[number % 2])
             await connection.resume(earlier)
             await other.emit("hush", f"live {number}")
             await one.settle()
             await two.settle()
             assert connection.session == session
-            assert heard(connection) == [f"missed {number}", "reply", f"live {number}"]
-        theirs = [message for message in heard(other) if message != "reply"]
+            assert received(connection) == [f"missed {number}", "reply", f"live {number}"]
+        theirs = [message for message in received(other) if message != "reply"]
         assert theirs == [f"my {number}" for number in range(6)]
         await connection.close()
         await other.close()
@@ -292,7 +292,7 @@ async def test_the_session_is_kept_and_the_sender_never_hears_itself() -> None:
 
 
 class Gated(MemoryAdapter):
-    """Publishes what begins with the word "late" when it is told to."""
+    """Publishes messages that begin with "late" when the test allows it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -307,7 +307,7 @@ class Gated(MemoryAdapter):
 @pytest.mark.parametrize("moment", ["held", "resumed"])
 @pytest.mark.parametrize("where", ["chat", ""])
 async def test_what_the_old_socket_still_emits_is_left_out(moment: str, where: str) -> None:
-    """It is under way when the new one is there already, and must not come back to its sender."""
+    """It is emitted late, when the new socket exists, and must not return to its sender."""
     adapter = Gated()
     app = chat(adapter)
 
@@ -321,22 +321,22 @@ async def test_what_the_old_socket_still_emits_is_left_out(moment: str, where: s
         for each in (a, other):
             await each.join("chat")
         await a.emit("late")
-        b = await back(client)
+        b = await reconnect(client)
         if moment == "held":
             adapter.gate.set()
             await other.expect("said")
-            a.offsets = {"chat": a.offsets["chat"]}  # the path is not asked for
+            a.offsets = {"chat": a.offsets["chat"]}  # without the path
         await b.resume(a)
         adapter.gate.set()
         await app.to("chat").emit("said", "marker")
-        await until(lambda: len(heard(other)) == 3)
+        await until(lambda: len(received(other)) == 3)
         await client.settle()
-        assert [message for message in heard(b) if message != "reply"] == ["marker"]
-        assert heard(other) in (["reply", "late", "marker"], ["reply", "marker", "late"])
+        assert [message for message in received(b) if message != "reply"] == ["marker"]
+        assert received(other) in (["reply", "late", "marker"], ["reply", "marker", "late"])
 
 
 async def test_what_went_to_the_path_and_to_several_rooms_is_replayed() -> None:
-    """With the path's offset; only what was for rooms that it is in, and not left out of."""
+    """With the path's offset; only if the socket is in one of the rooms and not excluded."""
     app = chat()
     async with TestClient(app) as client:
         a = await client.connect()
@@ -349,12 +349,12 @@ async def test_what_went_to_the_path_and_to_several_rooms_is_replayed() -> None:
         await app.to("chat").except_("other").emit("said", "not in other")
         await app.to("chat", "news").emit("said", "chat or news")
         await app.to("other", a.id).emit("said", "other or the one that is gone")
-        b = await back(client)
+        b = await reconnect(client)
         await app.to("chat", b.id).emit("said", "chat or me")
         await app.to().except_(b.id).emit("said", "all but me")
         rooms = await b.resume(a)
         path = ["path", "chat or other", "chat or news", "chat or me"]
-        assert heard(b) == [*path, "not in other", "reply"]
+        assert received(b) == [*path, "not in other", "reply"]
         offsets = [frame.get("offset") for frame in b.frames[1:6]]
         assert len(set(offsets)) == 5 and None not in offsets
         assert rooms[""]["offset"] == b.offsets[""] != offsets[3]
@@ -374,7 +374,7 @@ async def test_replayed_frames_are_what_they_were() -> None:
             await each.join("chat")
         await a.emit("say", {"né": [1.5, None, "🎉"]})
         await client.settle()
-        c = await back(client)
+        c = await reconnect(client)
         rooms = {"chat": b.frames[1]["message"]["offset"]}
         assert (await c.request("resume", {"rooms": rooms}))["rooms"]["chat"]["recovered"]
         assert c.frames[1] == a.frames[-1] == b.frames[-1]
@@ -382,7 +382,7 @@ async def test_replayed_frames_are_what_they_were() -> None:
 
 
 async def test_messages_for_one_socket_have_no_offset_and_are_not_replayed() -> None:
-    """Nor does a client get what was for the socket that it was before."""
+    """A client does not get messages that were for its earlier socket."""
     app = chat()
 
     @app.on_open()
@@ -396,17 +396,17 @@ async def test_messages_for_one_socket_have_no_offset_and_are_not_replayed() -> 
         assert [frame.get("offset") for frame in a.frames] == [None, None, None]
         await a.close()
         await app.to(a.id).emit("said", "gone")
-        b = await back(client)
+        b = await reconnect(client)
         await app.to(b.id).emit("said", "held, as all that others emit")
         await client.settle()
-        assert heard(b) == ["welcome"]
+        assert received(b) == ["welcome"]
         assert (await b.resume(a))[""]["recovered"]
         await client.settle()
-        assert heard(b) == ["welcome", "reply", "held, as all that others emit"]
+        assert received(b) == ["welcome", "reply", "held, as all that others emit"]
 
 
-async def test_what_cannot_be_recovered_is_said() -> None:
-    """Too old, unknown, rubbish: no message of it, where the room stands, and live from there."""
+async def test_what_cannot_be_recovered_is_reported() -> None:
+    """Too old, unknown or invalid: no messages, the room's current offset, and live from there."""
     app = chat(MemoryAdapter(history=2))
     async with TestClient(app) as client:
         a = await client.connect()
@@ -415,17 +415,17 @@ async def test_what_cannot_be_recovered_is_said() -> None:
         for number in range(3):
             await app.to("chat").emit("said", number)
         for offset in (start, "", "x", "x:1", ":", start + "9", "é:" + "9" * 90, start[::-1]):
-            b = await back(client)
+            b = await reconnect(client)
             rooms = (await b.request("resume", {"rooms": {"chat": offset}}))["rooms"]
             assert rooms["chat"] == {"recovered": False, "offset": a.offsets["chat"]}
             await app.to(b.id).emit("said", "marker")
             await client.settle()
-            assert heard(b) == ["reply", "marker"]
+            assert received(b) == ["reply", "marker"]
             await b.close()
 
 
 async def test_without_history_nothing_missed_is_still_known() -> None:
-    """`history=0` keeps where the rooms stand."""
+    """`history=0` keeps the offsets of the rooms."""
     app = chat(MemoryAdapter(history=0))
     async with TestClient(app) as client:
         a, other = await client.connect(), await client.connect()
@@ -433,7 +433,7 @@ async def test_without_history_nothing_missed_is_still_known() -> None:
         await other.join("chat")
         await a.close()
         await app.to("chat").emit("said", 1)
-        rooms = await (await back(client)).resume(a)
+        rooms = await (await reconnect(client)).resume(a)
         assert [rooms[name]["recovered"] for name in ("", "news", "chat")] == [True, True, False]
         assert rooms["chat"]["offset"] == other.offsets["chat"]
 
@@ -453,53 +453,53 @@ async def test_a_replay_is_300_messages_or_a_mebibyte(
         await a.close()
         for _ in range(count):
             await app.to("chat").emit("said", "x" * size)
-        b = await back(client)
+        b = await reconnect(client)
         assert (await b.resume(a))["chat"]["recovered"] is recovered
         assert len(b.frames) == 2 + (count if recovered else 0)
 
 
 async def test_room_frames_are_held_until_the_first_frame_is_handled() -> None:
-    """Whatever that frame is; replies and the like are not held."""
+    """Whichever frame it is; replies and other frames for the socket alone are not held."""
     app = chat()
     for event, answer in (("joinRoom", "reply"), ("nobody", "error"), ("say", "said")):
         async with TestClient(app) as client:
-            a = await back(client)
+            a = await reconnect(client)
             await app.to().emit("said", "held")
             await client.settle()
-            assert heard(a) == []
+            assert received(a) == []
             await a.emit("joinRoom" if event == "say" else event, "chat")
             await a.emit(event, "chat" if event == "joinRoom" else "mine", id=1)
             await client.settle()
-            assert heard(a)[0] == ("held" if answer != "error" else "error")
-            assert "held" in heard(a)
+            assert received(a)[0] == ("held" if answer != "error" else "error")
+            assert "held" in received(a)
 
 
-async def test_a_hold_ends_by_itself() -> None:
-    """A client that offers to resume, and then sends nothing, is live after 5 s."""
+async def test_held_frames_are_released_after_a_time() -> None:
+    """A client that offers to resume but sends nothing is live after 5 s."""
     app = chat(_timing=Timing(hold=0.05))
     async with TestClient(app, timeout=10 * SECOND) as client:
-        a, b = await back(client), await client.connect()
+        a, b = await reconnect(client), await client.connect()
         await app.to().emit("said", 1)
         await b.expect("said")
-        assert heard(a) == []
+        assert received(a) == []
         assert await a.expect("said") == 1
         await app.to().emit("said", 2)
         assert await a.expect("said") == 2
 
 
-async def test_a_hold_is_bounded() -> None:
-    """More than a slow socket may have unsent is let through at once."""
+async def test_held_frames_are_bounded() -> None:
+    """More than a slow socket may have unsent is written at once."""
     app = chat(limits=Limits(write_buffer=1000), _timing=Timing(hold=HOUR))
     async with TestClient(app) as client:
-        a = await back(client)
+        a = await reconnect(client)
         for number in range(20):
             await app.to().emit("said", number)
         await client.settle()
-        assert heard(a) == list(range(20))
+        assert received(a) == list(range(20))
 
 
 async def test_too_much_during_a_resume_closes() -> None:
-    """It can neither be held nor be told now: 1013, and the client tries again."""
+    """It can neither be held nor be written: 1013, and the client tries again."""
 
     class Flooding(MemoryAdapter):
         async def read(self, room: Room, since: Offset | None) -> Past:
@@ -512,14 +512,14 @@ async def test_too_much_during_a_resume_closes() -> None:
     app = chat(Flooding(), limits=Limits(write_buffer=1000))
     async with TestClient(app) as client:
         a = await client.connect()
-        b = await back(client)
+        b = await reconnect(client)
         await b.emit("resume", {"session": a.session, "rooms": {"": a.offsets[""]}}, id=1)
         assert await b.closed() == 1013
         assert [frame["event"] for frame in b.frames] == ["connected"]
 
 
 async def test_rooms_that_are_live_already_are_answered_only() -> None:
-    """For a plain client the path is, from the start; told twice would be worse than not told."""
+    """For a plain client the path is live from the start; a replay would deliver twice."""
     app = chat()
     async with TestClient(app) as client:
         a = await client.connect()
@@ -533,12 +533,12 @@ async def test_rooms_that_are_live_already_are_answered_only() -> None:
         rooms = await b.resume(a)
         recovered = {name: room["recovered"] for name, room in rooms.items()}
         assert recovered == {"": True, "chat": True, "news": False, "quiet": True}
-        assert heard(b) == ["reply", "reply", "missed in chat", "reply"]
+        assert received(b) == ["reply", "reply", "missed in chat", "reply"]
         await app.to("chat").emit("said", "live in chat")
         await app.to().emit("said", "live on the path")
-        # Once more, with offsets of before: nothing is told again.
+        # Once more, with the same offsets: nothing is delivered again.
         assert {name: room["recovered"] for name, room in (await b.resume(a)).items()} == recovered
-        assert heard(b)[4:] == ["live in chat", "live on the path", "reply"]
+        assert received(b)[4:] == ["live in chat", "live on the path", "reply"]
         await b.leave("chat")
         await app.to("chat").emit("said", "missed again")
         await b.join("chat")
@@ -546,8 +546,8 @@ async def test_rooms_that_are_live_already_are_answered_only() -> None:
         assert rooms["chat"] == {"recovered": False, "offset": b.offsets["chat"]}
 
 
-async def test_what_is_live_already_comes_before_the_reply_that_says_where_it_stands() -> None:
-    """Else a client that is cut off in between would go on from there, and never get it."""
+async def test_live_rooms_are_written_up_to_the_offset_in_the_reply() -> None:
+    """Otherwise a client that is cut off after the reply would never get those messages."""
 
     class Busy(MemoryAdapter):
         async def read(self, room: Room, since: Offset | None) -> Past:
@@ -562,14 +562,14 @@ async def test_what_is_live_already_comes_before_the_reply_that_says_where_it_st
         rooms = {"": a.offsets[""], "chat": a.offsets["chat"]}
         answers = (await b.request("resume", {"rooms": rooms}))["rooms"]
         await client.settle()
-        assert heard(b) == ["in chat at ", "in chat at chat", "at ", "reply", "at chat"]
+        assert received(b) == ["in chat at ", "in chat at chat", "at ", "reply", "at chat"]
         assert not answers[""]["recovered"] and answers["chat"]["recovered"]
         assert b.offsets == {"": b.frames[-1]["offset"], "chat": b.frames[2]["offset"]}
         assert answers[""]["offset"] == b.frames[3]["offset"]
 
 
 async def test_a_room_that_was_left_and_is_resumed_is_replayed_again() -> None:
-    """It is not live any more; what the socket got before it left is between its offsets."""
+    """It is no longer live; the socket's offset covers what it got before it left."""
     app = chat()
     async with TestClient(app) as client:
         a = await client.connect()
@@ -581,12 +581,12 @@ async def test_a_room_that_was_left_and_is_resumed_is_replayed_again() -> None:
         assert "chat" not in a.offsets
         await app.to("chat").emit("said", 2)
         rooms = (await a.request("resume", {"rooms": {"chat": offset}}))["rooms"]
-        assert rooms["chat"]["recovered"] and heard(a) == ["reply", 1, "reply", 2, "reply"]
+        assert rooms["chat"]["recovered"] and received(a) == ["reply", 1, "reply", 2, "reply"]
         await app.to("chat").emit("said", 3)
         assert (await a.request("leave quietly", "chat")) is None
         await app.to("chat").emit("said", 4)
         rooms = (await a.request("resume", {"rooms": {"chat": a.offsets["chat"]}}))["rooms"]
-        assert heard(a)[5:] == [3, "reply", 4, "reply"]
+        assert received(a)[5:] == [3, "reply", 4, "reply"]
 
 
 MALFORMED: list[Any] = [
@@ -599,23 +599,23 @@ MALFORMED: list[Any] = [
 
 @pytest.mark.parametrize("message", MALFORMED, ids=lambda message: json.dumps(message)[:40])
 async def test_a_malformed_resume_is_answered(message: Any) -> None:
-    """With `invalid_message`; nothing was joined, and the connection goes on, held no more."""
+    """With `invalid_message`; no room was joined, the connection stays and holds no frames."""
     app = chat()
     async with TestClient(app) as client:
-        a = await back(client)
+        a = await reconnect(client)
         await app.to().emit("said", "held")
         with pytest.raises(Refused, match="invalid_message"):
             await a.request("resume", message)
         await client.settle()
-        assert heard(a) == ["error", "held"]
+        assert received(a) == ["error", "held"]
         assert (await a.request("resume", {"rooms": {}, "session": "é" * 100})) == {"rooms": {}}
 
 
 async def test_a_resume_of_more_rooms_than_a_socket_may_have_is_refused() -> None:
-    """It would be work without a bound; all that it may have, and the path, are fine."""
+    """It would be unbounded work; the maximum, and the path, are accepted."""
     app = chat(limits=Limits(rooms_per_socket=3))
     async with TestClient(app) as client:
-        a = await back(client)
+        a = await reconnect(client)
         most = {"": "x", "chat": "x", "news": "x", "vip": "x"}
         with pytest.raises(Refused, match=r"invalid_message: .* 5 keys; 4 is the most"):
             await a.request("resume", {"rooms": {**most, "one more": "x"}})
@@ -624,36 +624,36 @@ async def test_a_resume_of_more_rooms_than_a_socket_may_have_is_refused() -> Non
         assert answer["rooms"].keys() == most.keys()
 
 
-async def test_a_reply_that_cannot_be_sent_tells_nothing_twice() -> None:
-    """What was replayed is not told again from what was held."""
+async def test_a_reply_that_cannot_be_sent_delivers_nothing_twice() -> None:
+    """What was replayed is dropped from the held frames."""
     app = chat(limits=Limits(frame_size=4 * 1024 * 1024))
     async with TestClient(app) as client:
         a = await client.connect()
         await a.close()
-        b = await back(client)
+        b = await reconnect(client)
         await app.to().emit("said", 1)
-        name = "x" * 1024 * 1024  # the answer holds it too
+        name = "x" * 1024 * 1024  # the answer contains it too
         with pytest.raises(Refused, match="internal"):
             await b.request("resume", {"rooms": {"": a.offsets[""], name: "x"}})
         await app.to().emit("said", 2)
         await client.settle()
-        assert heard(b) == [1, "error", 2]
+        assert received(b) == [1, "error", 2]
 
 
 async def test_a_resume_without_an_id_is_not_answered() -> None:
-    """What was missed says enough; what follows is live."""
+    """It replays what was missed, and continues live."""
     app = chat()
     async with TestClient(app) as client:
         a = await client.connect()
         await a.join("chat")
         await a.close()
         await app.to("chat").emit("said", "missed")
-        b = await back(client)
+        b = await reconnect(client)
         await b.emit("resume", {"rooms": a.offsets})
         await client.settle()
         await app.to("chat").emit("said", "live")
         await client.settle()
-        assert heard(b) == ["missed", "live"]
+        assert received(b) == ["missed", "live"]
 
 
 async def test_hooks_run_after_the_reply() -> None:
@@ -668,16 +668,16 @@ async def test_hooks_run_after_the_reply() -> None:
         a = await client.connect()
         await a.join("chat", "news")
         await client.settle()
-        b = await back(client)
+        b = await reconnect(client)
         await b.join("news")
         await b.resume(a)
         await client.settle()
-        assert heard(b)[-2:] == ["reply", "in chat"]
-        assert heard(a)[-2:] == ["in news", "in chat"]
+        assert received(b)[-2:] == ["reply", "in chat"]
+        assert received(a)[-2:] == ["in news", "in chat"]
 
 
-class Away(MemoryAdapter):
-    """Loses its broker where it is told to."""
+class Unavailable(MemoryAdapter):
+    """Cannot reach its broker for the operations that the test names."""
 
     lost: frozenset[str] = frozenset()
 
@@ -693,8 +693,8 @@ class Away(MemoryAdapter):
 
 
 async def test_a_room_that_cannot_be_joined_now_is_unavailable() -> None:
-    """The others are joined and told."""
-    adapter = Away()
+    """The other rooms are joined and replayed."""
+    adapter = Unavailable()
     app = chat(adapter)
     async with TestClient(app) as client:
         a = await client.connect()
@@ -702,21 +702,21 @@ async def test_a_room_that_cannot_be_joined_now_is_unavailable() -> None:
         await a.close()
         await app.to("chat").emit("said", "missed")
         adapter.lost = frozenset({"subscribe news"})
-        b = await back(client)
+        b = await reconnect(client)
         rooms = await b.resume(a)
         assert rooms["news"] == {"error": "unavailable"} and rooms["chat"]["recovered"]
-        assert heard(b) == ["missed", "reply"]
+        assert received(b) == ["missed", "reply"]
 
 
 async def test_a_room_that_cannot_be_read_now_closes() -> None:
-    """It has been joined, and would be told twice or not at all: 1013."""
-    adapter = Away()
+    """It was joined, and its messages would be delivered twice or not at all: 1013."""
+    adapter = Unavailable()
     app = chat(adapter)
     async with TestClient(app) as client:
         a = await client.connect()
         await a.join("chat")
         adapter.lost = frozenset({"read chat"})
-        b = await back(client)
+        b = await reconnect(client)
         await b.emit("resume", {"rooms": a.offsets}, id=1)
         assert await b.closed() == 1013
 
@@ -738,7 +738,7 @@ async def test_a_hundred_rooms_are_joined_at_once() -> None:
 
     app = chat(Together())
     async with TestClient(app, timeout=10 * SECOND) as client:
-        a = await back(client)
+        a = await reconnect(client)
         rooms = {f"room {number}": "x" for number in range(100)}
         answer = await a.request("resume", {"rooms": rooms})
         assert [room["recovered"] for room in answer["rooms"].values()] == [False] * 100
@@ -746,7 +746,7 @@ async def test_a_hundred_rooms_are_joined_at_once() -> None:
 
 
 async def test_a_client_that_goes_during_its_resume_leaves_nothing() -> None:
-    """No room, no session, no hold; whatever it was waiting for."""
+    """No room, no session, no replay buffer."""
 
     class Slow(MemoryAdapter):
         gate = asyncio.Event()
@@ -759,7 +759,7 @@ async def test_a_client_that_goes_during_its_resume_leaves_nothing() -> None:
     app = chat(adapter, _timing=Timing(read_beside_after=0.01, grace=0.01))
     async with TestClient(app) as client:
         a = await client.connect()
-        b = await back(client)
+        b = await reconnect(client)
         await b.emit("resume", {"session": a.session, "rooms": {"chat": "x", "": "x"}}, id=1)
         await until(lambda: app._worker.hub.sessions)
         await b.close(timeout=10 * SECOND)
@@ -770,7 +770,7 @@ async def test_a_client_that_goes_during_its_resume_leaves_nothing() -> None:
 async def test_a_resume_that_is_handled_after_its_client_went_does_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It waited behind a long handler; there is nobody to put into rooms, and nothing fails."""
+    """It waited behind a long handler; no room is joined, and nothing fails."""
     app = chat(_timing=Timing(read_beside_after=0.01))
     gate = asyncio.Event()
 
@@ -803,7 +803,7 @@ async def bulk(app: WSRoom) -> None:
 
 
 async def test_a_large_replay_is_paced_and_arrives(ws: str) -> None:
-    """Nine megabytes are more than a socket may have unsent; a healthy client gets them all."""
+    """Nine megabytes are more than a socket may have unsent; a healthy client gets all of it."""
     app = chat(limits=Limits(write_buffer=300_000))
     async with serve(app, ws=ws) as server:
         async with peer(server) as first:
@@ -822,7 +822,7 @@ async def test_a_large_replay_is_paced_and_arrives(ws: str) -> None:
 
 
 async def test_a_reader_that_stops_during_its_replay_is_closed(ws: str) -> None:
-    """The next room waits 5 s for it, and then it is too slow: 1013."""
+    """The next room waits for it for at most 5 s; then it is too slow: 1013."""
     app = chat(_timing=Timing(hold=0.2))
     codes: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What peers and handlers do wrong, on real uvicorn, beside a member who must not notice."""
+"""Faults of peers and handlers, on real uvicorn; another member must not be affected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wsroom import Emitter, Limits, Socket, WSRoom
 
 
 def room_app(**options: Any) -> WSRoom:
-    """An app with a room, and handlers that do all kinds of wrong."""
+    """An app with a room, and handlers that fail in all kinds of ways."""
     app = WSRoom(**options)
 
     @app.on("say")
@@ -63,7 +63,7 @@ class Scene:
         self._said = 0
 
     async def fine(self) -> None:
-        """Show that nothing but this reached the good client, and that the bad one lives."""
+        """Check that only this reached the good client, and that the bad one is connected."""
         self._said += 1
         await self.bad.send("say", self._said)
         frame = {"event": "said", "message": self._said, "sender": self.bad.id, "room": "chat"}
@@ -112,7 +112,7 @@ BAD_FRAMES: list[str | bytes] = [
 async def test_a_bad_frame_is_answered(
     frame: str | bytes, ws: str, quiet: pytest.LogCaptureFixture
 ) -> None:
-    """`bad_frame`, with a sentence; the connection stays and nobody else hears of it."""
+    """`bad_frame`, with a sentence; the connection stays, and no other client is affected."""
     async with scene(room_app(), ws=ws) as s:
         await s.bad.raw(frame)
         error = await s.bad.error("bad_frame")
@@ -130,7 +130,7 @@ async def test_nesting_up_to_the_cap_passes(ws: str) -> None:
 
 @pytest.mark.parametrize("event", ["nobody", "__class__", "constructor", "e" * 64, "\U0001f600"])
 async def test_an_unknown_event_is_answered(event: str, ws: str) -> None:
-    """Names that mean something elsewhere mean nothing here."""
+    """Names that are special elsewhere are not special here."""
     async with scene(room_app(), ws=ws) as s:
         await s.bad.send(event, 1, id="x")
         error = await s.bad.error("unknown_event")
@@ -142,8 +142,8 @@ async def test_an_unknown_event_is_answered(event: str, ws: str) -> None:
     "room",
     [None, True, 1, 1.5, [], ["chat"], {}, {"room": "chat"}, "", "x" * 129, "é" * 65, "a\x00"],
 )
-async def test_what_is_no_room_cannot_be_joined(room: Any, ws: str) -> None:
-    """`bad_room` for joinRoom and leaveRoom alike."""
+async def test_an_invalid_room_cannot_be_joined(room: Any, ws: str) -> None:
+    """`bad_room` for both joinRoom and leaveRoom."""
     async with scene(room_app(), ws=ws) as s:
         for event in ("joinRoom", "leaveRoom"):
             await s.bad.send(event, room)
@@ -151,7 +151,7 @@ async def test_what_is_no_room_cannot_be_joined(room: Any, ws: str) -> None:
         await s.fine()
 
 
-async def test_half_a_surrogate_pair_is_no_room(ws: str) -> None:
+async def test_half_a_surrogate_pair_is_an_invalid_room(ws: str) -> None:
     """JSON can write it, UTF-8 cannot."""
     async with scene(room_app(), ws=ws) as s:
         await s.bad.raw('{"event":"joinRoom","message":"\\ud800"}')
@@ -170,8 +170,8 @@ async def test_names_that_look_like_patterns_are_only_names(ws: str) -> None:
         await s.fine()
 
 
-async def test_nobody_joins_somebody_elses_id(ws: str) -> None:
-    """A socket's id is for `to()` alone, or its messages could be overheard."""
+async def test_another_sockets_id_cannot_be_joined(ws: str) -> None:
+    """A socket's id is for `to()` only: others could read its messages."""
     app = room_app()
     async with scene(app, ws=ws) as s:
         await s.bad.send("joinRoom", s.good.id)
@@ -182,7 +182,7 @@ async def test_nobody_joins_somebody_elses_id(ws: str) -> None:
 
 
 async def test_sender_and_room_cannot_be_spoofed(ws: str) -> None:
-    """What a client writes there is ignored; the server makes both."""
+    """The server sets both; a client's values are ignored."""
     async with scene(room_app(), ws=ws) as s:
         await s.bad.send("say", "hi", sender=s.good.id, room="vip", offset="1:1")
         said = {"event": "said", "message": "hi", "sender": s.bad.id, "room": "chat"}
@@ -191,7 +191,7 @@ async def test_sender_and_room_cannot_be_spoofed(ws: str) -> None:
 
 
 async def test_the_hundredth_room_is_the_last(ws: str) -> None:
-    """One more is `too_many_rooms`; leaving one makes place again."""
+    """One more is `too_many_rooms`; after leaving a room another can be joined."""
     async with scene(room_app(), ws=ws) as s:
         for number in range(99):
             await s.bad.join(f"room {number}")
@@ -217,7 +217,7 @@ async def test_a_frame_over_the_limit_is_answered(ws: str) -> None:
 
 
 async def test_too_many_bad_frames_end_the_connection(ws: str) -> None:
-    """Ten in a minute are answered, the eleventh closes with 1008; others are not touched."""
+    """Ten in a minute are answered, the eleventh closes with 1008; others are not affected."""
     async with scene(room_app(), ws=ws) as s:
         for _ in range(10):
             await s.bad.raw("x")
@@ -264,8 +264,8 @@ async def test_a_long_handler_outlives_the_keepalive(
 ) -> None:
     """While a handler waits, pongs are read: a healthy client is not ended with 1011.
 
-    uvicorn pings 0.4 s after each pong here and gives up 1.5 s after a ping, so the handler is at
-    work for longer than a blind socket would survive.
+    uvicorn pings 0.4 s after each pong here and gives up 1.5 s after a ping, so the handler runs
+    for longer than a connection would survive on which nothing is read.
     """
     app = room_app(limits=Limits(handler_timeout=HOUR))
     gate = asyncio.Event()
@@ -289,8 +289,8 @@ async def test_a_long_handler_outlives_the_keepalive(
         await s.fine()
 
 
-async def test_a_flooder_does_not_hold_up_the_others(ws: str) -> None:
-    """Thousands of frames from one client are read in turns with everybody else's."""
+async def test_a_flood_of_one_client_does_not_block_others(ws: str) -> None:
+    """Thousands of frames of one client are handled in turns with those of others."""
     app = room_app()
     order: list[str] = []
 
@@ -314,7 +314,7 @@ async def send_all(client: Peer, frames: list[str]) -> None:
 
 
 async def test_a_correct_refusal_leaves_no_error(ws: str, quiet: pytest.LogCaptureFixture) -> None:
-    """401, 403, 404 and 426 are no errors of the server's."""
+    """401, 403, 404 and 426 are not logged as errors."""
     from tests.support.http import get
     from wsroom import Reject
 
@@ -389,7 +389,7 @@ async def vanish(server: Server) -> None:
 
 
 async def test_a_peer_that_never_reads_is_closed(ws: str) -> None:
-    """Over a mebibyte unsent and not shrinking for a second: it is out, the others are not late."""
+    """Over a mebibyte unsent, not shrinking for a second: it is closed, others are not delayed."""
     app = room_app()
     codes: list[int] = []
     ended = asyncio.Event()
