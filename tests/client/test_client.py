@@ -42,7 +42,8 @@ from wsroom import (
 )
 from wsroom.adapters import Deliver, Emission
 from wsroom.client import ClientSocket, ConnectionLost, RequestError
-from wsroom.client.recovery import STEADY, is_final, pause
+from wsroom.client.attempt import Settings
+from wsroom.client.recovery import backoff, is_final
 from wsroom.wire.emission import Room
 
 PAGE = ROOT / "docs" / "python-client.md"
@@ -186,7 +187,7 @@ async def test_requests_raise(quiet: pytest.LogCaptureFixture) -> None:
             await socket.emit("say", float("nan"))
         with pytest.raises(TypeError, match="not JSON"):
             await socket.emit("say", object())
-        with pytest.raises(SetupError, match="3 arguments at most"):
+        with pytest.raises(SetupError, match="at most 3 arguments"):
             socket.on("said", lambda a, b, c, d: None)
     async with serve(chat()) as server, client(server) as socket:
         with pytest.raises(ConnectionLost, match="4000: bye") as lost:
@@ -343,7 +344,7 @@ async def test_what_cannot_be_recovered_is_told() -> None:
         await heard.wait(("connected",))
         assert heard[:3] == [("close", 1006, ""), ("open",), ("resync", "chat")]
         name, exc = heard[3]
-        assert (name, exc.code, exc.detail) == ("error", "not_a_member", "no more in room 'vip'")
+        assert (name, exc.code, exc.detail) == ("error", "not_a_member", "no longer in room 'vip'")
         assert socket.rooms == {"chat"}
         await socket.request("say", "live")
         await heard.wait("live")
@@ -608,12 +609,14 @@ async def test_it_gives_up_after_max_retries() -> None:
         assert heard == [("open",), ("close", 4503, "try again")] * 3
 
 
-async def test_a_connection_of_five_seconds_counts_as_a_success() -> None:
-    """Only then do the attempts, and their pauses, begin anew."""
+async def test_a_stable_connection_counts_as_a_success() -> None:
+    """Only then the attempts, and their pauses, begin again at 0."""
+    assert Settings(url="ws://localhost/ws").stable_after == 5
     async with serve(chat()) as server:
-        async with client(server, max_retries=1) as socket:
+        settings = Settings(url=server.url(), retry_after=TICK, max_retries=1, stable_after=SECOND)
+        async with ClientSocket(settings) as socket:
             for _ in range(2):
-                await asyncio.sleep(STEADY)
+                await asyncio.sleep(settings.stable_after)
                 cut(server)
                 await until(lambda: socket.state == "waiting")
                 await until(lambda: socket.state == "open")
@@ -696,8 +699,10 @@ def test_wrong_arguments_are_told(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         wsroom.client.connect("ws://localhost/ws", **options)
     for url in ("/ws", "ftp://localhost/ws", "localhost:8000", "ws:///ws"):
-        with pytest.raises(ValueError, match="is no URL"):
+        with pytest.raises(ValueError, match="is not the URL"):
             wsroom.client.connect(url)
+    with pytest.raises(ValueError, match="use wss:// with ssl"):
+        wsroom.client.connect("ws://localhost/ws", ssl=tls.create_default_context())
 
 
 # -- odd servers, slow listeners -------------------------------------------------------------
@@ -856,9 +861,9 @@ def load_module(file: Path) -> Any:
 
 def test_the_pauses() -> None:
     """Full jitter up to twice as much each time, 20 s at most and 0.1 s at least."""
-    assert [pause(tries, 0.5, 1.0) for tries in range(8)] == [0.5, 1, 2, 4, 8, 16, 20, 20]
-    assert pause(10**6, 0.5, 0.5) == 10
-    assert pause(0, 0.5, 0.0) == pause(5, 0.5, 0.001) == 0.1
+    assert [backoff(tries, 0.5, 1.0) for tries in range(8)] == [0.5, 1, 2, 4, 8, 16, 20, 20]
+    assert backoff(10**6, 0.5, 0.5) == 10
+    assert backoff(0, 0.5, 0.0) == backoff(5, 0.5, 0.001) == 0.1
 
 
 @pytest.mark.parametrize("code", [1008, 4400, 4401, 4499])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import ssl as tls
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -14,28 +16,40 @@ from websockets.typing import Subprotocol
 from wsroom.errors import ConnectionLost
 from wsroom.wire.protocol import MAX_PAYLOAD, RESUME_SUBPROTOCOL, SUBPROTOCOL
 
-CLOSING = 5.0
-"""Seconds for the server's part of a close."""
+CLOSE_TIMEOUT = 5.0
+"""Seconds for the server's part of the closing handshake."""
+
+Params = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 
 
-class Settings(NamedTuple):
-    """What `connect` was given."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The arguments of `connect`, checked.
+
+    Raises:
+        ValueError: the URL is invalid, or a number is out of its range.
+
+    """
 
     url: str
-    params: Any
-    headers: dict[str, str]
-    buffer: int
-    max_retries: int | None
-    retry_after: float
-    connect_timeout: float
-    ping_interval: float
-    ssl: tls.SSLContext | None
+    params: Params | None = None
+    headers: Mapping[str, str] | None = None
+    buffer: int = 100
+    max_retries: int | None = None
+    retry_after: float = 0.5
+    connect_timeout: float = 10.0
+    request_timeout: float = 10.0
+    ping_interval: float = 20.0
+    ssl: tls.SSLContext | None = None
+    stable_after: float = 5.0
+    """Seconds of a connection after which the next loss counts as the first; for tests."""
 
-    def check(self) -> None:
-        """Raise ValueError for a URL that is none, or a number out of its range."""
+    def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
-            raise ValueError(f"{self.url!r} is no URL of a WebSocket; use ws://host/ws")
+            raise ValueError(f"{self.url!r} is not the URL of a WebSocket; use ws://host/ws")
+        if self.ssl is not None and parts.scheme in ("ws", "http"):
+            raise ValueError(f"{self.url!r} has no TLS; use wss:// with ssl")
         for name in ("retry_after", "connect_timeout", "ping_interval"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; use a number above 0")
@@ -45,26 +59,26 @@ class Settings(NamedTuple):
             )
 
 
-async def attempt(settings: Settings, again: bool) -> ClientConnection:
-    """Open a WebSocket; `again` where the client means to resume.
+async def attempt(settings: Settings, *, resume: bool) -> ClientConnection:
+    """Open a WebSocket; `resume` if the client is going to send `resume` first.
 
     Raises:
-        ConnectionLost: it did not work; a refusal by an HTTP status has the code 4000 + status.
+        ConnectionLost: the attempt failed; the code of a refusal is 4000 + its HTTP status.
 
     """
-    names = [RESUME_SUBPROTOCOL, SUBPROTOCOL] if again else [SUBPROTOCOL]
-    # Without a context of one's own, `ssl` must not be given at all.
+    names = [RESUME_SUBPROTOCOL, SUBPROTOCOL] if resume else [SUBPROTOCOL]
+    # websockets refuses `ssl=None` for a wss URL.
     options: dict[str, Any] = {"ssl": settings.ssl} if settings.ssl else {}
     url = await _url(settings)
     try:
         return await connect(
             url,
             subprotocols=[Subprotocol(name) for name in names],
-            additional_headers=settings.headers,
+            additional_headers=dict(settings.headers or {}),
             open_timeout=settings.connect_timeout,
             ping_interval=settings.ping_interval,
             ping_timeout=settings.ping_interval,
-            close_timeout=CLOSING,
+            close_timeout=CLOSE_TIMEOUT,
             max_size=2 * MAX_PAYLOAD,
             **options,
         )
@@ -77,14 +91,18 @@ async def attempt(settings: Settings, again: bool) -> ClientConnection:
 
 async def _url(settings: Settings) -> str:
     scheme, host, path, query, _ = urlsplit(settings.url)
-    params = settings.params
-    if callable(params):
-        try:
-            params = params()
-            if inspect.isawaitable(params):
-                params = await params
-        except Exception as exc:
-            raise ConnectionLost(1006, f"params() failed: {exc!r}") from exc
-    more = urlencode(params or {})
-    query = f"{query}&{more}" if query and more else query or more
+    added = urlencode(await _params(settings.params))
+    query = f"{query}&{added}" if query and added else query or added
     return urlunsplit((scheme.replace("http", "ws"), host, path or "/", query, ""))
+
+
+async def _params(params: Params | None) -> Mapping[str, str]:
+    if not callable(params):
+        return params or {}
+    try:
+        result = params()
+        if inspect.isawaitable(result):
+            result = await result
+    except Exception as exc:
+        raise ConnectionLost(1006, f"params() failed: {exc!r}") from exc
+    return result or {}

@@ -1,4 +1,4 @@
-"""Keeping a client connected: attempts, pauses, coming back, and what the server says meanwhile."""
+"""Keeping a client connected: attempts, pauses, resuming, and reading the server's frames."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from websockets.protocol import State
 from wsroom.client.attempt import Settings, attempt
 from wsroom.client.listeners import Listeners
 from wsroom.client.outgoing import OutFrame, Outgoing
-from wsroom.client.recovery import STEADY, Recovery, is_final, pause, read_error
+from wsroom.client.recovery import Recovery, backoff, is_final, lost_rooms, read_error
 from wsroom.errors import ConnectionLost, RequestError
 from wsroom.logs import LogOnce
 from wsroom.wire.protocol import CONNECTED, ERROR, JOIN, RESUME, RESYNC, Frame
 
 logger = logging.getLogger("wsroom.client")
 
-PASSING = frozenset({"unavailable", "timeout", "internal"})
-"""Codes with which a room could not be joined again now; another attempt may."""
-ANSWER = 35.0
-"""Seconds for the answer to a `resume` or `joinRoom` of our own: the server gives up after 30."""
+TEMPORARY = frozenset({"unavailable", "timeout", "internal"})
+"""Codes of refusals that may succeed with the next attempt."""
+ANSWER_TIMEOUT = 35.0
+"""Seconds for the answer to a `resume` or `joinRoom` of ours; the server gives up after 30."""
+
+SocketState = Literal["connecting", "open", "waiting", "closed"]
 
 
 class Keeper:
-    """Connects, comes back, reads, and connects again, until it is closed or sent away."""
+    """Connects, resumes, reads, and connects again, until it is closed or refused for good."""
 
     def __init__(self, settings: Settings, listeners: Listeners) -> None:
-        settings.check()
         self._settings = settings
         self._listeners = listeners
         self.recovery = Recovery()
         self.outgoing = Outgoing(settings.buffer)
         self.id = ""
-        self.state: Literal["connecting", "open", "waiting", "closed"] = "connecting"
+        self.state: SocketState = "connecting"
         self.decided = asyncio.Event()
         """Set once it has been open, or is closed for good."""
         self.closed = asyncio.Event()
@@ -46,31 +47,41 @@ class Keeper:
         """Why it is closed for good."""
         self._closing: ConnectionLost | None = None
         self._websocket: ClientConnection | None = None
-        self._greeted = asyncio.Event()
-        self._greeted_at = 0.0
-        self._usable = asyncio.Event()
+        self._connected = asyncio.Event()  # the frame `connected` has arrived
+        self._connected_at = 0.0
+        self._ready = asyncio.Event()  # resumed, and all that waited has been sent
         self._reload: set[str] = set()
         self._outage = LogOnce()
 
-    # -- what the socket asks for ----------------------------------------------------------
+    # -- for the socket --------------------------------------------------------------------
 
     async def send(self, frame: OutFrame) -> None:
-        """Send a frame, or keep it until that can be done; raises ConnectionLost at the end."""
+        """Send a frame, or keep it until there is a connection.
+
+        Raises:
+            ConnectionLost: the client is closed for good.
+
+        """
         if self.end is not None:
             raise ConnectionLost(self.end.code, self.end.reason) from self.end
         websocket = self._websocket
-        if websocket is None or not self._usable.is_set() or websocket.state is not State.OPEN:
-            self.outgoing.keep(frame)
+        if websocket is None or not self._ready.is_set() or websocket.state is not State.OPEN:
+            self.outgoing.enqueue(frame)
             return
-        self.outgoing.sent(frame)
+        self.outgoing.sending(frame)
         try:
             await websocket.send(frame.text)
         except ConnectionClosed:
-            return  # a request is told by `outgoing.lost`; an emit is gone, as promised
+            return  # `outgoing.disconnected` fails a request; an emit is at most once
 
-    async def usable(self) -> None:
-        """Wait until there is a connection that is of use; raises ConnectionLost at the end."""
-        await self._usable.wait()
+    async def wait_ready(self) -> None:
+        """Wait until there is a connection that has resumed.
+
+        Raises:
+            ConnectionLost: the client is closed for good.
+
+        """
+        await self._ready.wait()
         if self.end is not None:
             raise ConnectionLost(self.end.code, self.end.reason) from self.end
 
@@ -82,64 +93,65 @@ class Keeper:
                 await self._websocket.close(code, reason)
 
     def finish(self, lost: ConnectionLost) -> None:
-        """Be closed for good; once only."""
+        """Close for good, if that has not been done; requests and listeners end."""
         if self.end is None:
             self.end = lost
-            self.outgoing.lost(lost, final=True)
-            self._turn("closed")
+            self.outgoing.disconnected(lost, final=True)
+            self._set_state("closed")
             self._listeners.end()
-            for event in (self.decided, self.closed, self._usable):
+            for event in (self.decided, self.closed, self._ready):
                 event.set()
 
     # -- attempts --------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Stay connected until the end."""
+        """Stay connected until the client is closed for good."""
         lost = ConnectionLost(1006, "the client failed")
         try:
-            lost = await self._stay()
+            lost = await self._keep_connected()
         finally:
             self.finish(self._closing or lost)
 
-    async def _stay(self) -> ConnectionLost:
+    async def _keep_connected(self) -> ConnectionLost:
         tries = 0
         loop = asyncio.get_running_loop()
         while True:
-            self._turn("connecting")
-            self._greeted.clear()
+            self._set_state("connecting")
+            self._connected.clear()
             try:
                 lost = await self._attempt()
             except ConnectionLost as exc:
                 lost = exc
-                self._tell("on_error", lost)
-            if self._greeted.is_set() and loop.time() - self._greeted_at >= STEADY:
+                self._notify("on_error", lost)
+            stable_after = self._settings.stable_after
+            if self._connected.is_set() and loop.time() - self._connected_at >= stable_after:
                 tries = 0
             most = self._settings.max_retries
             if self._closing or is_final(lost.code) or (most is not None and tries >= most):
                 self._log_lost(lost, "it does not try again")
                 return lost
             self._log_lost(lost, "it tries again")
-            self._turn("waiting")
-            await asyncio.sleep(pause(tries, self._settings.retry_after, random.random()))
+            self._set_state("waiting")
+            await asyncio.sleep(backoff(tries, self._settings.retry_after, random.random()))
             tries += 1
 
     async def _attempt(self) -> ConnectionLost:
         resumption = self.recovery.resumption()
-        websocket = await attempt(self._settings, resumption is not None)
+        websocket = await attempt(self._settings, resume=resumption is not None)
         self._reload = set(self.recovery.without_history())
         self._websocket = websocket
-        self._tell("on_open")
+        self._notify("on_open")
         setup = asyncio.create_task(self._set_up(websocket, resumption))
         try:
             await self._read(websocket)
         finally:
-            # Nothing is awaited until all is told: `close` may cancel this task at any moment.
+            # `close` may cancel this task at any await, so the listeners are notified before one.
             self._websocket = None
-            self._usable.clear()
+            self._ready.clear()
             lost = ConnectionLost(websocket.close_code or 1006, websocket.close_reason or "")
-            self.recovery.ended()
-            self.outgoing.lost(lost, final=False)
-            self._tell("on_close", lost.code, lost.reason)
+            self.recovery.disconnected()
+            self.outgoing.disconnected(lost, final=False)
+            self._notify("on_close", lost.code, lost.reason)
             setup.cancel()
             await asyncio.wait([setup])
         return lost
@@ -149,59 +161,59 @@ class Keeper:
     async def _set_up(self, websocket: ClientConnection, resumption: Any) -> None:
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
-                await self._greeted.wait()
-            self._greeted_at = asyncio.get_running_loop().time()
+                await self._connected.wait()
+            self._connected_at = asyncio.get_running_loop().time()
             if "" in self._reload:
-                self._tell("on_resync", None)
+                self._notify("on_resync", None)
             if resumption is not None:
                 await self._resume(websocket, resumption)
             for room in sorted(self._reload - {""}):
                 await self._join_again(websocket, room)
             await self._flush(websocket)
         except (ConnectionLost, RequestError, TimeoutError, ConnectionClosed) as exc:
-            logger.debug("a connection was not made use of: %r", exc)
+            logger.debug("a connection was given up before it was ready: %r", exc)
             websocket.transport.abort()
 
     async def _resume(self, websocket: ClientConnection, resumption: Any) -> None:
         try:
             reply = await self._ask(websocket, RESUME, resumption)
         except RequestError as exc:
-            if exc.code in PASSING:
+            if exc.code in TEMPORARY:
                 raise
-            # A server that cannot read it will not the next time: begin anew.
+            # A server that cannot read this `resume` cannot read the next one: join all rooms.
             self.recovery.forget_offsets()
-            self._reload = set(self.recovery.places)
-            self._tell("on_resync", None)
+            self._reload = set(self.recovery.offsets)
+            self._notify("on_resync", None)
             return
         for room, answer in reply["rooms"].items():
             code = answer.get("error")
-            if code in PASSING:
+            if code in TEMPORARY:
                 raise RequestError(code, f"room {room!r} cannot be joined now", RESUME)
             if code is not None:
-                self._give_up_room(room, RequestError(code, f"no more in room {room!r}", RESUME))
+                self._drop_room(room, RequestError(code, f"no longer in room {room!r}", RESUME))
 
     async def _join_again(self, websocket: ClientConnection, room: str) -> None:
         try:
             await self._ask(websocket, JOIN, room)
         except RequestError as exc:
-            if exc.code in PASSING:
+            if exc.code in TEMPORARY:
                 raise
-            self._give_up_room(room, exc)
+            self._drop_room(room, exc)
 
-    def _give_up_room(self, room: str, exc: RequestError) -> None:
-        self.recovery.places.pop(room, None)
-        self._tell("on_error", exc)
+    def _drop_room(self, room: str, exc: RequestError) -> None:
+        self.recovery.offsets.pop(room, None)
+        self._notify("on_error", exc)
 
     async def _ask(self, websocket: ClientConnection, event: str, message: Any) -> Any:
         frame = self.outgoing.request(event, message)
         assert frame.answer is not None
         try:
-            async with asyncio.timeout(ANSWER):
-                self.outgoing.sent(frame)
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                self.outgoing.sending(frame)
                 await websocket.send(frame.text)
                 return await frame.answer
         finally:
-            self.outgoing.forget(frame)
+            self.outgoing.give_up(frame)
 
     async def _flush(self, websocket: ClientConnection) -> None:
         queue = self.outgoing.queue
@@ -209,15 +221,15 @@ class Keeper:
             if websocket.state is not State.OPEN:
                 return  # the rest stays, for the next connection
             frame = queue.popleft()
-            self.outgoing.sent(frame)
+            self.outgoing.sending(frame)
             await websocket.send(frame.text)
-        self._usable.set()
+        self._ready.set()
         self._outage.reset()
-        self._turn("open")
-        self._tell("on_connected")
+        self._set_state("open")
+        self._notify("on_connected")
         self.decided.set()
 
-    # -- what the server says --------------------------------------------------------------
+    # -- the server's frames ---------------------------------------------------------------
 
     async def _read(self, websocket: ClientConnection) -> None:
         while True:
@@ -226,35 +238,35 @@ class Keeper:
             except ConnectionClosed:
                 return
             try:
-                self._take(orjson.loads(raw))
+                self._handle(orjson.loads(raw))
             except (ValueError, LookupError, TypeError, AttributeError) as exc:
                 await websocket.close(1002)
-                raise ConnectionLost(1002, f"no frame of wsroom: {raw[:100]!r}") from exc
-            await self._listeners.room()
+                raise ConnectionLost(1002, f"not a frame of wsroom: {raw[:100]!r}") from exc
+            await self._listeners.wait_for_space()
 
-    def _take(self, frame: Frame) -> None:
+    def _handle(self, frame: Frame) -> None:
         event, message, sender, room = (
             frame["event"],
             frame["message"],
             frame["sender"],
             frame["room"],
         )
-        asked = self.outgoing.answered(frame.get("id"))
-        self.recovery.take(frame, asked.event if asked else "")
+        asked = self.outgoing.pop_answered(frame.get("id"))
+        self.recovery.update(frame, asked.event if asked else "")
         if asked is not None:
             self._answer(asked, frame)
         elif event == CONNECTED:
             self.id = message["id"]
-            self._greeted.set()
+            self._connected.set()
         elif event == ERROR:
-            self._tell("on_error", exc := read_error(message))
-            if exc.code == "too_large" and not self._usable.is_set():
-                self.outgoing.refused(exc)  # our own `resume`: until then nothing else is sent
+            self._notify("on_error", exc := read_error(message))
+            if exc.code == "too_large" and not self._ready.is_set():
+                self.outgoing.fail_sent(exc)  # our `resume`: nothing else has been sent yet
         elif event == RESYNC:
-            self._tell("on_resync", message["room"])
+            self._notify("on_resync", message["room"])
         if "id" not in frame:
-            self._listeners.tell(("event", event), message, sender, room)
-        self._listeners.tell(("event", "*"), frame)
+            self._listeners.notify(("event", event), message, sender, room)
+        self._listeners.notify(("event", "*"), frame)
 
     def _answer(self, asked: OutFrame, frame: Frame) -> None:
         message = frame["message"]
@@ -263,26 +275,26 @@ class Keeper:
             return
         if asked.answer is not None and not asked.answer.done():
             asked.answer.set_result(message)
-        # Here and not where the answer is waited for: what is live comes right after it.
+        # Before the live messages that follow, which are handled before the request wakes up.
         if asked.event == RESUME:
-            for room in self.recovery.holes(message):
-                self._tell("on_resync", room or None)
+            for room in lost_rooms(message):
+                self._notify("on_resync", room or None)
         elif asked.event == JOIN and message["room"] in self._reload:
             self._reload.discard(message["room"])
-            self._tell("on_resync", message["room"])
+            self._notify("on_resync", message["room"])
 
-    # -- telling ---------------------------------------------------------------------------
+    # -- listeners and the log -------------------------------------------------------------
 
-    def _tell(self, hook: str, *arguments: Any) -> None:
-        self._listeners.tell(("hook", hook), *arguments)
+    def _notify(self, hook: str, *arguments: Any) -> None:
+        self._listeners.notify(("hook", hook), *arguments)
 
-    def _turn(self, state: Literal["connecting", "open", "waiting", "closed"]) -> None:
+    def _set_state(self, state: SocketState) -> None:
         if state != self.state:
             self.state = state
-            self._tell("on_state", state)
+            self._notify("on_state", state)
 
     def _log_lost(self, lost: ConnectionLost, what: str) -> None:
-        # Once for each outage; without the query, where tokens are.
+        # Once for each outage, and without the query, which may hold tokens.
         if self._closing is None and self._outage.due():
             url = self._settings.url.partition("?")[0]
             logger.warning("no connection to %s (%s); %s", url, lost, what)

@@ -1,4 +1,4 @@
-"""Who listens to a client's connection, called one after the other and in order."""
+"""The functions that listen to a client's connection, called one at a time and in order."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from wsroom.functions import name_of, signature_of, takes
 
 logger = logging.getLogger("wsroom.client")
 
-MOST = 1000
-"""Calls that may wait; with more, nothing is read from the server."""
+MAX_WAITING = 1000
+"""Calls that may wait; while there are more, the client reads nothing from the server."""
 
 Key = tuple[str, str]
 """("event", its name), or ("hook", its name)."""
@@ -28,18 +28,18 @@ class _Listener(NamedTuple):
 class Listeners:
     """Calls functions with what happened, in the order in which it happened, one at a time.
 
-    An `async def` one is awaited before the next is called. One that raises is logged, and the
-    others go on.
+    An `async def` listener is awaited before the next one is called. If a listener raises, that is
+    logged, and the others are called.
     """
 
     def __init__(self) -> None:
         self._listeners: dict[Key, list[_Listener]] = {}
         self._calls: asyncio.Queue[tuple[Key, tuple[Any, ...]] | None] = asyncio.Queue()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._space = asyncio.Event()
+        self._space.set()
 
     def add(self, key: Key, function: Callable[..., Any], most: int) -> Callable[[], None]:
-        """Add a listener that takes `most` arguments or fewer; return what removes it.
+        """Add a listener that takes `most` arguments or fewer; return a function to remove it.
 
         Raises:
             SetupError: it takes more.
@@ -50,14 +50,14 @@ class Listeners:
         if not counts:
             raise SetupError(
                 f"{name_of(function)}{signature} cannot listen to {key[1]!r}; "
-                f"it is called with {most} arguments at most"
+                f"it is called with at most {most} arguments"
             )
         listener = _Listener(function, counts[0])
         self._listeners.setdefault(key, []).append(listener)
         return lambda: self._remove(key, lambda other: other is listener)
 
     def remove(self, key: Key, function: Callable[..., Any] | None) -> None:
-        """Remove a function's listeners of this key, or all of them."""
+        """Remove a function's listeners of this key; without a function, all of them."""
         self._remove(key, lambda other: function is None or other.function == function)
 
     def _remove(self, key: Key, unwanted: Callable[[_Listener], bool]) -> None:
@@ -65,26 +65,26 @@ class Listeners:
         if rest:
             self._listeners[key] = rest
 
-    def tell(self, key: Key, *arguments: Any) -> None:
-        """Have the listeners called, after those that wait already."""
+    def notify(self, key: Key, *arguments: Any) -> None:
+        """Queue a call of the listeners of this key."""
         if key in self._listeners:
             self._calls.put_nowait((key, arguments))
-            if self._calls.qsize() >= MOST:
-                self._room.clear()
+            if self._calls.qsize() >= MAX_WAITING:
+                self._space.clear()
 
-    async def room(self) -> None:
-        """Wait until more can be taken."""
-        await self._room.wait()
+    async def wait_for_space(self) -> None:
+        """Wait until fewer than `MAX_WAITING` calls wait."""
+        await self._space.wait()
 
     def end(self) -> None:
-        """Let `run` return once everything before is told."""
+        """Let `run` return after the calls that wait."""
         self._calls.put_nowait(None)
 
     async def run(self) -> None:
         """Call listeners until `end`."""
         while (call := await self._calls.get()) is not None:
-            if self._calls.qsize() < MOST:
-                self._room.set()
+            if self._calls.qsize() < MAX_WAITING:
+                self._space.set()
             key, arguments = call
             for listener in tuple(self._listeners.get(key, ())):
                 await _call(key, listener, arguments)

@@ -1,4 +1,4 @@
-"""A client's frames on their way to the server, and the answers that are waited for."""
+"""A client's frames to the server, and the answers that its requests wait for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Answer = asyncio.Future[Any]
 
 
 class OutFrame:
-    """One frame; `answer` is what a request waits for, None where nobody does."""
+    """One frame; `answer` is what its request waits for, None for an emit."""
 
     __slots__ = ("answer", "event", "id", "text")
 
@@ -25,13 +25,13 @@ class OutFrame:
         self.text = encode_inbound(event, message, id).decode()
 
     def fail(self, exc: Exception) -> None:
-        """Let the request raise."""
+        """Let the request raise `exc`."""
         if self.answer is not None and not self.answer.done():
             self.answer.set_exception(exc)
 
 
 class Outgoing:
-    """A bounded queue for the time without a connection, and the frames that want an answer."""
+    """A bounded queue of frames that wait for a connection, and the unanswered requests."""
 
     def __init__(self, most: int) -> None:
         self.queue: deque[OutFrame] = deque()
@@ -41,12 +41,12 @@ class Outgoing:
         self._ids = itertools.count(1)
 
     def request(self, event: str, message: Any) -> OutFrame:
-        """Make a frame that wants an answer."""
+        """Make a frame that asks for an answer."""
         answer: Answer = asyncio.get_running_loop().create_future()
         return OutFrame(event, message, next(self._ids), answer)
 
-    def keep(self, frame: OutFrame) -> None:
-        """Keep a frame until there is a connection; the oldest goes where there are too many."""
+    def enqueue(self, frame: OutFrame) -> None:
+        """Keep a frame until there is a connection; if too many wait, drop the oldest."""
         self.queue.append(frame)
         if len(self.queue) > self._most:
             self.dropped += 1
@@ -54,31 +54,31 @@ class Outgoing:
                 ConnectionLost(1006, f"never sent: {self._most} newer frames wait already")
             )
 
-    def sent(self, frame: OutFrame) -> None:
-        """Note, as it leaves, that a frame wants an answer."""
+    def sending(self, frame: OutFrame) -> None:
+        """Expect the answer to a frame that is being sent, if it asks for one."""
         if frame.id is not None:
             self._unanswered[frame.id] = frame
 
-    def answered(self, id: object) -> OutFrame | None:
-        """Take the frame that an answer is for; None where nobody waits any more."""
+    def pop_answered(self, id: object) -> OutFrame | None:
+        """Return the frame that the answer with this id is for; None if nothing waits for it."""
         return self._unanswered.pop(id, None) if isinstance(id, int) else None
 
-    def forget(self, frame: OutFrame) -> None:
-        """Nobody waits for this answer any more, and what has not been sent never is."""
+    def give_up(self, frame: OutFrame) -> None:
+        """Stop waiting for an answer; a frame that has not been sent never is."""
         if frame in self.queue:
             self.queue.remove(frame)
         if frame.answer is not None and not frame.answer.cancel() and not frame.answer.cancelled():
-            frame.answer.exception()  # it has been seen, or nobody is there to see it
+            frame.answer.exception()  # retrieved, so that asyncio does not report it
 
-    def refused(self, exc: RequestError) -> None:
-        """Let what was sent raise; the server could not read of which frame it speaks."""
+    def fail_sent(self, exc: RequestError) -> None:
+        """Let every request raise that was sent: the server could not read the frame's id."""
         frames = [*self._unanswered.values()]
         self._unanswered.clear()
         for frame in frames:
             frame.fail(exc)
 
-    def lost(self, exc: ConnectionLost, *, final: bool) -> None:
-        """Let every request raise that was under way; where it is `final`, the waiting ones too."""
+    def disconnected(self, exc: ConnectionLost, *, final: bool) -> None:
+        """Let every request raise that was sent; if `final`, those that wait, too."""
         frames = [*self._unanswered.values(), *(self.queue if final else ())]
         self._unanswered.clear()
         if final:

@@ -1,26 +1,24 @@
-"""What a Python program sees of its connection to an app."""
+"""The socket of a Python program that is a client of an app."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl as tls
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, Self, TypeVar, overload
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeVar, overload
 
-from wsroom.client.attempt import Settings
-from wsroom.client.keeper import Keeper
+from wsroom.client.attempt import Params, Settings
+from wsroom.client.keeper import Keeper, SocketState
 from wsroom.client.listeners import Listeners
 from wsroom.client.outgoing import OutFrame
 from wsroom.errors import ConnectionLost, check_close
 from wsroom.wire.names import NameChecker
 from wsroom.wire.protocol import JOIN, LEAVE
 
-State = Literal["connecting", "open", "waiting", "closed"]
-Params = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-GRACE = 5.0
-"""Seconds that listeners have, once the socket is closed, for what has already happened."""
+LISTENERS_TIMEOUT = 5.0
+"""Seconds that listeners have for their last calls once the socket is closed."""
 
 
 def connect(
@@ -36,70 +34,70 @@ def connect(
     ping_interval: float = 20.0,
     ssl: tls.SSLContext | None = None,
 ) -> ClientSocket:
-    """Make a socket for `async with`, which connects it, and closes it afterwards.
+    """Make a socket for `async with`, which connects it, and closes it at the end.
 
-    It connects again by itself whenever it is cut off, and then gets what it missed.
+    When its connection is lost it connects again, and then gets what it missed.
 
     Args:
         url: "ws://host/ws" or "wss://..."; http and https mean the same.
-        params: the URL's query, or a function (`async def` too) asked anew at each attempt, for
-            tokens that expire.
+        params: the URL's query, or a function (`async def` too) that is called for each attempt,
+            for tokens that expire.
         headers: further headers of the handshake.
         buffer: frames that `emit` and `request` keep while there is no connection.
-        max_retries: attempts in a row before it gives up; None for no end.
+        max_retries: attempts in a row before it gives up; None: it never does.
         retry_after: seconds; the pause before attempt n is random, up to this times 2 to the n,
-            0.1 at least and 20 at most. n begins anew after 5 s of connection.
+            at least 0.1 and at most 20. n begins again at 0 after 5 s of connection.
         connect_timeout: seconds for one attempt.
-        request_timeout: seconds for each answer, where a call names none.
+        request_timeout: seconds for each answer, unless a call gives its own.
         ping_interval: seconds between two pings, and for the answer to each.
-        ssl: for wss, where the default context will not do.
+        ssl: for wss, instead of the default context.
 
     Raises:
-        ValueError: the URL is none, or a number is out of its range.
+        ValueError: the URL is invalid, or a number is out of its range.
 
     """
     return ClientSocket(
         Settings(
-            url,
-            params,
-            dict(headers or {}),
-            buffer,
-            max_retries,
-            retry_after,
-            connect_timeout,
-            ping_interval,
-            ssl,
-        ),
-        request_timeout,
+            url=url,
+            params=params,
+            headers=dict(headers or {}),
+            buffer=buffer,
+            max_retries=max_retries,
+            retry_after=retry_after,
+            connect_timeout=connect_timeout,
+            request_timeout=request_timeout,
+            ping_interval=ping_interval,
+            ssl=ssl,
+        )
     )
 
 
 class ClientSocket:
-    """One client, through all its connections; what `connect` returns.
+    """A client of an app, from its first connection to its last; `connect` makes it.
 
-    `async with` waits for the first connection. It raises ConnectionLost where the server refuses
-    it for good, or `max_retries` are used up. Listeners that are added before hear everything.
+    `async with` waits for the first connection. It raises ConnectionLost if the server refuses the
+    client for good, or after `max_retries`. Listeners that are added before it miss nothing.
 
-    Listeners are called one after the other, in the order of what happened; `async def` ones are
-    awaited. While they are, up to 1,000 more calls wait, and then nothing is read.
+    Listeners are called one at a time, in the order of what happened; `async def` listeners are
+    awaited. Meanwhile up to 1,000 more calls wait; with more, nothing is read from the server.
     """
 
-    def __init__(self, settings: Settings, request_timeout: float) -> None:
-        self._timeout = request_timeout
-        # Without limits: those of the server are not known here, and it checks them itself.
+    def __init__(self, settings: Settings) -> None:
+        self._timeout = settings.request_timeout
+        # Without limits: the client does not know those of the server, which checks them itself.
         self._names = NameChecker(None)
         self._listeners = Listeners()
         self._keeper = Keeper(settings, self._listeners)
-        self._keeping: asyncio.Task[None] | None = None
-        self._telling: asyncio.Task[None] | None = None
+        self._keeper_task: asyncio.Task[None] | None = None
+        self._listeners_task: asyncio.Task[None] | None = None
 
     # -- life ------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._keeping is not None:
+        if self._keeper_task is not None:
             raise RuntimeError("this socket was used before; connect() makes another one")
-        self._telling = asyncio.create_task(self._listeners.run())
-        self._keeping = asyncio.create_task(self._keeper.run())
+        self._listeners_task = asyncio.create_task(self._listeners.run())
+        self._keeper_task = asyncio.create_task(self._keeper.run())
         try:
             await self._keeper.decided.wait()
             if self._keeper.end is not None:
@@ -113,65 +111,65 @@ class ClientSocket:
         await self.close()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close for good; requests under way raise ConnectionLost. Closing twice does nothing.
+        """Close for good; unanswered requests raise ConnectionLost. Closing twice does nothing.
 
         Raises:
             ValueError: the code or the reason may not be sent.
 
         """
         check_close(code, reason)
-        if self._keeping is not None:
+        if self._keeper_task is not None:
             await self._keeper.close(code, reason)
-            self._keeping.cancel()
-            await asyncio.wait([self._keeping])
+            self._keeper_task.cancel()
+            await asyncio.wait([self._keeper_task])
         self._keeper.finish(ConnectionLost(code, reason))
-        if self._telling is not None and self._telling is not asyncio.current_task():
-            await asyncio.wait([self._telling], timeout=GRACE)
-            self._telling.cancel()
-            await asyncio.wait([self._telling])
+        if self._listeners_task is not None and self._listeners_task is not asyncio.current_task():
+            await asyncio.wait([self._listeners_task], timeout=LISTENERS_TIMEOUT)
+            self._listeners_task.cancel()
+            await asyncio.wait([self._listeners_task])
 
     async def wait_closed(self) -> ConnectionLost:
-        """Wait until the socket is closed for good, by whomever; return why."""
+        """Wait until the socket is closed for good, by either side; return why."""
         await self._keeper.closed.wait()
         assert self._keeper.end is not None
         return self._keeper.end
 
     @property
     def id(self) -> str:
-        """The id of the latest connection, by which others know this socket as `sender`; or ""."""
+        """The id of the latest connection, which others get as `sender`; "" before the first."""
         return self._keeper.id
 
     @property
-    def state(self) -> State:
+    def state(self) -> SocketState:
         """ "connecting", "open", "waiting" (for the next attempt) or "closed" (for good)."""
         return self._keeper.state
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The rooms that it is in, and joins again after a reconnect."""
-        return frozenset(self._keeper.recovery.places) - {""}
+        """The rooms that the socket is in; after a reconnect it joins them again."""
+        return frozenset(self._keeper.recovery.offsets) - {""}
 
     @property
     def dropped(self) -> int:
-        """How many kept frames were given up: more than `buffer` waited, or the end came."""
+        """How many kept frames were dropped: more than `buffer` waited, or the socket closed."""
         return self._keeper.outgoing.dropped
 
-    # -- what is sent ----------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------
 
     async def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> None:
         """Send an event, or keep it until there is a connection.
 
-        It returns when the frame is on its way or kept; it is at most once: what is in a
-        connection as it dies is gone. The oldest kept frames go where more than `buffer` wait.
+        It returns when the frame is being sent or kept. Delivery is at most once: a frame in a
+        connection that breaks is lost. If more than `buffer` frames wait, the oldest are dropped.
 
         Args:
             event: the event's name.
             message: anything that JSON has a form for.
-            volatile: do not keep it; without a connection it is dropped.
+            volatile: do not keep it: without a connection it is dropped.
 
         Raises:
             ConnectionLost: the socket is closed.
-            TypeError, ValueError: the message is no JSON, or the event's name is none.
+            TypeError, ValueError: the message is not JSON, or the event's name is invalid.
 
         """
         self._check(event)
@@ -184,14 +182,14 @@ class ClientSocket:
     ) -> Any:
         """Send an event and return what its handler returned.
 
-        It is never sent twice. After a TimeoutError or a ConnectionLost the server may have
-        handled it or not; one that still waited for a connection is not sent any more.
+        The request is sent at most once. After a TimeoutError or a ConnectionLost the server may
+        or may not have handled it; if it still waited for a connection, it is never sent.
 
         Raises:
             RequestError: the server answered `error`.
-            TimeoutError: no answer came within `timeout` seconds.
+            TimeoutError: there was no answer within `timeout` seconds.
             ConnectionLost: the connection ended before the answer, or the socket is closed.
-            TypeError, ValueError: the message is no JSON, or the event's name is none.
+            TypeError, ValueError: the message is not JSON, or the event's name is invalid.
 
         """
         self._check(event)
@@ -203,32 +201,32 @@ class ClientSocket:
             raise TimeoutError(f"no answer to {event!r} within {limit:g} s") from None
 
     async def join_room(self, room: str, *, timeout: float | None = None) -> None:
-        """Join a room; once this returns, nothing that is emitted there passes the socket by.
+        """Join a room; everything that is emitted there after this returns reaches the socket.
 
         The room is remembered: after a reconnect the socket gets what it missed there.
 
         Raises:
-            RequestError: the server said no.
+            RequestError: the server refused.
             TimeoutError: it did not answer within `timeout` seconds.
             ConnectionLost: the socket is closed.
-            ValueError: it is no room's name.
+            ValueError: the room's name is invalid.
 
         """
-        await self._insist(JOIN, room, timeout)
+        await self._request_until_answered(JOIN, room, timeout)
 
     async def leave_room(self, room: str, *, timeout: float | None = None) -> None:
         """Leave a room, and forget it; raises what `join_room` raises."""
-        self._keeper.recovery.left(room)
-        await self._insist(LEAVE, room, timeout)
+        self._keeper.recovery.leave(room)
+        await self._request_until_answered(LEAVE, room, timeout)
 
-    async def _insist(self, event: str, room: str, timeout: float | None) -> None:
-        # Unlike the app's own events these two may be repeated, so a lost connection is no end.
+    async def _request_until_answered(self, event: str, room: str, timeout: float | None) -> None:
+        # Unlike the app's own events these two are idempotent, so a lost connection is no error.
         self._names.check_room(room)
         limit = self._timeout if timeout is None else timeout
         try:
             async with asyncio.timeout(limit):
                 while True:
-                    await self._keeper.usable()
+                    await self._keeper.wait_ready()
                     try:
                         await self._request(event, room)
                         return
@@ -244,7 +242,7 @@ class ClientSocket:
             await self._keeper.send(frame)
             return await frame.answer
         finally:
-            self._keeper.outgoing.forget(frame)
+            self._keeper.outgoing.give_up(frame)
 
     def _check(self, event: str) -> None:
         if event in (JOIN, LEAVE):
@@ -254,19 +252,20 @@ class ClientSocket:
             )
         self._names.check_event(event)
 
-    # -- what is heard ---------------------------------------------------------------------
+    # -- listening -------------------------------------------------------------------------
 
     @overload
     def on(self, event: str) -> Callable[[Function], Function]: ...
     @overload
     def on(self, event: str, function: Callable[..., Any]) -> Callable[[], None]: ...
     def on(self, event: str, function: Callable[..., Any] | None = None) -> Callable[..., Any]:
-        """Call `(message, sender, room)`, or as many of these as it takes, for each such event.
+        """Call `function(message, sender, room)` for each such event, or with fewer arguments.
 
         An event may have many listeners. "*" gets every frame of the server, whole, as a dict.
 
         Returns:
-            what removes the listener; used as a decorator, `@socket.on("said")`, the function.
+            a function that removes the listener; as a decorator (`@socket.on("said")`), the
+            function itself.
 
         Raises:
             SetupError: the function takes more arguments.
@@ -276,29 +275,30 @@ class ClientSocket:
         return self._listen(("event", event), function, most)
 
     def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
-        """Remove a listener of an event; without a function all of them."""
+        """Remove a listener of an event; without a function, all of them."""
         self._listeners.remove(("event", event), function)
 
     def on_open(self, function: Function) -> Function:
-        """Call `()` when a handshake has succeeded, at the first time and each later one."""
+        """Call `()` after each successful handshake."""
         return self._hook("on_open", function, 0)
 
     def on_connected(self, function: Function) -> Function:
-        """Call `()` when the socket is of use, at the first time and each later one.
+        """Call `()` each time the socket is ready.
 
-        Before it come `connected`, everything that was missed, and the frames that were kept.
+        By then it has received `connected` and everything that it missed, and sent the frames
+        that were kept.
         """
         return self._hook("on_connected", function, 0)
 
     def on_close(self, function: Function) -> Function:
-        """Call `(code, reason)` each time a connection ends; `state` says whether for good."""
+        """Call `(code, reason)` each time a connection ends; `state` is "closed" if for good."""
         return self._hook("on_close", function, 2)
 
     def on_error(self, function: Function) -> Function:
-        """Call `(exc)` for what nobody waits for.
+        """Call `(exc)` for errors that no call of this socket raises.
 
         That is a RequestError for an `error` frame, or for a room that cannot be joined again;
-        and a ConnectionLost for each attempt to connect that failed.
+        and a ConnectionLost for each failed attempt to connect.
         """
         return self._hook("on_error", function, 1)
 
@@ -309,7 +309,7 @@ class ClientSocket:
     def on_resync(self, function: Function) -> Function:
         """Call `(room)` when messages of a room were lost for good: reload your state.
 
-        `room` is None where they were for everybody on the path, or for this socket alone.
+        `room` is None if they were for everybody on the path, or for this socket alone.
         """
         return self._hook("on_resync", function, 1)
 
