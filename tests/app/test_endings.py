@@ -374,7 +374,7 @@ async def test_a_close_is_sent_by_a_socket_that_was_slow() -> None:
         await flowing.wait()
         sent.append(message.get("code"))
 
-    writer = SendWriter("ws:1", "/ws", send, Outbox(1000), 1000, owner)
+    writer = SendWriter("ws:1", "/ws", send, Outbox(1000), owner)
     writer.open(PreparedFrame(b"0"))
     for _ in range(20):
         writer.write(PreparedFrame(b"x" * 100))

@@ -476,7 +476,7 @@ def test_what_a_loop_left_behind_is_forgotten() -> None:
 
     async def enter(id: str) -> SendWriter:
         await hub.start()
-        member = SendWriter(id, "/ws", send, hub.outbox, 2**20, Owner())
+        member = SendWriter(id, "/ws", send, hub.outbox, Owner())
         hub.add(member)
         await hub.join(member, "chat")
         return member

@@ -105,10 +105,10 @@ async def play(kind: str, steps: list[tuple[str, str, str]]) -> None:
     ended: set[str] = set()
     for id, peer in peers.items():
         if kind == "send":
-            writers[id] = SendWriter(id, "/ws", peer.send, hub.outbox, 2**20, Owner())
+            writers[id] = SendWriter(id, "/ws", peer.send, hub.outbox, Owner())
         else:
             server: Any = peer
-            writers[id] = TransportWriter(id, "/ws", server, peer.send, hub.outbox, 2**20, Owner())
+            writers[id] = TransportWriter(id, "/ws", server, peer.send, hub.outbox, Owner())
         hub.add(writers[id])
         writers[id].open(PreparedFrame(encoded("connected")))
 

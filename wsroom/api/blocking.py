@@ -12,19 +12,19 @@ from typing import Any, TypeVar
 
 from wsroom.api.emitter import Emitter
 from wsroom.api.socket import Socket, SocketInfo
+from wsroom.timing import Timing
 
 T = TypeVar("T")
 
 THREADS = 32
-TIMEOUT = 10.0
-"""Seconds that a blocking verb waits for the event loop."""
 
 
 class Portal:
     """The way from one call's thread to the event loop; shut once the call was given up."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         self._loop = loop
+        self._timeout = timeout
         self._shut = False
 
     def shut(self) -> None:
@@ -45,7 +45,7 @@ class Portal:
             raise RuntimeError("this handler was given up (its time is over or its client gone)")
         future = asyncio.run_coroutine_threadsafe(_marked(verb(*args)), self._loop)
         try:
-            return future.result(TIMEOUT)
+            return future.result(self._timeout)
         except TimeoutError:
             future.cancel()
             raise
@@ -124,7 +124,8 @@ class Threads:
     that was given up counts until it ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timing: Timing) -> None:
+        self._timeout = timing.blocking_timeout
         self._slots = asyncio.Semaphore(THREADS)
         self.last_slots = asyncio.Semaphore(THREADS)
         """For the last hooks of sockets, so that handlers cannot keep them from running."""
@@ -147,7 +148,7 @@ class Threads:
     ) -> Any:
         """Run `function` in a thread without asking for a slot; `_done` is called at its end."""
         loop = asyncio.get_running_loop()
-        portal = Portal(loop)
+        portal = Portal(loop, self._timeout)
         call = partial(function, *(_blocking(arg, portal) for arg in args), **values)
         context = contextvars.copy_context()
         outcome: asyncio.Future[Any] = loop.create_future()

@@ -43,8 +43,8 @@ class Worker:
         self.limits = limits
         self.timing = timing
         self.debug = debug
-        self.hub = Hub(adapter, limits)
-        self.threads = Threads()
+        self.hub = Hub(adapter, limits, timing)
+        self.threads = Threads(timing)
         self.connections: set[asyncio.Task[Any]] = set()
         """The tasks of the connections that are open, or whose last hooks are running."""
         self.watch = Watch(min(timing.read_beside_after, limits.handler_timeout))
@@ -90,12 +90,10 @@ class Worker:
         """Return a writer: to the server's transport if it is known, else through `send`."""
         server = getattr(receive, "__self__", None)
         if self._direct and TransportWriter.fits(server):
-            return TransportWriter(
-                id, path, server, send, self.hub.outbox, self.limits.write_buffer, connection
-            )
+            return TransportWriter(id, path, server, send, self.hub.outbox, connection)
         if self._direct and self._indirect.due():
             logger.info("frames go through ASGI's send: this server's transport is not known")
-        return SendWriter(id, path, send, self.hub.outbox, self.limits.write_buffer, connection)
+        return SendWriter(id, path, send, self.hub.outbox, connection)
 
     def describe_error(self, exc: BaseException) -> str:
         """Return what a client may know of an exception: its text in debug mode only."""

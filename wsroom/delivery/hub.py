@@ -14,6 +14,7 @@ from wsroom.delivery.outbox import Outbox
 from wsroom.delivery.writer import Writer
 from wsroom.errors import AdapterError
 from wsroom.limits import Limits
+from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import EMIT, RESYNC, Emission, Room
 from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import SOCKET_ID_PREFIX, encode_resync, with_offset
@@ -46,10 +47,11 @@ class _Entry:
 class Hub:
     """The rooms of this worker, joined to those of the other workers by the adapter."""
 
-    def __init__(self, adapter: Adapter, limits: Limits) -> None:
+    def __init__(self, adapter: Adapter, limits: Limits, timing: Timing = DEFAULT_TIMING) -> None:
         self.adapter = adapter
-        self.outbox = Outbox(limits.write_buffer)
         self.limits = limits
+        self._timing = timing
+        self.outbox = Outbox(limits.write_buffer, timing)
         self.rooms: Rooms[Writer] = Rooms()
         self.members: dict[str, Writer] = {}
         self.sessions: dict[str, set[str]] = {}
@@ -127,7 +129,7 @@ class Hub:
         # Nobody tells a mounted app that its loop ended: nothing there can be awaited any more.
         self.adapter.abandon(self.deliver)
         if self._loop is None or self._loop.is_closed():
-            self.outbox, self.rooms = Outbox(self.limits.write_buffer), Rooms()
+            self.outbox, self.rooms = Outbox(self.limits.write_buffer, self._timing), Rooms()
             self.members.clear()
         self._running = False
         self._home = self._loop = self._starting = None

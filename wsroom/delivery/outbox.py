@@ -7,9 +7,7 @@ from collections.abc import Iterable, Set
 
 from wsroom.delivery.frames import DEFLATE_FROM, Chunk, PreparedFrame
 from wsroom.delivery.writer import Writer
-
-LOOK_EVERY = 1.0
-"""Seconds between two looks at the sockets that were written to."""
+from wsroom.timing import DEFAULT_TIMING, Timing
 
 KEEP = 0.002
 """Seconds that a tick's frames are kept back at most for what is about to come."""
@@ -33,8 +31,10 @@ class Outbox:
     through Redis its messages come one by one, and each would cost a write for each member.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, timing: Timing = DEFAULT_TIMING) -> None:
+        self.limit = limit
+        """Unsent bytes of a socket from which it may be too slow."""
+        self.timing = timing
         self._since_check = 0  # bytes that each socket may have been given
         self._members: Set[Writer] = frozenset()
         self._skips: dict[Writer, set[int]] = {}  # who is left out, and of which of the frames
@@ -148,7 +148,7 @@ class Outbox:
         for writer in dirty:
             self._since_check += writer.flush()
         self._watched.update(dirty)
-        if self._since_check > self._limit:
+        if self._since_check > self.limit:
             self._since_check = 0
             for writer in self._watched:
                 writer.check_flood()
@@ -171,7 +171,7 @@ class Outbox:
         if self._timer is None or self._timer_loop is not loop:
             # An app that is mounted is not told when its loop ends and another begins.
             self._timer_loop = loop
-            self._timer = loop.call_later(LOOK_EVERY, self._look)
+            self._timer = loop.call_later(self.timing.unsent_check_interval, self._look)
 
     def _look(self) -> None:
         self._timer = None

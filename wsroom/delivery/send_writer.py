@@ -19,8 +19,8 @@ class SendWriter(Writer):
     """Writes through ASGI's `send`, in order, from a task that lives while frames are queued.
 
     Frames written before `open` are held, so that the first frame is the first. The connection
-    is given up if over `limit` bytes are unsent and do not shrink between two checks, or if over
-    16 times that are unsent.
+    is given up if it has more unsent bytes than the outbox's limit and they do not shrink between
+    two checks, or if it has over 16 times that many.
     """
 
     def __init__(
@@ -29,13 +29,11 @@ class SendWriter(Writer):
         path: str,
         send: Send,
         outbox: Outbox,
-        limit: int,
         owner: WriteFailureHandler,
     ) -> None:
         super().__init__(id, path)
         self._send = send
         self._outbox = outbox
-        self._limit = limit
         self._owner = owner
         self._collected: list[Chunk | PreparedFrame] = []
         self._queue: deque[PreparedFrame] = deque()
@@ -81,7 +79,7 @@ class SendWriter(Writer):
         """Give the connection up if it is slow; returns whether to check again."""
         if self._ended:
             return False
-        peak, self._peak = self._peak, self._unsent if self._unsent > self._limit else 0
+        peak, self._peak = self._peak, self._unsent if self._unsent > self._outbox.limit else 0
         if peak and self._unsent >= peak:
             self._owner.give_up(*TOO_SLOW)
             return False
@@ -89,7 +87,7 @@ class SendWriter(Writer):
 
     def check_flood(self) -> None:
         """Give the connection up if over 16 times the limit is unsent."""
-        if not self._ended and self._unsent > self._limit * BURST:
+        if not self._ended and self._unsent > self._outbox.limit * BURST:
             # Soon, not now: the outbox may be walking through the room that this socket leaves.
             self._ended = True
             asyncio.get_running_loop().call_soon(self._owner.give_up, *TOO_SLOW)

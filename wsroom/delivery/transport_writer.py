@@ -8,14 +8,11 @@ from typing import Any
 
 from wsroom.asgi.types import Send
 from wsroom.delivery.frames import WINDOW_BITS, Chunk, PreparedFrame
-from wsroom.delivery.outbox import LOOK_EVERY, Outbox
+from wsroom.delivery.outbox import Outbox
 from wsroom.delivery.writer import BURST, TOO_SLOW, WriteFailureHandler, Writer, frames_of
 from wsroom.tasks import WRITING
 
 logger = logging.getLogger("wsroom")
-
-ABORT_AFTER = 5.0
-"""Seconds that a closing connection may take to send what is left."""
 
 
 class _Sink(list[Chunk | PreparedFrame]):
@@ -39,16 +36,16 @@ class TransportWriter(Writer):
     wrapped `send`. All data frames of a connection leave here, so the server's own compressor is
     never used, and frames without compression or deflated by themselves are both legal.
 
-    Over `limit` bytes unsent and not shrinking for a second, or over 16 times that, its owner
-    is to give it up. What is unsent 5 s after the connection began to close, whoever closed it, is
-    aborted: a transport would wait for ever.
+    The connection is given up if it has more unsent bytes than the outbox's limit and they do not
+    shrink between two checks, or if it has over 16 times that many. Bytes that are unsent 5 s
+    after the connection began to close, whoever closed it, are aborted: a transport would wait
+    for ever.
     """
 
     __slots__ = (
         "_closing",
         "_closing_since",
         "_collected",
-        "_limit",
         "_outbox",
         "_owner",
         "_send",
@@ -77,7 +74,6 @@ class TransportWriter(Writer):
         server: Any,
         send: Send,
         outbox: Outbox,
-        limit: int,
         owner: WriteFailureHandler,
     ) -> None:
         super().__init__(id, path)
@@ -85,7 +81,6 @@ class TransportWriter(Writer):
         self._transport = server.transport
         self._send = send
         self._outbox = outbox
-        self._limit = limit
         self._owner = owner
         self.accepts_deflate = False
         self.idle_transport: Any = None
@@ -122,10 +117,10 @@ class TransportWriter(Writer):
         self._outbox.add(self)
 
     def check_flood(self) -> None:
-        """Tell the owner where over 16 times the limit is unsent."""
+        """Give the connection up if over 16 times the limit is unsent."""
         if self._collected is _SINK or self._transport.is_closing():
             return
-        if self._transport.get_write_buffer_size() > self._limit * BURST:
+        if self._transport.get_write_buffer_size() > self._outbox.limit * BURST:
             # Soon, not now: the outbox may be walking through the room that this socket leaves.
             self._shut()
             asyncio.get_running_loop().call_soon(self._owner.give_up, *TOO_SLOW)
@@ -181,7 +176,7 @@ class TransportWriter(Writer):
         self.idle_transport = None
 
     def check_unsent(self, now: float) -> bool:
-        """Tell the owner, or abort, where it is time; False where nothing is unsent."""
+        """Give up or abort the connection if it is slow; returns whether to check again."""
         transport = self._transport
         before, self._unsent = self._unsent, transport.get_write_buffer_size()
         if not self._unsent:
@@ -189,12 +184,17 @@ class TransportWriter(Writer):
         if self._collected is _SINK or transport.is_closing():
             if self._closing_since is None:
                 self._closing_since = now
-            elif now - self._closing_since > ABORT_AFTER - LOOK_EVERY / 2:
+            elif now - self._closing_since > self._abort_after():
                 transport.abort()
                 return False
-        elif self._unsent >= before > self._limit:
+        elif self._unsent >= before > self._outbox.limit:
             self._owner.give_up(*TOO_SLOW)
         return True
+
+    def _abort_after(self) -> float:
+        # Half an interval less, so that a check that comes a little early aborts, not the next.
+        timing = self._outbox.timing
+        return timing.abort_after - timing.unsent_check_interval / 2
 
 
 def _window_bits(server: Any) -> int:
