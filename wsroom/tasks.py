@@ -1,6 +1,6 @@
 """Names of the tasks that run for a socket.
 
-They help whoever debugs an app; the test client tells by them what is idle.
+They help to debug an app, and the test client recognizes by them when the app is idle.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The test client itself: what it waits for, what it says, what it leaves behind."""
+"""The test client: its waits, its errors, and that it leaves no task behind."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def room_app(**options: Any) -> WSRoom:
     return app
 
 
-async def test_a_wait_that_fails_says_what_did_arrive() -> None:
+async def test_a_wait_that_fails_shows_the_unread_frames() -> None:
     """A TimeoutError with the frames in it; the connection stays usable and loses nothing."""
     async with TestClient(room_app()) as client:
         a = await client.connect()
@@ -54,7 +54,7 @@ async def test_a_wait_that_fails_says_what_did_arrive() -> None:
 
 
 async def test_expect_leaves_other_events_unread() -> None:
-    """`expect` takes the next of its event; `receive` the next of all; `frames` keeps them all."""
+    """`expect` returns the next of its event, `receive` the next of all; `frames` has every one."""
     async with TestClient(room_app()) as client:
         a = await client.connect()
         await a.join("chat")
@@ -66,7 +66,7 @@ async def test_expect_leaves_other_events_unread() -> None:
 
 
 async def test_a_refused_connection_shows_its_status() -> None:
-    """And with a subprotocol its close code; a cookie opens the door."""
+    """With a subprotocol it shows a close code; with the right cookie it is accepted."""
     async with TestClient(room_app()) as client:
         with pytest.raises(Refused, match="401: log in first") as caught:
             await client.connect("/private")
@@ -92,8 +92,8 @@ async def test_a_request_that_is_refused_shows_its_code() -> None:
         assert (caught.value.code, caught.value.status) == ("unknown_event", None)
 
 
-async def test_a_connection_knows_where_its_rooms_stand() -> None:
-    """From `connected`, answers and messages, in the order in which they arrive."""
+async def test_a_connection_keeps_the_last_offset_of_each_room() -> None:
+    """It reads them from `connected`, answers and messages, in the order of arrival."""
     app = room_app()
     async with TestClient(app) as client:
         a = await client.connect()
@@ -111,7 +111,7 @@ async def test_a_connection_knows_where_its_rooms_stand() -> None:
 
 
 async def test_a_connection_resumes_another() -> None:
-    """With its session, which it has from then on; a refusal leaves it as it was."""
+    """It takes over the session; a refused resume changes nothing."""
     app = room_app()
     async with TestClient(app) as client:
         a = await client.connect()
@@ -143,18 +143,18 @@ async def test_settle_waits_for_all_that_was_sent() -> None:
         assert a.frames[-1]["message"] == "beside"
 
 
-async def test_settle_says_who_is_still_at_work() -> None:
-    """A handler that does not end is a TimeoutError, not a test that hangs."""
+async def test_settle_shows_which_connection_is_busy() -> None:
+    """A handler that does not end is a TimeoutError; the test does not hang."""
     app = room_app(_timing=Timing(grace=0.01))
     async with TestClient(app) as client:
         a = await client.connect()
         await a.emit("hang")
-        with pytest.raises(TimeoutError, match=f"still at work: .*{a.id}"):
+        with pytest.raises(TimeoutError, match=f"still running: .*{a.id}"):
             await client.settle(timeout=0.05)
 
 
-async def test_settle_holds_while_a_handler_is_read_beside() -> None:
-    """A slow handler's socket waits for frames too, but is not done."""
+async def test_settle_waits_for_a_slow_handler() -> None:
+    """The connection reads frames while the handler runs, but it is not idle."""
     app = room_app(_timing=Timing(read_beside_after=0.01))
     gate = asyncio.Event()
 
@@ -172,7 +172,7 @@ async def test_settle_holds_while_a_handler_is_read_beside() -> None:
 
 
 async def test_a_close_by_the_app_is_seen() -> None:
-    """`closed` returns the code; a wait for a frame tells of the close."""
+    """`closed` returns the code; a wait for a frame reports the close."""
     app = room_app()
 
     @app.on("end")
@@ -181,7 +181,7 @@ async def test_a_close_by_the_app_is_seen() -> None:
 
     async with TestClient(app) as client:
         a = await client.connect()
-        with pytest.raises(TimeoutError, match="no a close within"):
+        with pytest.raises(TimeoutError, match="no close within"):
             await a.closed(timeout=0.01)
         await a.emit("end")
         assert await a.closed() == 4000
@@ -190,7 +190,7 @@ async def test_a_close_by_the_app_is_seen() -> None:
 
 
 async def test_an_app_that_raises_fails_the_test() -> None:
-    """A bug outside the handlers is not mistaken for a close."""
+    """A bug outside the handlers is not taken for a close."""
 
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise KeyError("broken")
@@ -202,7 +202,7 @@ async def test_an_app_that_raises_fails_the_test() -> None:
 
 
 async def test_a_test_that_fails_shows_its_own_failure() -> None:
-    """Even where the app does not end in time; and nothing is left behind then either."""
+    """Also if the app does not end in time; no task is left behind."""
     app = room_app()
     for body_fails in (True, False):
         with pytest.raises(AssertionError if body_fails else TimeoutError):
@@ -215,7 +215,7 @@ async def test_a_test_that_fails_shows_its_own_failure() -> None:
 
 
 async def test_the_host_can_be_given() -> None:
-    """For apps that look at it, as the check of origins does; a query goes into query=."""
+    """For apps that read it, like the check of origins; a query goes into query=."""
     async with TestClient(room_app()) as client:
         await client.connect(headers={"Host": "a.example", "Origin": "https://a.example"})
         with pytest.raises(ValueError, match="give it as query="):
@@ -223,7 +223,7 @@ async def test_the_host_can_be_given() -> None:
 
 
 async def test_nothing_is_left_behind() -> None:
-    """After the client's end there is no task but the test's own."""
+    """After the client's end only the test's own task runs."""
     async with TestClient(room_app()) as client:
         a = await client.connect()
         await a.join("chat")
@@ -233,7 +233,7 @@ async def test_nothing_is_left_behind() -> None:
 
 
 def test_an_app_can_be_run_on_one_event_loop_after_another() -> None:
-    """Test suites make a loop for each test and keep the app."""
+    """Test suites make a loop for each test, and keep the app."""
     app = room_app()
 
     async def once() -> None:

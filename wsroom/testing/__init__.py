@@ -1,4 +1,4 @@
-"""What tests of an app need: a client without a server and a port."""
+"""Tools for tests: a client without a server or a port, and the contract of adapters."""
 
 from wsroom.testing.client import TestClient as TestClient
 from wsroom.testing.connection import Refused as Refused

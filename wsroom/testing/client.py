@@ -1,4 +1,4 @@
-"""A client for tests: in process, no server and no port, a timeout on every wait."""
+"""A client for tests: in process, without a server or a port, with a timeout on every wait."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from wsroom.asgi.types import ASGIApp
 from wsroom.tasks import HANDLING, WRITING
 from wsroom.testing.connection import TestConnection
 
-QUIET_PASSES = 20  # of the event loop, without any work: all is settled
+QUIET_PASSES = 20
+"""Passes of the event loop without any work, after which the app counts as idle."""
 
 
 class TestClient:
-    """Runs an ASGI app, its lifespan included, and opens connections to it.
+    """Runs an ASGI app, with its lifespan, and opens connections to it.
 
-    Entering raises SetupError where the app's start failed.
+    `async with` starts the app; it raises SetupError if the start fails.
 
     Args:
         app: a WSRoom, or an app that one is mounted in.
-        timeout: seconds for each wait that names none.
+        timeout: seconds for each wait, unless a call gives its own.
 
     """
 
@@ -49,7 +50,7 @@ class TestClient:
                 problems.append(problem)
                 await connection._cancel()
         await self._lifespan.__aexit__(None, None, None)
-        if problems and exc is None:  # else the body's own failure is the one to show
+        if problems and exc is None:  # if the body failed, its exception is the one to show
             raise problems[0]
 
     async def connect(
@@ -65,8 +66,8 @@ class TestClient:
         """Open a connection and wait for its `connected`.
 
         Raises:
-            Refused: the app refused the handshake; `status` says how.
-            TimeoutError: neither came in time.
+            Refused: the app refused the handshake; `status` or `close_code` says how.
+            TimeoutError: the app did not answer in time.
 
         """
         if "?" in path:
@@ -98,11 +99,12 @@ class TestClient:
         return connection
 
     async def settle(self, *, timeout: float | None = None) -> None:
-        """Wait until the app has nothing more to do: every frame sent so far has been handled and
-        all that came of it has arrived.
+        """Wait until the app is idle.
+
+        Then every frame sent so far has been handled, and all resulting frames have arrived.
 
         Raises:
-            TimeoutError: a handler was still at work.
+            TimeoutError: a handler was still running.
 
         """
         quiet = 0
@@ -112,7 +114,7 @@ class TestClient:
                     await asyncio.sleep(0)
                     quiet = 0 if self._busy() else quiet + 1
         except TimeoutError:
-            raise TimeoutError(f"still at work: {self._busy()}") from None
+            raise TimeoutError(f"still running: {self._busy()}") from None
 
     def _busy(self) -> list[Any]:
         tasks = [task for task in asyncio.all_tasks() if task.get_name() in (HANDLING, WRITING)]

@@ -1,11 +1,10 @@
-"""One connection of a test to an app, in the same event loop."""
+"""A connection of a test to an app, in the same event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,14 @@ from wsroom.wire.protocol import Frame, read_offsets
 
 
 class Refused(Exception):
-    """The app said no: to a connection (`status`, or `close_code` with a subprotocol) or to a
-    request (`code`).
+    """The app refused a connection, or answered a request with an error.
+
+    Attributes:
+        detail: the reason, a sentence.
+        status: the HTTP status of a refused connection without a subprotocol.
+        close_code: the close code of a refused connection with one.
+        code: the code of the `error` that answered a request.
+
     """
 
     def __init__(
@@ -34,76 +39,19 @@ class Refused(Exception):
         self.code = code
 
 
-class Loopback(ABC):
-    """Calls the app as a server would, and takes what it sends."""
+class TestConnection:
+    """One client's connection; `TestClient.connect` makes it."""
 
-    _task: asyncio.Future[None]
+    __test__ = False  # pytest takes classes called Test... for tests
 
-    def __init__(self, app: ASGIApp, scope: dict[str, Any]) -> None:
+    _task: asyncio.Future[None]  # the app's; from `_open` on
+
+    def __init__(self, app: ASGIApp, scope: dict[str, Any], timeout: float) -> None:
         self.subprotocol: str | None = None
         """The subprotocol that the app chose."""
         self.close_code: int | None = None
         """The code with which the app closed the connection; None while it is open."""
         self.close_reason = ""
-        self._app = app
-        self._scope = scope
-        self._news = asyncio.Event()
-        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
-        self._status: int | None = None
-        self._body = b""
-        self._waiting: asyncio.Task[Any] | None = None
-
-    def _begin(self) -> None:
-        self._inbox.put_nowait({"type": "websocket.connect"})
-        self._task = asyncio.ensure_future(self._app(self._scope, self._receive, self._send))
-        self._task.add_done_callback(lambda task: self._news.set())
-
-    @abstractmethod
-    def _take(self, frame: Frame) -> None:
-        """A frame has arrived."""
-
-    @property
-    def _idle(self) -> bool:
-        if self._task.done():
-            return True
-        # Whoever waits for a frame does so for the app's own task, not beside its handler.
-        waiting = self._waiting
-        waits = waiting is not None and (waiting is self._task or waiting.get_name() == WAITING)
-        return waits and self._inbox.empty()
-
-    async def _receive(self) -> Message:
-        self._waiting = asyncio.current_task()
-        try:
-            return await self._inbox.get()
-        finally:
-            self._waiting = None
-
-    async def _send(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "websocket.accept":
-            self.subprotocol = message.get("subprotocol")
-        elif kind == "websocket.send":
-            self._take(json.loads(message["text"]))
-        elif kind == "websocket.close":
-            self.close_code = message.get("code", 1000)
-            self.close_reason = message.get("reason") or ""
-            self._inbox.put_nowait({"type": "websocket.disconnect", "code": self.close_code})
-        elif kind == "websocket.http.response.start":
-            self._status = message["status"]
-        elif kind == "websocket.http.response.body":
-            self._body += message.get("body", b"")
-            for _ in range(2):  # as uvicorn does
-                self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
-        self._news.set()
-
-
-class TestConnection(Loopback):
-    """One client's connection."""
-
-    __test__ = False
-
-    def __init__(self, app: ASGIApp, scope: dict[str, Any], timeout: float) -> None:
-        super().__init__(app, scope)
         self.id = ""
         """The socket's id, from `connected`."""
         self.session = ""
@@ -111,8 +59,15 @@ class TestConnection(Loopback):
         self.frames: list[Frame] = []
         """Every frame that has arrived so far, `connected` first."""
         self.offsets: dict[str, str] = {}
-        """Where each room stands for this client, from all that has arrived; "" is the path."""
+        """The last offset that has arrived of each room; "" is the path."""
+        self._app = app
+        self._scope = scope
         self._timeout = timeout
+        self._changed = asyncio.Event()  # a frame, a close, or the end of the app's task
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._receiver: asyncio.Task[Any] | None = None
+        self._status: int | None = None
+        self._body = b""
         self._unread: list[Frame] = []
         self._ids = itertools.count(1)
         self._asked: dict[str | int, str] = {}
@@ -120,7 +75,7 @@ class TestConnection(Loopback):
     def __repr__(self) -> str:
         return f"<TestConnection {self.id or 'not open'} on {self._scope['path']}>"
 
-    # -- what a client does ----------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------
 
     async def emit(self, event: str, message: Any = None, *, id: str | int | None = None) -> None:
         """Send a frame; `id` asks for a `reply`."""
@@ -137,7 +92,7 @@ class TestConnection(Loopback):
 
         Raises:
             Refused: the answer is an `error`; `code` and `detail` are its own.
-            TimeoutError: no answer came in time.
+            TimeoutError: there was no answer in time.
 
         """
         id = f"test-{next(self._ids)}"
@@ -148,7 +103,7 @@ class TestConnection(Loopback):
         return frame["message"]
 
     async def join(self, *rooms: str, timeout: float | None = None) -> None:
-        """Join rooms; raises Refused where a guard says no."""
+        """Join rooms; raises Refused if a guard refuses."""
         for room in rooms:
             await self.request("joinRoom", room, timeout=timeout)
 
@@ -160,7 +115,7 @@ class TestConnection(Loopback):
     async def resume(
         self, earlier: TestConnection, *, timeout: float | None = None
     ) -> dict[str, Any]:
-        """Get what was missed since an earlier connection, and go on with its session and rooms.
+        """Resume an earlier connection: take over its session and rooms, and get what it missed.
 
         Returns:
             for each of its rooms `{"recovered": ..., "offset": ...}` or `{"error": ...}`.
@@ -173,7 +128,7 @@ class TestConnection(Loopback):
         return rooms
 
     async def send_text(self, text: str) -> None:
-        """Send a text frame as it stands, well formed or not."""
+        """Send a text frame unchanged, valid or not."""
         self._inbox.put_nowait({"type": "websocket.receive", "text": text})
         await asyncio.sleep(0)
 
@@ -183,26 +138,31 @@ class TestConnection(Loopback):
         await asyncio.sleep(0)
 
     async def close(self, code: int = 1000, *, timeout: float | None = None) -> None:
-        """Close from this side and wait until the app is done with the connection."""
+        """Close from this side and wait until the app has ended the connection.
+
+        Raises:
+            TimeoutError: the app did not end it in time.
+
+        """
         if not self._task.done():
             self._inbox.put_nowait({"type": "websocket.disconnect", "code": code})
             limit = self._timeout if timeout is None else timeout
             await asyncio.wait([self._task], timeout=limit)
             if not self._task.done():
-                raise TimeoutError(f"the app was not done with {self!r} {limit:g} s after its end")
+                raise TimeoutError(f"the app did not end {self!r} within {limit:g} s of its close")
         self._task.result()
 
     async def _cancel(self) -> None:
         self._task.cancel()
         await asyncio.wait([self._task], timeout=self._timeout)
 
-    # -- what a client hears ---------------------------------------------------------------
+    # -- receiving -------------------------------------------------------------------------
 
     async def receive(self, *, timeout: float | None = None) -> Frame:
-        """Return the next frame that has not been read, whatever it is.
+        """Return the next unread frame, of any event.
 
         Raises:
-            TimeoutError: none came in time; the connection stays usable.
+            TimeoutError: none arrived in time; the connection stays usable.
 
         """
         return await self._next(lambda frame: True, "frame", timeout)
@@ -211,7 +171,8 @@ class TestConnection(Loopback):
         """Return the message of the next unread frame of `event`; others stay unread.
 
         Raises:
-            TimeoutError: none came in time; it says what did. The connection stays usable.
+            TimeoutError: none arrived in time; the error shows the unread frames. The connection
+                stays usable.
 
         """
         frame = await self._next(lambda frame: frame["event"] == event, repr(event), timeout)
@@ -219,7 +180,7 @@ class TestConnection(Loopback):
 
     async def closed(self, *, timeout: float | None = None) -> int:
         """Wait until the app has closed the connection; return the close code."""
-        await self._wait(lambda: self.close_code is not None, "a close", timeout)
+        await self._wait(lambda: self.close_code is not None, "close", timeout)
         assert self.close_code is not None
         return self.close_code
 
@@ -228,14 +189,14 @@ class TestConnection(Loopback):
     ) -> Frame:
         found: list[Frame] = []
 
-        def look() -> bool:
+        def find() -> bool:
             for index, frame in enumerate(self._unread):
                 if wanted(frame):
                     found.append(self._unread.pop(index))
                     return True
             return False
 
-        await self._wait(look, name, timeout)
+        await self._wait(find, name, timeout)
         return found[0]
 
     async def _wait(self, done: Callable[[], bool], name: str, timeout: float | None) -> None:
@@ -243,27 +204,21 @@ class TestConnection(Loopback):
         try:
             async with asyncio.timeout(limit):
                 while not done():
-                    self._news.clear()
-                    await self._news.wait()
+                    self._changed.clear()
+                    await self._changed.wait()
         except TimeoutError:
             arrived = ", ".join(map(json.dumps, self._unread)) or "nothing"
             if self.close_code is not None:
                 arrived += f", then a close with {self.close_code}"
             raise TimeoutError(f"no {name} within {limit:g} s; arrived: {arrived}") from None
 
-    def _take(self, frame: Frame) -> None:
-        self.frames.append(frame)
-        self._unread.append(frame)
-        asked = self._asked.pop(frame.get("id", ""), "")
-        for room, offset in read_offsets(frame, asked):
-            if offset is None:
-                self.offsets.pop(room, None)
-            else:
-                self.offsets[room] = offset
+    # -- the app's side --------------------------------------------------------------------
 
     async def _open(self, timeout: float | None) -> None:
-        self._begin()
-        await self._wait(self._decided, "answer to the handshake", timeout)
+        self._inbox.put_nowait({"type": "websocket.connect"})
+        self._task = asyncio.ensure_future(self._app(self._scope, self._receive, self._send))
+        self._task.add_done_callback(lambda task: self._changed.set())
+        await self._wait(self._answered, "answer to the handshake", timeout)
         if self._status is not None:
             raise Refused(self._body.decode(), status=self._status)
         if not self.frames:
@@ -273,5 +228,50 @@ class TestConnection(Loopback):
         connected = self._unread.pop(0)["message"]
         self.id, self.session = connected["id"], connected["session"]
 
-    def _decided(self) -> bool:
+    def _answered(self) -> bool:
         return bool(self.frames) or self._task.done() or self.close_code is not None
+
+    @property
+    def _idle(self) -> bool:
+        if self._task.done():
+            return True
+        # The app's own task, or the inbox's, waits for a frame; the reader beside a running handler
+        # does not make the connection idle.
+        receiver = self._receiver
+        waits = receiver is not None and (receiver is self._task or receiver.get_name() == WAITING)
+        return waits and self._inbox.empty()
+
+    async def _receive(self) -> Message:
+        self._receiver = asyncio.current_task()
+        try:
+            return await self._inbox.get()
+        finally:
+            self._receiver = None
+
+    async def _send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "websocket.accept":
+            self.subprotocol = message.get("subprotocol")
+        elif kind == "websocket.send":
+            self._add(json.loads(message["text"]))
+        elif kind == "websocket.close":
+            self.close_code = message.get("code", 1000)
+            self.close_reason = message.get("reason") or ""
+            self._inbox.put_nowait({"type": "websocket.disconnect", "code": self.close_code})
+        elif kind == "websocket.http.response.start":
+            self._status = message["status"]
+        elif kind == "websocket.http.response.body":
+            self._body += message.get("body", b"")
+            for _ in range(2):  # as uvicorn does
+                self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self._changed.set()
+
+    def _add(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self._unread.append(frame)
+        asked = self._asked.pop(frame.get("id", ""), "")
+        for room, offset in read_offsets(frame, asked):
+            if offset is None:
+                self.offsets.pop(room, None)
+            else:
+                self.offsets[room] = offset
