@@ -10,7 +10,6 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self
 
 from wsroom.adapters.redis.codec import Names
-from wsroom.adapters.redis.network.servers import PATIENCE
 from wsroom.adapters.redis.network.topology import failed
 from wsroom.adapters.redis.network.url import topology
 from wsroom.adapters.redis.publishing import Speaker
@@ -18,6 +17,7 @@ from wsroom.adapters.redis.scripts import Keeping
 from wsroom.api.target import Target
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
+from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import Emission
 
 if TYPE_CHECKING:
@@ -40,8 +40,13 @@ class AsyncPublisher:
     """
 
     def __init__(
-        self, source: str | Redis | RedisCluster | None = None, *, prefix: str = "wsroom"
+        self,
+        source: str | Redis | RedisCluster | None = None,
+        *,
+        prefix: str = "wsroom",
+        _timing: Timing = DEFAULT_TIMING,
     ) -> None:
+        self._timing = _timing
         self._source = _source(source)
         self._names = Names(prefix)
         self.limits = Limits()
@@ -77,9 +82,10 @@ class AsyncPublisher:
         """Publish what a target emits; connect first where that has not been done."""
         starting = self._start()
         if not starting.done():
-            await asyncio.wait([starting], timeout=PATIENCE)
+            timeout = self._timing.redis_timeout
+            await asyncio.wait([starting], timeout=timeout)
             if not starting.done():
-                raise AdapterError(f"Redis did not answer within {PATIENCE:g} s")
+                raise AdapterError(f"Redis did not answer within {timeout:g} s")
         if starting.cancelled():
             raise AdapterError("the publisher was closed")
         await starting.result().sequencer.publish(emission)
@@ -99,7 +105,7 @@ class AsyncPublisher:
         return starting
 
     async def _connect(self, keeping: Keeping) -> Speaker:
-        speaker = Speaker(self._source, self._names, keeping)
+        speaker = Speaker(self._source, self._names, keeping, self._timing)
         key = self._names.settings
         try:
             [values] = await speaker.links.start(key, ("HMGET", key, *Keeping._fields))
@@ -162,8 +168,14 @@ class Publisher:
 
     """
 
-    def __init__(self, source: str | None = None, *, prefix: str = "wsroom") -> None:
-        self._inner = AsyncPublisher(source, prefix=prefix)
+    def __init__(
+        self,
+        source: str | None = None,
+        *,
+        prefix: str = "wsroom",
+        _timing: Timing = DEFAULT_TIMING,
+    ) -> None:
+        self._inner = AsyncPublisher(source, prefix=prefix, _timing=_timing)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._process = os.getpid()

@@ -18,8 +18,8 @@ from tests.support.clock import SECOND, until
 from wsroom import Adapter, AdapterError, RedisAdapter
 from wsroom.adapters import Offset
 from wsroom.adapters.redis.codec import Names, decode_record
-from wsroom.adapters.redis.failover import DOUBTFUL
 from wsroom.adapters.redis.scripts import keys
+from wsroom.timing import DEFAULT_TIMING
 from wsroom.wire.emission import RESYNC, Emission, Room
 
 BACK = DOWN_AFTER / SECOND + 8
@@ -105,6 +105,7 @@ async def test_what_is_learnt_late_is_told_all_the_same(prefix: str) -> None:
     What it emits there is accepted, and only it knows. The others have the new master by then.
     """
     room = Room("/ws", "chat")
+    doubtful = DEFAULT_TIMING.doubtful
     heard: list[bytes] = []
 
     def note(emission: Emission, offset: Offset | None) -> None:
@@ -133,7 +134,7 @@ async def test_what_is_learnt_late_is_told_all_the_same(prefix: str) -> None:
         await one.publish(Emission(room, b"lost"))
         lost, before = time.monotonic(), len(heard)
         await old.kill()
-        await until(lambda: time.monotonic() - lost > DOUBTFUL + 1, 2 * DOUBTFUL)
+        await until(lambda: time.monotonic() - lost > doubtful + 1, 2 * doubtful)
         for sentinel in replicated.sentinels:
             sentinel.thaw()
         for cut in cuts:

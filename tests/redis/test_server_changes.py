@@ -21,9 +21,9 @@ from wsroom import AdapterError, AsyncPublisher, Publisher, RedisAdapter, WSRoom
 from wsroom.adapters import Offset
 from wsroom.adapters.redis.codec import Names
 from wsroom.adapters.redis.network import topology as topologies
-from wsroom.adapters.redis.network.servers import PATIENCE
 from wsroom.adapters.redis.network.url import topology
 from wsroom.adapters.redis.scripts import keys
+from wsroom.timing import DEFAULT_TIMING
 from wsroom.wire.emission import Emission, Room
 
 CHAT = Room("/ws", "chat")
@@ -290,7 +290,7 @@ async def test_what_was_given_up_unsent_is_never_sent(prefix: str) -> None:
             await broker.kill()
             await until(lambda: not listener.links.healthy)
             publications = listener.sequencer._publications
-            since = asyncio.get_running_loop().time() - PATIENCE
+            since = asyncio.get_running_loop().time() - DEFAULT_TIMING.redis_timeout
             two = [publications.add(channel, said(text), since) for text in ("one", "two")]
             await until(lambda: all(one.future.done() for one in two))
             await broker.start()
@@ -314,7 +314,7 @@ async def test_an_emit_that_waited_for_its_turn_waits_no_longer_than_others(pref
             broker.freeze()
             now = asyncio.get_running_loop().time()
             young = publications.add("a", said("x"), now)
-            old = publications.add("b", said("y"), now - PATIENCE)
+            old = publications.add("b", said("y"), now - DEFAULT_TIMING.redis_timeout)
             with pytest.raises(AdapterError, match="did not answer"):
                 await old.future
             assert not young.future.done()

@@ -14,6 +14,7 @@ from wsroom.adapters.redis.network.url import topology
 from wsroom.adapters.redis.receiver import Listener
 from wsroom.adapters.redis.scripts import UNUSED_TTL, Keeping
 from wsroom.errors import AdapterError, SetupError
+from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import Deliver, Emission, Past, Room
 from wsroom.wire.offsets import Offset
 
@@ -58,10 +59,12 @@ class RedisAdapter(Adapter):
         history: int = 100,
         ttl: int = 300,
         trust_persistence: bool = False,
+        _timing: Timing = DEFAULT_TIMING,
     ) -> None:
         if history < 0 or ttl <= 0:
             raise SetupError(f"history={history!r}, ttl={ttl!r}; use 0 or more, and above 0")
         self._source = source
+        self._timing = _timing
         self._names = Names(prefix)
         self._topology = topology(source)
         if trust_persistence and self._topology.fails_over:
@@ -85,7 +88,7 @@ class RedisAdapter(Adapter):
     async def start(self, deliver: Deliver) -> None:
         if self._listener is not None:
             raise SetupError("a RedisAdapter serves one app; make one for each")
-        self._listener = Listener(self._topology, self._names, self._keeping, deliver)
+        self._listener = Listener(self._topology, self._names, self._keeping, deliver, self._timing)
         try:
             await self._listener.links.start(self._names.settings, *self._settings())
         except BaseException:
@@ -117,7 +120,7 @@ class RedisAdapter(Adapter):
             async with asyncio.timeout(CHECK_TIMEOUT):
                 await servers.refresh()
                 for place in servers.places():
-                    server = await servers.connect(place)
+                    server = await servers.connect(place, self._timing.connect_timeout)
                     versions.add(server.version)
                     await server.close()
         except (RedisError, OSError) as exc:

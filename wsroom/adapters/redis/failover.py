@@ -6,16 +6,13 @@ import asyncio
 from functools import partial
 
 from wsroom.adapters.redis.codec import Names
-from wsroom.adapters.redis.network.servers import PATIENCE, Links
+from wsroom.adapters.redis.network.servers import Links
 from wsroom.adapters.redis.sender import Publication, Publications
 from wsroom.errors import AdapterError
 from wsroom.wire.emission import RESYNC, Emission, Room
 
 WAITING = 1000, 1024 * 1024
 """Emissions, and bytes of them, that may wait for a Redis that does not answer."""
-
-DOUBTFUL = 15.0
-"""Seconds that a server must have been known as the master after it took an emission."""
 
 MOST_DOUBTS = 10_000
 """Rooms that are remembered for being told, at the most."""
@@ -45,7 +42,8 @@ class Sequencer:
         """Return once the script has carried it out.
 
         Raises:
-            AdapterError: Redis refused, or did not answer within 5 s, or too much waits already.
+            AdapterError: Redis refused, or did not answer within `Timing.redis_timeout`, or too
+                many emissions wait already.
 
         """
         since = self._loop.time()
@@ -74,11 +72,12 @@ class Sequencer:
             if self._count >= most or (self._count and self._bytes + size > most_bytes):
                 raise AdapterError("Redis does not answer, and too much waits for it already")
         if self._slots.locked():
+            timeout = self._links.timing.redis_timeout
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(timeout):
                     await self._slots.acquire()
             except TimeoutError:
-                raise AdapterError("Redis did not take it within 5 s") from None
+                raise AdapterError(f"Redis did not take it within {timeout:g} s") from None
         else:
             await self._slots.acquire()  # does not suspend
         if self._stopped:
@@ -125,7 +124,7 @@ class Sequencer:
         # it goes on, and only the Sentinels know: what they have not been asked since is doubtful,
         # however long ago it was.
         known = self._last[run_id] if self._links.shards else self._links.confirmed
-        return time > known - DOUBTFUL
+        return time > known - self._links.timing.doubtful
 
     def _tell_doubts(self) -> None:
         now = self._loop.time()

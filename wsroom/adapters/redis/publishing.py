@@ -10,14 +10,17 @@ from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.servers import Links
 from wsroom.adapters.redis.network.url import topology
 from wsroom.adapters.redis.scripts import Keeping, network_settings
+from wsroom.timing import Timing
 
 
 class Speaker:
     """A publisher's dealings with Redis, from its first emit to its close."""
 
-    def __init__(self, source: Any, names: Names, keeping: Keeping) -> None:
+    def __init__(self, source: Any, names: Names, keeping: Keeping, timing: Timing) -> None:
         servers = topology(source)
-        settings = network_settings(names, keeping, shards=servers.shards, listens=False)
+        settings = network_settings(
+            names, keeping, shards=servers.shards, listens=False, timing=timing
+        )
         self.links = Links(servers, self, settings)
         self.sequencer = Sequencer(names, self.links)
 

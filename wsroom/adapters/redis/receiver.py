@@ -11,10 +11,11 @@ from wsroom.adapters.redis.codec import Names, Record, decode_record
 from wsroom.adapters.redis.failover import Sequencer
 from wsroom.adapters.redis.feed import Feed, Verdict
 from wsroom.adapters.redis.network.link import Link
-from wsroom.adapters.redis.network.servers import PATIENCE, RETRY_AFTER, Links
+from wsroom.adapters.redis.network.servers import Links
 from wsroom.adapters.redis.network.topology import Topology
 from wsroom.adapters.redis.scripts import Keeping, keys, network_settings
 from wsroom.errors import AdapterError
+from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import RESYNC, Deliver, Emission, Past, Room
 from wsroom.wire.offsets import READ_ENTRIES, Offset
 
@@ -44,7 +45,7 @@ class Reader:
         """Read what happened since an offset, `most` emissions at the most.
 
         Raises:
-            AdapterError: Redis refused, or did not answer within 5 s.
+            AdapterError: Redis refused, or did not answer within `Timing.redis_timeout`.
 
         """
         question = ("read", *keys(feed.channel), epoch, seq, most)
@@ -62,9 +63,16 @@ class Listener:
     """One worker's dealings with Redis, from its start to its stop."""
 
     def __init__(
-        self, topology: Topology, names: Names, keeping: Keeping, deliver: Deliver
+        self,
+        topology: Topology,
+        names: Names,
+        keeping: Keeping,
+        deliver: Deliver,
+        timing: Timing = DEFAULT_TIMING,
     ) -> None:
-        settings = network_settings(names, keeping, shards=topology.shards, listens=True)
+        settings = network_settings(
+            names, keeping, shards=topology.shards, listens=True, timing=timing
+        )
         self.links = Links(topology, self, settings)
         self.sequencer = Sequencer(names, self.links)
         self.reader = Reader(self.links)
@@ -102,7 +110,7 @@ class Listener:
         task.add_done_callback(self._tasks.discard)
 
     async def subscribe(self, room: Room) -> Offset:
-        """Return once `room` is heard, with its offset; raises AdapterError after 5 s."""
+        """Return once `room` is heard, with its offset; raises AdapterError after a timeout."""
         channel = self._names.channel(room)
         feed = self.feeds.get(channel)
         if feed is None:
@@ -247,7 +255,7 @@ class Listener:
                     past = await self.reader.read(feed, feed.epoch or "", feed.seq, most)
             except AdapterError as exc:
                 logger.debug("room %r on %s waits: %s", feed.room.name, feed.room.path, exc)
-                await asyncio.sleep(RETRY_AFTER)
+                await asyncio.sleep(self.links.timing.retry_after)
                 continue
             if feed.kept is kept and self.feeds.get(feed.channel) is feed:
                 self._go_on(feed, past)
@@ -274,14 +282,15 @@ class Listener:
     # -- waiting ---------------------------------------------------------------------------
 
     async def _until(self, feed: Feed, done: Callable[[], bool]) -> None:
+        timeout = self.links.timing.redis_timeout
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(timeout):
                 while not done():
                     if self.feeds.get(feed.channel) is not feed:
                         raise AdapterError(f"room {feed.room.name!r} was left meanwhile")
                     await self._progress.setdefault(feed.channel, asyncio.Event()).wait()
         except TimeoutError:
-            problem = f"Redis did not answer within {PATIENCE:g} s: {self.links.problem}"
+            problem = f"Redis did not answer within {timeout:g} s: {self.links.problem}"
             raise AdapterError(problem) from None
 
     def _tell_progress(self, channel: str) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from wsroom.adapters.redis.codec import Names
 from wsroom.adapters.redis.network.commands import Script, Scripts
 from wsroom.adapters.redis.network.link import NetworkSettings
+from wsroom.timing import Timing
 from wsroom.wire.offsets import ROOM_BYTES
 
 STATE_TTL = 3600
@@ -59,13 +60,14 @@ def scripts_for(run_id: str, keeping: Keeping, *, shards: bool) -> Scripts:
 
 
 def network_settings(
-    names: Names, keeping: Keeping, *, shards: bool, listens: bool
+    names: Names, keeping: Keeping, *, shards: bool, listens: bool, timing: Timing
 ) -> NetworkSettings:
     """Settings of the connections of a worker, which listens, or of a publisher."""
     return NetworkSettings(
         scripts_for=partial(scripts_for, keeping=keeping, shards=shards),
         heartbeat_channel=names.beat,
         listens=listens,
+        timing=timing,
     )
 
 

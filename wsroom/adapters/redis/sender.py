@@ -11,7 +11,7 @@ from typing import Any
 from wsroom.adapters.redis.codec import encode_record
 from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.retryable import is_passing
-from wsroom.adapters.redis.network.servers import PATIENCE, Links
+from wsroom.adapters.redis.network.servers import Links
 from wsroom.adapters.redis.scripts import keys
 from wsroom.errors import AdapterError
 from wsroom.wire.emission import Emission
@@ -55,6 +55,7 @@ class Publications:
     def __init__(self, links: Links) -> None:
         self._publisher = secrets.token_hex(6)
         self._links = links
+        self._timeout = links.timing.redis_timeout
         self._loop = asyncio.get_running_loop()  # asking for it takes a system call in Python 3.11
         self._numbers = itertools.count(1)
         self._rooms: dict[str, list[Publication]] = {}
@@ -68,14 +69,14 @@ class Publications:
         room = self._rooms.setdefault(channel, [])
         room.append(publication)
         self._send(room, len(room) - 1)
-        if self._timer is None or since + PATIENCE < self._timer.when():
+        if self._timer is None or since + self._timeout < self._timer.when():
             self._set_timer(since)
         return publication
 
     def _set_timer(self, since: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(since + PATIENCE, self._give_up)
+        self._timer = self._loop.call_at(since + self._timeout, self._give_up)
 
     def remove(self, publication: Publication) -> None:
         """Forget one, done or not."""
@@ -144,13 +145,13 @@ class Publications:
 
     def _give_up(self) -> None:
         self._timer = None
-        due = self._loop.time() - PATIENCE
+        due = self._loop.time() - self._timeout
         younger = []
         for publication in self._unanswered():
             if publication.since > due:
                 younger.append(publication.since)
                 continue
-            problem = f"Redis did not answer within {PATIENCE:g} s"
+            problem = f"Redis did not answer within {self._timeout:g} s"
             publication.future.set_exception(AdapterError(problem, maybe_sent=publication.sent))
         if younger:
             self._set_timer(min(younger))

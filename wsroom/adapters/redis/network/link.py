@@ -21,17 +21,9 @@ from wsroom.adapters.redis.network.commands import Reply, Scripts, settle
 from wsroom.adapters.redis.network.retryable import Lost
 from wsroom.adapters.redis.network.subscriptions import CHANNELS_AT_ONCE, Leaving, joined
 from wsroom.adapters.redis.network.topology import Server, Topology
+from wsroom.timing import DEFAULT_TIMING, Timing
 
 logger = logging.getLogger("wsroom")
-
-BEAT_EVERY = 2.0
-"""Seconds between two heartbeats."""
-
-DEAF_AFTER = 6.0
-"""Seconds without a heartbeat after which the connections are made anew."""
-
-TIRED_AFTER = 4.0
-"""Seconds without a heartbeat after which the server is not called healthy any more."""
 
 BACKOFF = 0.05, 1.0
 """Seconds between attempts to connect: at first, and at most."""
@@ -47,6 +39,7 @@ class NetworkSettings:
     """What the names of heartbeat channels begin with."""
     listens: bool = True
     """Whether there is a second connection, for subscriptions."""
+    timing: Timing = DEFAULT_TIMING
 
 
 class Owner(Protocol):
@@ -93,6 +86,7 @@ class Link:
         self._topology = topology
         self._owner = owner
         self._hears = settings.listens
+        self._timing = settings.timing
         self._scripts_for = settings.scripts_for
         self._scripts: Scripts = {}
         self.run_id = ""
@@ -118,7 +112,7 @@ class Link:
     @property
     def healthy(self) -> bool:
         """Whether it is connected and the server has answered lately."""
-        return self.up and self._loop.time() - self._beat_heard < TIRED_AFTER
+        return self.up and self._loop.time() - self._beat_heard < self._timing.unhealthy_after
 
     @property
     def prompt(self) -> bool:
@@ -205,11 +199,11 @@ class Link:
 
     async def _connect(self, servers: list[Server]) -> None:
         for _ in range(2 if self._hears else 1):
-            servers.append(await self._topology.connect(self.place))
+            servers.append(await self._topology.connect(self.place, self._timing.connect_timeout))
         self.run_id, self.address = servers[0].run_id, servers[0].address
         if servers[-1].run_id != self.run_id:
             raise Lost("the two connections lead to two servers")
-        async with asyncio.timeout(DEAF_AFTER):
+        async with asyncio.timeout(self._timing.reconnect_after):
             await self._load_scripts(servers[0].connection)
 
     async def _load_scripts(self, connection: AbstractConnection) -> None:
@@ -303,15 +297,16 @@ class Link:
     async def _beat(self) -> None:
         # Through the connection that commands, to the one that hears: a frozen master, or one that
         # was deposed, breaks neither connection.
+        timing = self._timing
         beat = ("PUBLISH", self._beat_channel, "") if self._hears else ("PING",)
         while True:
             self.command(beat, self._beaten)
             sent = self._loop.time()
-            await asyncio.sleep(BEAT_EVERY)
-            if self._loop.time() - sent > 2 * BEAT_EVERY:
+            await asyncio.sleep(timing.heartbeat_interval)
+            if self._loop.time() - sent > 2 * timing.heartbeat_interval:
                 continue  # it was this process that stood still; what it missed is read first
-            if self._loop.time() - self._beat_heard > DEAF_AFTER:
-                raise Lost(f"no heartbeat was heard for {DEAF_AFTER:g} s")
+            if self._loop.time() - self._beat_heard > timing.reconnect_after:
+                raise Lost(f"no heartbeat was heard for {timing.reconnect_after:g} s")
 
     def _beaten(self, answer: Any) -> None:
         if not self._hears:

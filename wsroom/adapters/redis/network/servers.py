@@ -16,21 +16,6 @@ from wsroom.errors import AdapterError
 
 logger = logging.getLogger("wsroom")
 
-PATIENCE = 5.0
-"""Seconds that Redis has for an emission, a join, or a question."""
-
-START_TIMEOUT = 4.5
-"""Seconds in which Redis must be there when an app starts."""
-
-TEND_EVERY = 0.5
-"""Seconds between two looks at the links."""
-
-OUTAGE_AFTER = 1.0
-"""Seconds without Redis that are called an outage; shorter ones are only noted."""
-
-RETRY_AFTER = 0.05
-"""Seconds until what was refused for a passing reason is sent again."""
-
 
 class Owner(LinkOwner, Protocol):
     """Whoever publishes and hears through the links."""
@@ -46,6 +31,7 @@ class Links:
         self._topology = topology
         self._owner = owner
         self._settings = settings
+        self.timing = settings.timing
         self._links: dict[str, Link] = {}
         self._changed = asyncio.Event()
         self._tending: asyncio.Task[None] | None = None
@@ -85,19 +71,19 @@ class Links:
         """Connect, and run the first commands, where `key` lives; return the answers.
 
         Raises:
-            AdapterError: it is not, or cannot be used, for 4.5 s.
+            AdapterError: it is not, or cannot be used, within `Timing.start_timeout`.
 
         """
         problem: Exception | None = None
         try:
-            async with asyncio.timeout(START_TIMEOUT):
+            async with asyncio.timeout(self.timing.start_timeout):
                 while True:
                     try:
                         await self._topology.refresh()
                         break
                     except (RedisError, OSError) as exc:
                         problem = exc
-                        await asyncio.sleep(RETRY_AFTER)
+                        await asyncio.sleep(self.timing.retry_after)
                 problem = None
                 answers = [await self.ask(key, words) for words in commands]
         except TimeoutError:
@@ -113,12 +99,13 @@ class Links:
         """Send a command, or a script by its name, to where `channel` lives; return the answer.
 
         Raises:
-            AdapterError: Redis refused, or did not answer within 5 s.
+            AdapterError: Redis refused, or did not answer within `Timing.redis_timeout`.
 
         """
         refusal: Exception | None = None
+        timeout = self.timing.redis_timeout
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(timeout):
                 while True:
                     link = await self.wait_for(channel)
                     changed = self._changed  # it may change before we hear of the refusal
@@ -132,7 +119,7 @@ class Links:
                     await changed.wait()
         except TimeoutError:
             raise AdapterError(
-                f"Redis did not answer within {PATIENCE:g} s: {refusal or self.problem}"
+                f"Redis did not answer within {timeout:g} s: {refusal or self.problem}"
             ) from refusal
 
     async def stop(self) -> None:
@@ -191,11 +178,11 @@ class Links:
             self._looking = asyncio.get_running_loop().create_task(look, name="wsroom: Redis")
 
     async def _look(self) -> None:
-        await asyncio.sleep(RETRY_AFTER)
+        await asyncio.sleep(self.timing.retry_after)
         asked = asyncio.get_running_loop().time()
         self._unsure = True
         try:
-            async with asyncio.timeout(START_TIMEOUT):
+            async with asyncio.timeout(self.timing.start_timeout):
                 await self._topology.refresh()
         except (RedisError, OSError, TimeoutError) as exc:
             logger.debug("where Redis' servers are is not known: %r", exc)
@@ -244,7 +231,7 @@ class Links:
     async def _tend(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(TEND_EVERY)
+            await asyncio.sleep(self.timing.refresh_interval)
             self._say(loop.time())
             all_up = all(link.up for link in self._links.values())
             # A deposed master that comes back takes what it is told for as long as the Sentinels
@@ -262,6 +249,6 @@ class Links:
             return
         if self._away_since is None:
             self._away_since = now
-        if not self._said_away and now - self._away_since >= OUTAGE_AFTER:
+        if not self._said_away and now - self._away_since >= self.timing.outage_after:
             self._said_away = True
             logger.warning("Redis at %s is away: %s", self._topology.url, self.problem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from redis.asyncio import ConnectionPool, RedisCluster
@@ -19,16 +19,12 @@ from redis.exceptions import (
     SlotNotCoveredError,
 )
 
-CONNECT_TIMEOUT = 2.0
-"""Seconds for a connection, its handshake and the first answers on it."""
-
 # Ours instead of whatever redis-py has as defaults: it would repeat a write whose answer was late,
 # which doubles it, and connect again without a word, which hides a gap.
 OVERRIDES: dict[str, Any] = {
     "protocol": 2,
     "decode_responses": False,
     "socket_timeout": None,
-    "socket_connect_timeout": CONNECT_TIMEOUT,
     "retry_on_timeout": False,
     "retry_on_error": [],
     "health_check_interval": 0,
@@ -39,6 +35,7 @@ ASKING: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
 
 
 Answer = TypeVar("Answer")
+Connector = Callable[..., AbstractConnection]
 
 
 class Unsuitable(ConnectionError):
@@ -92,15 +89,17 @@ class Topology(ABC):
         """Whether `refresh` has told that another server has this place now."""
         return False
 
-    async def connect(self, place: str) -> Server:
-        """Connect to the server that has this place now.
+    async def connect(self, place: str, timeout: float) -> Server:
+        """Connect to the server that has this place now, within `timeout` seconds.
 
         Raises:
             RedisError, OSError, TimeoutError: it cannot be reached, or is unsuitable.
 
         """
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            connection = await self._make(place)
+        async with asyncio.timeout(timeout):
+            make, options = await self._find(place)
+            options = {**options, **OVERRIDES, "socket_connect_timeout": timeout}
+            connection = make(**options)
             connection.retry = Retry(NoBackoff(), 0)
             try:
                 await connection.connect()  # type: ignore[no-untyped-call]
@@ -111,8 +110,8 @@ class Topology(ABC):
         return Server(connection, info)
 
     @abstractmethod
-    async def _make(self, place: str) -> AbstractConnection:
-        """A connection that is not connected yet."""
+    async def _find(self, place: str) -> tuple[Connector, Mapping[str, Any]]:
+        """Return the class of connections to the server that has this place, and its options."""
 
     async def close(self) -> None:
         """Close what asks for places."""
@@ -142,8 +141,8 @@ class Single(Topology):
         super().__init__(url)
         self._pool = pool
 
-    async def _make(self, place: str) -> AbstractConnection:
-        return _connection(self._pool.connection_class, self._pool.connection_kwargs)
+    async def _find(self, place: str) -> tuple[Connector, Mapping[str, Any]]:
+        return self._pool.connection_class, self._pool.connection_kwargs
 
 
 class Sentinels(Topology):
@@ -169,10 +168,10 @@ class Sentinels(Topology):
     def moved(self, place: str, address: str) -> bool:
         return address != "{}:{}".format(*self._address)
 
-    async def _make(self, place: str) -> AbstractConnection:
+    async def _find(self, place: str) -> tuple[Connector, Mapping[str, Any]]:
         await self.refresh()
         host, port = self._address
-        return _connection(self._class, {**self._kwargs, "host": host, "port": port})
+        return self._class, {**self._kwargs, "host": host, "port": port}
 
     async def close(self) -> None:
         await self._sentinel.aclose()
@@ -211,11 +210,11 @@ class Cluster(Topology):
     def places(self) -> set[str]:
         return {node.name for node in self._client.get_primaries()}
 
-    async def _make(self, place: str) -> AbstractConnection:
+    async def _find(self, place: str) -> tuple[Connector, Mapping[str, Any]]:
         node = self._client.nodes_manager.get_node(node_name=place)
         if node is None:
             raise Unsuitable(f"{place} is no part of the cluster any more")
-        return _connection(node.connection_class, node.connection_kwargs)
+        return node.connection_class, node.connection_kwargs
 
     async def close(self) -> None:
         if self._own:
@@ -242,7 +241,3 @@ async def _asked(work: Coroutine[Any, Any, Answer]) -> Answer:
 def failed(task: asyncio.Task[Any]) -> bool:
     """Whether a task ended without a result; once asked, asyncio logs no more that nobody did."""
     return task.cancelled() or task.exception() is not None
-
-
-def _connection(make: Callable[..., AbstractConnection], kwargs: Any) -> AbstractConnection:
-    return make(**{**kwargs, **OVERRIDES})
