@@ -1,1 +1,1 @@
-"""One peer, from the handshake to the last hook, and what the connections of a worker share."""
+"""One peer, from handshake to last hook, and the state that the connections of a worker share."""
