@@ -1,8 +1,7 @@
 """Set up what the tests need on a bare machine, then run them all: `python3 -m tests`.
 
 Arguments go to pytest: `python3 -m tests -k rooms`. Needs nothing but Python 3.11.
-
-Most tests wait for something most of the time, so without arguments they run in two halves at once.
+The last line is pytest's summary.
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
-PYTEST = [str(BIN / "coverage"), "run", "-m", "pytest"]
-BESIDE = tuple(f"tests/{name}" for name in ("faults", "adapters", "redis", "client", "cli"))
-"""The half that runs beside the rest: about half of the time, and what starts brokers."""
+WORKERS = max(5, os.cpu_count() or 1)
+"""Processes that run tests at the same time: more than processors, as most tests wait for most of
+their time."""
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -46,31 +44,9 @@ def check(pytest_arguments: list[str]) -> None:
     run(BIN / "ruff", "check", ".")
     run(BIN / "ruff", "format", "--check", ".")
     run(BIN / "mypy")
-    run(BIN / "coverage", "erase")
-    if pytest_arguments:
-        run(BIN / "coverage", "run", "-m", "pytest", *pytest_arguments)
-    else:
-        check_all()
-    run(BIN / "coverage", "combine", "-q")
-    # A part of the tests covers a part of the code, which says nothing.
-    run(BIN / "coverage", "report", *(["--fail-under=0"] if pytest_arguments else []))
-
-
-def check_all() -> None:
-    with tempfile.TemporaryFile("w+") as output:
-        beside = subprocess.Popen(
-            [*PYTEST, *BESIDE], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            rest = subprocess.run([*PYTEST, *(f"--ignore={path}" for path in BESIDE)], cwd=ROOT)
-            beside.wait()
-        finally:
-            beside.kill()
-        output.seek(0)
-        shutil.copyfileobj(output, sys.stdout)
-    for code in (rest.returncode, beside.returncode):
-        if code:
-            sys.exit(code)
+    # A part of the tests covers a part of the code: that says nothing, and fails nothing.
+    coverage = ["--cov", *(["--cov-fail-under=0"] if pytest_arguments else [])]
+    run(BIN / "pytest", "-n", str(WORKERS), "--dist", "loadgroup", *coverage, *pytest_arguments)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 
@@ -18,7 +19,28 @@ from tests.support.servers import PROTOCOLS, serve
 from tests.support.site import Site
 from tests.support.tabs import Pages
 
+ONE_A_RUN = ("browser", "cluster", "sentinel")
+"""Fixtures too expensive for several: all tests that use one run in one worker, in a row."""
+
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests that share a fixture of ONE_A_RUN, and start slow tests first."""
+    for item in items:
+        for name in ONE_A_RUN:
+            if name in fixtures(item):
+                item.add_marker(pytest.mark.xdist_group(name))
+        if "browser" in fixtures(item):  # playwright's objects belong to the loop of their browser
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def fixtures(item: pytest.Item) -> set[object]:
+    """Names of the fixtures that a test uses, also those that are a parameter of another one."""
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return {*item.fixturenames, *(each for each in parameters if isinstance(each, str))}
 
 
 @pytest.fixture(params=PROTOCOLS)
@@ -75,14 +97,21 @@ def site() -> Site:
     return Site()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """A browser for all tests of a module, which then run in one loop."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running_browser() -> AsyncIterator[Browser]:
+    """The run's Chromium."""
     async with chromium() as browser:
         yield browser
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(running_browser: Browser) -> AsyncIterator[Browser]:
+    """The run's Chromium without windows; those that the test opens are closed after it."""
+    yield running_browser
+    await asyncio.gather(*(context.close() for context in running_browser.contexts))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def pages(
     site: Site, browser: Browser, quiet: pytest.LogCaptureFixture
 ) -> AsyncIterator[Pages]:

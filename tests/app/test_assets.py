@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import Browser
 
-from tests.support.browsers import chromium, run
+from tests.support.browsers import run
 from tests.support.clock import SECOND
 from tests.support.http import get
 from tests.support.npm import find, install
@@ -164,9 +165,11 @@ def test_it_is_a_module_and_a_script() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/module"])
-async def test_a_page_uses_it_either_way(path: str, quiet: pytest.LogCaptureFixture) -> None:
+async def test_a_page_uses_it_either_way(
+    path: str, browser: Browser, quiet: pytest.LogCaptureFixture
+) -> None:
     """As a plain script, more than once too, and as a module: the same client, the same verbs."""
-    async with serve(Site()) as server, chromium() as browser:
+    async with serve(Site()) as server:
         tab = await Tab.open(browser, server.url(path, "http"), None)
         if path == "/":
             # Names of the page and of the file do not meet.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, WebSocket
 
-from tests.support.browsers import chromium, open_page, run
+from tests.support.browsers import open_page, run
 from tests.support.npm import fetch
 from tests.support.peers import bare, peer
 from tests.support.servers import Server, serve
@@ -110,10 +110,10 @@ class Tab:
 
 @pytest.mark.parametrize("published", [True, False], ids=["published", "wsroom.js"])
 async def test_the_published_client_works(
-    client: Path, published: bool, ws: str, quiet: pytest.LogCaptureFixture
+    client: Path, published: bool, browser: Browser, quiet: pytest.LogCaptureFixture
 ) -> None:
     """Two pages with the client chat in a room: `on`, "*", `emit` and `joinRoom` do as ever."""
-    async with serve(dox(), ws=ws) as server, chromium() as browser:
+    async with serve(dox()) as server:
         a = await Tab.open(browser, server, client if published else None)
         b = await Tab.open(browser, server, None)
         assert a.id != b.id
@@ -135,10 +135,10 @@ async def test_the_published_client_works(
 
 
 async def test_the_room_that_the_client_adds_to_frames_is_ignored(
-    client: Path, quiet: pytest.LogCaptureFixture
+    client: Path, browser: Browser, quiet: pytest.LogCaptureFixture
 ) -> None:
     """The client names its latest room in every frame; the handler alone decides where to emit."""
-    async with serve(dox()) as server, chromium() as browser, peer(server) as other:
+    async with serve(dox()) as server, peer(server) as other:
         await other.join("chat")
         tab = await Tab.open(browser, server, client)
         await tab.join("chat")

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.support.browsers import chromium, open_page, run
+from tests.support.browsers import open_page, run
 from tests.support.pages import load_example
 from tests.support.peers import bare, peer
 from tests.support.servers import Server, serve
@@ -74,10 +75,10 @@ async def ended(page: Page) -> dict[str, Any]:
 
 
 async def test_a_page_and_a_program_chat_in_a_room(
-    ws: str, quiet: pytest.LogCaptureFixture
+    ws: str, browser: Browser, quiet: pytest.LogCaptureFixture
 ) -> None:
     """The browser's plain WebSocket is a client as any other: it needs no library."""
-    async with serve(blank(), ws=ws) as server, chromium() as browser, peer(server) as program:
+    async with serve(blank(), ws=ws) as server, peer(server) as program:
         page = await open_page(browser, server.url("/", "http"))
         await connect(page, server)
         id = (await following(page, "connected"))["message"]["id"]
@@ -95,9 +96,11 @@ async def test_a_page_and_a_program_chat_in_a_room(
         assert (frame["message"], frame["sender"]) == ({"né": "🎉"}, program.id)
 
 
-async def test_a_page_of_another_origin_is_refused(quiet: pytest.LogCaptureFixture) -> None:
+async def test_a_page_of_another_origin_is_refused(
+    browser: Browser, quiet: pytest.LogCaptureFixture
+) -> None:
     """A page that another port served may not connect, until the app lists its origin."""
-    async with serve(blank()) as elsewhere, serve(blank()) as server, chromium() as browser:
+    async with serve(blank()) as elsewhere, serve(blank()) as server:
         origin = elsewhere.url("", "http")
         page = await open_page(browser, origin)
         await connect(page, server)
@@ -107,7 +110,9 @@ async def test_a_page_of_another_origin_is_refused(quiet: pytest.LogCaptureFixtu
             assert (await following(page, "connected"))["message"]["id"]
 
 
-async def test_a_page_sees_why_it_is_refused(ws: str, quiet: pytest.LogCaptureFixture) -> None:
+async def test_a_page_sees_why_it_is_refused(
+    ws: str, browser: Browser, quiet: pytest.LogCaptureFixture
+) -> None:
     """With the subprotocol wsroom.1 a refusal is a close code, without it only a failure."""
     app = blank()
 
@@ -116,7 +121,7 @@ async def test_a_page_sees_why_it_is_refused(ws: str, quiet: pytest.LogCaptureFi
         status = int(socket.query.get("status", "403"))
         raise Reject("Members only.", status=status)
 
-    async with serve(app, ws=ws) as server, chromium() as browser:
+    async with serve(app, ws=ws) as server:
         page = await open_page(browser, server.url("/", "http"))
         for status in (401, 403):
             await run(page, CONNECT, [server.url(f"/ws?status={status}"), ["wsroom.1"]])
@@ -180,10 +185,10 @@ class Chat:
         return guest
 
 
-@pytest.fixture
-async def chat(quiet: pytest.LogCaptureFixture) -> AsyncIterator[Chat]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def chat(browser: Browser, quiet: pytest.LogCaptureFixture) -> AsyncIterator[Chat]:
     """The chat; an error on one of its pages fails the test."""
-    async with serve(load_example("chat")) as server, chromium() as browser:
+    async with serve(load_example("chat")) as server:
         chat = Chat(server, browser)
         yield chat
         assert chat.errors == []

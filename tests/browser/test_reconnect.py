@@ -17,8 +17,6 @@ from wsroom import AdapterError, MemoryAdapter, Socket
 from wsroom.adapters import Emission, Offset
 from wsroom.wire.emission import Room
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 CLIENTS = 200
 FLOOR, FIRST = 0.1, 0.5
 """Seconds that a client waits at least, and at most for the first time."""

@@ -25,7 +25,7 @@ from tests.support.paths import ROOT
 from tests.support.processes import Owned, eventually, free_port
 from tests.support.tabs import Tab
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 WORKERS = 3
 PAGES = 4
@@ -74,7 +74,7 @@ class Crowd:
             await tab.sees("said", {"room": "chat", "n": n})
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def crowd(browser: Browser, tmp_path: Path) -> AsyncIterator[Crowd]:
     async with brokers.valkey() as redis:
         workers = Workers(tmp_path, redis)
@@ -84,8 +84,6 @@ async def crowd(browser: Browser, tmp_path: Path) -> AsyncIterator[Crowd]:
             for tab in tabs:
                 await tab.run("() => socket.joinRoom('chat')")
             yield Crowd(redis, workers, tabs)
-            for tab in tabs:
-                await tab.page.context.close()
             assert [error for tab in tabs for error in tab.errors] == []
             await workers.stop()
         finally:

@@ -8,8 +8,6 @@ from tests.support.clock import until
 from tests.support.site import Site
 from tests.support.tabs import Pages
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 
 # -- the Dox client's known faults: each is a test that wsroom.js passes ------------------------
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 import wsroom
 from tests.support import brokers
-from tests.support.browsers import chromium, open_page
+from tests.support.browsers import open_page
 from tests.support.clock import SECOND, TICK
 from tests.support.peers import WAIT
 from tests.support.servers import Program, program
@@ -141,7 +141,7 @@ async def served(dev: Program) -> str:
     return line.partition(" is at ")[2].partition(",")[0]
 
 
-async def test_a_new_project_runs_and_passes_as_it_is(tmp_path: Path) -> None:
+async def test_a_new_project_runs_and_passes_as_it_is(browser: Browser, tmp_path: Path) -> None:
     """Its test passes under pytest; `wsroom dev` serves its page, where two people chat."""
     assert "now: cd demo && wsroom dev" in await run("new", "demo", cwd=tmp_path)
     project = tmp_path / "demo"
@@ -159,7 +159,7 @@ async def test_a_new_project_runs_and_passes_as_it_is(tmp_path: Path) -> None:
         heard: list[str] = []
         socket = wsroom.client.connect(f"{url}/ws")
         socket.on("said", heard.append)
-        async with socket, chromium() as browser:
+        async with socket:
             await socket.join_room("chat")
             page = await open_page(browser, url)
             await page.fill("input", "hello from the page")

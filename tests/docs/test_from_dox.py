@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
-from tests.support.browsers import chromium, open_page
+from tests.support.browsers import open_page
 from tests.support.clock import until
 from tests.support.npm import fetch
 from tests.support.pages import blocks, load_app, save
@@ -91,22 +91,24 @@ async def console(page: Page, script: str) -> list[str]:
     return said
 
 
-async def test_the_script_works_in_a_browser(app: WSRoom) -> None:
+async def test_the_script_works_in_a_browser(app: WSRoom, browser: Browser) -> None:
     """Without any library."""
 
-    async with serve(app) as server, chromium() as browser:
+    async with serve(app) as server:
         tab = await open_page(browser, server.url("/", "http"))
         said = await console(tab, scripts("new WebSocket").replace(URL, server.url()))
         await until(lambda: said == ["connected", "noti"])
 
 
-async def test_the_client_of_dox_works_in_a_browser(app: WSRoom, tmp_path: Path) -> None:
+async def test_the_client_of_dox_works_in_a_browser(
+    app: WSRoom, browser: Browser, tmp_path: Path
+) -> None:
     """The published package and the page's script, whose import alone is done by hand."""
 
     package = fetch("@dartondox/websocket", "1.0.14", tmp_path)
     imports, _, rest = scripts("DoxWebsocket(").partition("\n")
     assert imports == 'import DoxWebsocket from "@dartondox/websocket";'
-    async with serve(app) as server, chromium() as browser:
+    async with serve(app) as server:
         tab = await open_page(browser, server.url("/", "http"))
         await tab.add_script_tag(content="var exports = {};")
         await tab.add_script_tag(path=package / "dist" / "index.js")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Dialog, expect
+from playwright.async_api import Browser, Dialog, expect
 
 import wsroom
 import wsroom.client
 import wsroom.testing
-from tests.support.browsers import chromium, open_page, run
+from tests.support.browsers import open_page, run
 from tests.support.clock import SECOND
 from tests.support.pages import FENCE, LINK, PAGES, add, blocks, load_app, save, sections, slug
 from tests.support.paths import ROOT
@@ -92,10 +92,10 @@ async def test_the_tutorials_app_works(tmp_path: Path) -> None:
         assert await ada.expect("went") == {"room": "lobby", "name": "bob"}
 
 
-async def test_the_tutorials_page_works(tmp_path: Path) -> None:
+async def test_the_tutorials_page_works(browser: Browser, tmp_path: Path) -> None:
     """In a browser, whoever has a token talks in the lobby; whoever has none sees why not."""
     save(ROOT / "docs" / "tutorial.md", tmp_path)
-    async with serve(load_app(tmp_path)) as server, chromium() as browser:
+    async with serve(load_app(tmp_path)) as server:
         pages = []
         for token in ("t-ada", "t-bob", "wrong"):
             page = await (await browser.new_context()).new_page()
@@ -111,12 +111,12 @@ async def test_the_tutorials_page_works(tmp_path: Path) -> None:
         await expect(pages[2].locator("#log")).to_contain_text("closed 4401 this token is not")
 
 
-async def test_the_examples_of_the_client_run(tmp_path: Path) -> None:
+async def test_the_examples_of_the_client_run(browser: Browser, tmp_path: Path) -> None:
     """The page of client.md talks in its room; its examples run after each other, as they stand."""
     page = ROOT / "docs" / "client.md"
     save(page, tmp_path)
     script = "\n".join(block.text for block in blocks(page) if block.language == "js")
-    async with serve(load_app(tmp_path)) as server, chromium() as browser:
+    async with serve(load_app(tmp_path)) as server:
         tab = await open_page(browser, server.url("/", "http"))
         await expect(tab.locator("#log")).to_contain_text(": hello")
         failed: list[str] = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 from websockets.asyncio.client import connect
 
-from tests.support.browsers import chromium, open_page
+from tests.support.browsers import open_page
 from tests.support.pages import blocks, load_app, save
 from tests.support.paths import ROOT
 from tests.support.peers import WAIT, Peer, bare
@@ -72,10 +72,10 @@ async def test_the_app_runs_as_the_readme_says(tmp_path: Path) -> None:
             assert bare(await b.next()) == said
 
 
-async def test_the_page_works_in_two_tabs(tmp_path: Path) -> None:
+async def test_the_page_works_in_two_tabs(browser: Browser, tmp_path: Path) -> None:
     """The README's page, in a browser: each tab sees what the other says and does."""
     save(README, tmp_path)
-    async with serve(load_app(tmp_path)) as server, chromium() as browser:
+    async with serve(load_app(tmp_path)) as server:
         tabs = [await open_page(browser, server.url("/", "http")) for _ in range(2)]
         for tab in tabs:
             await expect(tab.locator("#log")).to_contain_text("in the chat")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import Browser
 
-from tests.support.browsers import chromium, open_page, run
+from tests.support.browsers import open_page, run
 from tests.support.clock import SECOND
 from tests.support.npm import fetch, find
 from tests.support.peers import count_pings, peer
@@ -101,10 +102,10 @@ async def test_websockets_reads_the_mixture(ws: str) -> None:
                 assert heard == expected and await a.closed() == 4000 and pings() > 0
 
 
-async def test_chromium_reads_the_mixture(ws: str) -> None:
+async def test_chromium_reads_the_mixture(ws: str, browser: Browser) -> None:
     """The browser's own WebSocket, which negotiates permessage-deflate."""
     app, expected = mixed()
-    async with serve(app, ws=ws, **CONFIG) as server, chromium() as browser:
+    async with serve(app, ws=ws, **CONFIG) as server:
         page = await open_page(browser, server.url("/", "http"))
         assert await run(page, COLLECT, server.url()) == [expected, 4000]
 
