@@ -25,6 +25,7 @@ ONE_A_RUN = ("browser", "cluster", "sentinel")
 _numbers = itertools.count(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist takes the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the tests that share a fixture of ONE_A_RUN, and start slow tests first."""
     for item in items:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.support.clock import until
 from tests.support.site import Site
 from tests.support.tabs import Pages
-
 
 # -- the Dox client's known faults: each is a test that wsroom.js passes ------------------------
 
