@@ -206,7 +206,7 @@ async def test_a_cancellation_from_outside_does_not_lose_the_last_hook() -> None
             client.connections.clear()
 
 
-async def test_the_last_hooks_run_before_the_apps_lifespan_ends(ws: str) -> None:
+async def test_the_last_hooks_run_before_the_apps_lifespan_ends() -> None:
     """A hook that needs the database can use it, however the server is stopped."""
     log: list[str] = []
 
@@ -226,7 +226,7 @@ async def test_the_last_hooks_run_before_the_apps_lifespan_ends(ws: str) -> None
         await asyncio.sleep(0)
         log.append("disconnect")
 
-    async with serve(app, ws=ws, timeout_graceful_shutdown=1) as server, peer(server) as a:
+    async with serve(app, timeout_graceful_shutdown=1) as server, peer(server) as a:
         await a.send("work")
     assert log == ["disconnect", "database closed"]
 

@@ -59,13 +59,11 @@ def in_fastapi(rt: WSRoom, **options: Any) -> FastAPI:
 
 
 @pytest.mark.parametrize("with_lifespan", [False, True])
-async def test_mounted_in_fastapi(
-    with_lifespan: bool, ws: str, quiet: pytest.LogCaptureFixture
-) -> None:
+async def test_mounted_in_fastapi(with_lifespan: bool, quiet: pytest.LogCaptureFixture) -> None:
     """root_path counts, endpoints emit, and no lifespan is needed."""
     rt = room_app()
     options = {"lifespan": rt.lifespan} if with_lifespan else {}
-    async with serve(in_fastapi(rt, **options), ws=ws) as server:
+    async with serve(in_fastapi(rt, **options)) as server:
         assert (await get(server, "/emit/early"))[1].json() == "emitted"
         async with peer(server, "/rt/ws") as a, peer(server, "/rt/ws") as b:
             await a.join("chat")

@@ -74,12 +74,12 @@ def test_origins_is_a_list() -> None:
 
 @pytest.mark.parametrize("origins, status", [(None, 403), (["https://app.example"], 101)])
 async def test_a_foreign_page_is_refused_before_the_handshake(
-    origins: Any, status: int, ws: str, caplog: pytest.LogCaptureFixture
+    origins: Any, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """403, and one log line for each origin that says what to add."""
     app = WSRoom(origins=origins)
     app.add_hook("on_open", lambda emitter: None)
-    async with serve(app, ws=ws) as server:
+    async with serve(app) as server:
         if status == 101:
             async with peer(server, origin="https://app.example"):
                 return

@@ -168,7 +168,7 @@ async def test_a_flood_arrives_once_and_in_order() -> None:
         assert messages == list(range(count))
 
 
-async def test_a_flood_arrives_once_and_in_order_over_the_wire(ws: str) -> None:
+async def test_a_flood_arrives_once_and_in_order_over_the_wire() -> None:
     """The same over real sockets, which are cut anywhere, also in the middle of a frame."""
     app = chat(MemoryAdapter(history=10_000))
     count = 0
@@ -180,7 +180,7 @@ async def test_a_flood_arrives_once_and_in_order_over_the_wire(ws: str) -> None:
             count += 1
             await asyncio.sleep(TICK / 10)
 
-    async with serve(app, ws=ws) as server:
+    async with serve(app) as server:
         messages: list[Any] = []
         session, offset, flooding = "", "", asyncio.create_task(asyncio.sleep(0))
         for number in range(15):
@@ -802,10 +802,10 @@ async def bulk(app: WSRoom) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_large_replay_is_paced_and_arrives(ws: str) -> None:
+async def test_a_large_replay_is_paced_and_arrives() -> None:
     """Nine megabytes are more than a socket may have unsent; a healthy client gets all of it."""
     app = chat(limits=Limits(write_buffer=300_000))
-    async with serve(app, ws=ws) as server:
+    async with serve(app) as server:
         async with peer(server) as first:
             rooms = {}
             for number in range(10):
@@ -821,7 +821,7 @@ async def test_a_large_replay_is_paced_and_arrives(ws: str) -> None:
             assert all(answer["recovered"] for answer in answers.values())
 
 
-async def test_a_reader_that_stops_during_its_replay_is_closed(ws: str) -> None:
+async def test_a_reader_that_stops_during_its_replay_is_closed() -> None:
     """The next room waits for it for at most 5 s; then it is too slow: 1013."""
     app = chat(_timing=Timing(hold=0.2))
     codes: list[int] = []
@@ -830,7 +830,7 @@ async def test_a_reader_that_stops_during_its_replay_is_closed(ws: str) -> None:
     async def on_disconnect(socket: Socket, code: int) -> None:
         codes.append(code)
 
-    async with serve(app, ws=ws) as server:
+    async with serve(app) as server:
         async with peer(server) as first:
             rooms = {}
             for number in range(10):

@@ -75,10 +75,10 @@ async def ended(page: Page) -> dict[str, Any]:
 
 
 async def test_a_page_and_a_program_chat_in_a_room(
-    ws: str, browser: Browser, quiet: pytest.LogCaptureFixture
+    browser: Browser, quiet: pytest.LogCaptureFixture
 ) -> None:
     """The browser's plain WebSocket is a client as any other: it needs no library."""
-    async with serve(blank(), ws=ws) as server, peer(server) as program:
+    async with serve(blank()) as server, peer(server) as program:
         page = await open_page(browser, server.url("/", "http"))
         await connect(page, server)
         id = (await following(page, "connected"))["message"]["id"]
@@ -111,7 +111,7 @@ async def test_a_page_of_another_origin_is_refused(
 
 
 async def test_a_page_sees_why_it_is_refused(
-    ws: str, browser: Browser, quiet: pytest.LogCaptureFixture
+    browser: Browser, quiet: pytest.LogCaptureFixture
 ) -> None:
     """With the subprotocol wsroom.1 a refusal is a close code, without it only a failure."""
     app = blank()
@@ -121,7 +121,7 @@ async def test_a_page_sees_why_it_is_refused(
         status = int(socket.query.get("status", "403"))
         raise Reject("Members only.", status=status)
 
-    async with serve(app, ws=ws) as server:
+    async with serve(app) as server:
         page = await open_page(browser, server.url("/", "http"))
         for status in (401, 403):
             await run(page, CONNECT, [server.url(f"/ws?status={status}"), ["wsroom.1"]])

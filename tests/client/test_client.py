@@ -133,9 +133,9 @@ def cut(server: Server) -> None:
 # -- the verbs -------------------------------------------------------------------------------
 
 
-async def test_two_sockets_chat(ws: str, quiet: pytest.LogCaptureFixture) -> None:
+async def test_two_sockets_chat(quiet: pytest.LogCaptureFixture) -> None:
     """Rooms, events with their sender and room, requests, several listeners and "*"."""
-    async with serve(chat(), ws=ws) as server, client(server) as a, client(server) as b:
+    async with serve(chat()) as server, client(server) as a, client(server) as b:
         calls: list[Any] = []
         b.on("said", lambda message, sender, room: calls.append((message, sender, room)))
 
@@ -248,10 +248,10 @@ ENDS = {"a clean close": 1000, "a restart": 1012, "an app's code": 4300, "a rese
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_it_comes_back(end: str, ws: str, quiet: pytest.LogCaptureFixture) -> None:
+async def test_it_comes_back(end: str, quiet: pytest.LogCaptureFixture) -> None:
     """What was missed, what was kept, then on_connected: once, in order, with the first session."""
     app = chat()
-    async with serve(app, ws=ws) as server, client(server) as socket, client(server) as other:
+    async with serve(app) as server, client(server) as socket, client(server) as other:
         code, first, session = ENDS[end], socket.id, socket._keeper.recovery.session
         await socket.join_room("chat")
         await other.join_room("chat")
@@ -573,9 +573,9 @@ async def test_the_warnings_are_few_and_hold_no_token(caplog: pytest.LogCaptureF
     ("path", "code", "reason"),
     [("/ws?token=wrong", 4401, "this token is not valid"), ("/nothing", 4404, "no WebSocket")],
 )
-async def test_a_refusal_is_the_end(path: str, code: int, reason: str, ws: str) -> None:
+async def test_a_refusal_is_the_end(path: str, code: int, reason: str) -> None:
     """A client's error is not tried again, as a close code or as an HTTP status."""
-    async with serve(chat(), ws=ws) as server:
+    async with serve(chat()) as server:
         socket = wsroom.client.connect(server.url(path))
         with pytest.raises(ConnectionLost, match=reason) as lost:
             await asyncio.wait_for(socket.__aenter__(), WAIT)

@@ -42,9 +42,9 @@ def scripts(part: str) -> str:
     return found
 
 
-async def test_the_controller_does_what_it_does_in_dox(app: WSRoom, ws: str) -> None:
+async def test_the_controller_does_what_it_does_in_dox(app: WSRoom) -> None:
     """`intro` reaches the others in the room, `noti` everybody there."""
-    async with serve(app, ws=ws) as server, peer(server) as a, peer(server) as b:
+    async with serve(app) as server, peer(server) as a, peer(server) as b:
         for each in (a, b):
             await each.join("chat")
         await a.send("intro", "hi")

@@ -169,9 +169,9 @@ def app_of_the_page() -> Any:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"line-{example[0].line}")
-async def test_the_example_is_what_happens(example: Example, ws: str) -> None:
+async def test_the_example_is_what_happens(example: Example) -> None:
     """A real server answers the example's frames with the example's frames, and no others."""
-    async with serve(app_of_the_page(), ws=ws) as server, contextlib.AsyncExitStack() as stack:
+    async with serve(app_of_the_page()) as server, contextlib.AsyncExitStack() as stack:
         await Player(server, stack).play(example)
 
 

@@ -120,18 +120,18 @@ async def test_a_bad_frame_is_answered(
         await s.fine()
 
 
-async def test_nesting_up_to_the_cap_passes(ws: str) -> None:
+async def test_nesting_up_to_the_cap_passes() -> None:
     """64 levels are handled like any other message."""
-    async with scene(room_app(), ws=ws) as s:
+    async with scene(room_app()) as s:
         await s.bad.raw(nested(64))
         for client in (s.bad, s.good):
             assert json.dumps(await client.expect("said")).count("[") == 63
 
 
 @pytest.mark.parametrize("event", ["nobody", "__class__", "constructor", "e" * 64, "\U0001f600"])
-async def test_an_unknown_event_is_answered(event: str, ws: str) -> None:
+async def test_an_unknown_event_is_answered(event: str) -> None:
     """Names that are special elsewhere are not special here."""
-    async with scene(room_app(), ws=ws) as s:
+    async with scene(room_app()) as s:
         await s.bad.send(event, 1, id="x")
         error = await s.bad.error("unknown_event")
         assert error["message"]["event"] == event and error["id"] == "x"
@@ -142,27 +142,27 @@ async def test_an_unknown_event_is_answered(event: str, ws: str) -> None:
     "room",
     [None, True, 1, 1.5, [], ["chat"], {}, {"room": "chat"}, "", "x" * 129, "é" * 65, "a\x00"],
 )
-async def test_an_invalid_room_cannot_be_joined(room: Any, ws: str) -> None:
+async def test_an_invalid_room_cannot_be_joined(room: Any) -> None:
     """`bad_room` for both joinRoom and leaveRoom."""
-    async with scene(room_app(), ws=ws) as s:
+    async with scene(room_app()) as s:
         for event in ("joinRoom", "leaveRoom"):
             await s.bad.send(event, room)
             assert (await s.bad.error("bad_room"))["message"]["event"] == event
         await s.fine()
 
 
-async def test_half_a_surrogate_pair_is_an_invalid_room(ws: str) -> None:
+async def test_half_a_surrogate_pair_is_an_invalid_room() -> None:
     """JSON can write it, UTF-8 cannot."""
-    async with scene(room_app(), ws=ws) as s:
+    async with scene(room_app()) as s:
         await s.bad.raw('{"event":"joinRoom","message":"\\ud800"}')
         await s.bad.error("bad_frame")
         await s.fine()
 
 
-async def test_names_that_look_like_patterns_are_only_names(ws: str) -> None:
+async def test_names_that_look_like_patterns_are_only_names() -> None:
     """Emoji, colons, braces and stars are rooms of their own."""
     app = room_app()
-    async with scene(app, ws=ws) as s:
+    async with scene(app) as s:
         for room in ("\U0001f600", "a:b", "{x}", "*", "x" * 128):
             await s.bad.join(room)
             await app.to(room).emit("told", room)
@@ -170,10 +170,10 @@ async def test_names_that_look_like_patterns_are_only_names(ws: str) -> None:
         await s.fine()
 
 
-async def test_another_sockets_id_cannot_be_joined(ws: str) -> None:
+async def test_another_sockets_id_cannot_be_joined() -> None:
     """A socket's id is for `to()` only: others could read its messages."""
     app = room_app()
-    async with scene(app, ws=ws) as s:
+    async with scene(app) as s:
         await s.bad.send("joinRoom", s.good.id)
         await s.bad.error("bad_room")
         await app.to(s.good.id).emit("told", "for you")
@@ -181,18 +181,18 @@ async def test_another_sockets_id_cannot_be_joined(ws: str) -> None:
         await s.fine()
 
 
-async def test_sender_and_room_cannot_be_spoofed(ws: str) -> None:
+async def test_sender_and_room_cannot_be_spoofed() -> None:
     """The server sets both; a client's values are ignored."""
-    async with scene(room_app(), ws=ws) as s:
+    async with scene(room_app()) as s:
         await s.bad.send("say", "hi", sender=s.good.id, room="vip", offset="1:1")
         said = {"event": "said", "message": "hi", "sender": s.bad.id, "room": "chat"}
         for frame in (await s.good.next(), await s.bad.next()):
             assert bare(frame) == said and frame["offset"] != "1:1"
 
 
-async def test_the_hundredth_room_is_the_last(ws: str) -> None:
+async def test_the_hundredth_room_is_the_last() -> None:
     """One more is `too_many_rooms`; after leaving a room another can be joined."""
-    async with scene(room_app(), ws=ws) as s:
+    async with scene(room_app()) as s:
         for number in range(99):
             await s.bad.join(f"room {number}")
         await s.bad.send("joinRoom", "one more")
@@ -233,10 +233,10 @@ async def test_too_many_bad_frames_end_the_connection(ws: str) -> None:
     "event, message", [("raise", None), *((e, v) for e in ("return", "emit") for v in WRONG_VALUES)]
 )
 async def test_a_handler_that_fails_is_answered(
-    event: str, message: Any, ws: str, caplog: pytest.LogCaptureFixture
+    event: str, message: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`internal` without the reason, which is in the log with its traceback."""
-    async with scene(room_app(), ws=ws) as s:
+    async with scene(room_app()) as s:
         await s.bad.send(event, message, id=1)
         error = await s.bad.error("internal")
         assert error["id"] == 1 and "secret" not in json.dumps(error)
@@ -245,7 +245,7 @@ async def test_a_handler_that_fails_is_answered(
     assert len(logged) == 1 and logged[0].exc_info
 
 
-async def test_a_handler_over_its_budget_is_answered(ws: str) -> None:
+async def test_a_handler_over_its_budget_is_answered() -> None:
     """`timeout`; the frames behind it are handled."""
     app = room_app(limits=Limits(handler_timeout=0.3))
 
@@ -253,7 +253,7 @@ async def test_a_handler_over_its_budget_is_answered(ws: str) -> None:
     async def hang(emitter: Emitter) -> None:
         await asyncio.sleep(HOUR)
 
-    async with scene(app, ws=ws) as s:
+    async with scene(app) as s:
         await s.bad.send("hang", id=1)
         assert (await s.bad.error("timeout"))["id"] == 1
         await s.fine()
