@@ -160,7 +160,7 @@ async def test_a_start_that_fails_is_a_refused_start(caplog: pytest.LogCaptureFi
         with pytest.raises(SetupError, match="no database"):
             async with TestClient(app):
                 pass
-        assert not app._worker.hub._running
+        assert not app._worker.hub.running
 
 
 async def test_a_stop_that_fails_is_told() -> None:
@@ -186,7 +186,7 @@ async def test_a_stop_that_fails_is_told() -> None:
         "lifespan.startup.complete",
         "lifespan.shutdown.failed",
     ]
-    assert not app._worker.hub._running
+    assert not app._worker.hub.running
 
 
 async def test_registering_after_the_start_is_a_setup_error() -> None:

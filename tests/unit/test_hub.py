@@ -358,13 +358,13 @@ async def test_a_start_is_one_attempt_for_all_who_wait() -> None:
     async with asyncio.timeout(SECOND):
         outcomes = await asyncio.gather(*waiting, emitting, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [AdapterError] * 4
-    assert len(adapter.outcomes) == 1 and not hub._running
+    assert (len(adapter.outcomes), hub.running) == (1, False)
     waiting = [asyncio.create_task(hub.start()) for _ in range(3)]
     await until(lambda: len(adapter.outcomes) == 2)
     adapter.outcomes[-1].set_result(None)
     async with asyncio.timeout(SECOND):
         await asyncio.gather(*waiting)
-    assert len(adapter.outcomes) == 2 and hub.running
+    assert (len(adapter.outcomes), hub.running) == (2, True)
     await hub.stop()
 
 

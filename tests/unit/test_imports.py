@@ -13,7 +13,7 @@ import wsroom
 
 PACKAGE = Path(wsroom.__file__).parent
 
-BASE = ("errors", "functions", "limits", "logs", "tasks", "timing")
+BASE = ("errors", "functions", "limits", "logs", "shared_start", "tasks", "timing")
 """Files at the top of the package that every folder may import."""
 
 CORE = ("base", "wire", "routing", "asgi", "adapters", "delivery", "api", "connection")

@@ -14,6 +14,7 @@ from wsroom.delivery.outbox import Outbox
 from wsroom.delivery.writer import Writer
 from wsroom.errors import AdapterError
 from wsroom.limits import Limits
+from wsroom.shared_start import SharedStart
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import EMIT, RESYNC, Emission, Room
 from wsroom.wire.offsets import Offset
@@ -66,16 +67,14 @@ class Hub:
         self._id_prefix = ""
         self._tick = 0
         self._emitted = 0  # in this tick
-        self._running = False
         self._stopped = False
-        self._loop: asyncio.AbstractEventLoop | None = None  # the one to emit on
-        self._home: asyncio.AbstractEventLoop | None = None  # the adapter's
-        self._starting: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # to emit on; None if not running
+        self._shared_start = SharedStart(self._start, "the app")
 
     @property
     def running(self) -> bool:
         """Whether it has been started and not stopped."""
-        return self._running
+        return self._loop is not None
 
     @property
     def stopped(self) -> bool:
@@ -95,25 +94,14 @@ class Hub:
             AdapterError: the broker cannot be reached.
 
         """
-        loop = asyncio.get_running_loop()
         self._stopped = False
-        if self._home is not None and self._home.is_closed():
-            self._forget_loop()
-        if self._running:
-            self._loop = loop
-            return
-        attempt = self._starting
-        if attempt is None or attempt.done():
-            self._home = loop
-            attempt = self._starting = loop.create_task(self._begin(loop), name="wsroom: start")
-        elif self._home is not loop:
-            raise AdapterError("the app starts on another event loop; try again")
-        await asyncio.wait([attempt])
-        if attempt.cancelled():
-            raise AdapterError("the app was stopped while it started")
-        attempt.result()
+        self._forget_closed_loop()
+        if self._loop is not None:
+            self._loop = asyncio.get_running_loop()
+        else:
+            await self._shared_start.wait()
 
-    async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _start(self) -> None:
         # Made here, not with the hub: processes are forked from one that has a hub.
         self._id_prefix = f"{SOCKET_ID_PREFIX}{secrets.token_hex(4)}."
         await self.adapter.start(self.deliver)
@@ -122,30 +110,26 @@ class Hub:
         except BaseException:
             await self.adapter.stop(self.deliver)
             raise
-        self._loop = loop
-        self._running = True
+        self._loop = asyncio.get_running_loop()
 
-    def _forget_loop(self) -> None:
-        # Nobody tells a mounted app that its loop ended: nothing there can be awaited any more.
-        self.adapter.abandon(self.deliver)
-        if self._loop is None or self._loop.is_closed():
-            self.outbox, self.rooms = Outbox(self.limits.write_buffer, self._timing), Rooms()
-            self.members.clear()
-        self._running = False
-        self._home = self._loop = self._starting = None
+    def _forget_closed_loop(self) -> None:
+        # A mounted app is not notified when its loop ends; nothing there can be awaited any more.
+        if self._shared_start.loop_closed:
+            self._shared_start.forget()
+            self.adapter.abandon(self.deliver)
+            if self._loop is None or self._loop.is_closed():
+                self.outbox, self.rooms = Outbox(self.limits.write_buffer, self._timing), Rooms()
+                self.members.clear()
+            self._loop = None
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop delivering, and end a start that is under way; a later `start` is possible."""
         self.outbox.stop()
         self._stopped = True
-        if self._home is not None and self._home.is_closed():
-            self._forget_loop()
-        if self._starting is not None and not self._starting.done():
-            self._starting.cancel()
-            await asyncio.wait([self._starting])
-        if self._running:
-            self._running = False
-            self._loop = self._home = None
+        self._forget_closed_loop()
+        await self._shared_start.cancel()
+        if self._loop is not None:
+            self._loop = None
             await self.adapter.stop(self.deliver)
 
     def add(self, member: Writer) -> None:
@@ -270,7 +254,7 @@ class Hub:
     async def _start_here(self) -> None:
         if self._stopped:
             raise RuntimeError("the app has stopped; nobody is left to emit to")
-        if self._running and self._loop is not None and not self._loop.is_closed():
+        if self._loop is not None and not self._loop.is_closed():
             raise RuntimeError(
                 "emit on the event loop that the app runs on; from a thread "
                 "asyncio.run_coroutine_threadsafe leads there"
