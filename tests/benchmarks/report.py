@@ -37,7 +37,7 @@ HEADS = {
     joined.WORKER_CPU: "worker CPU us/emit",
     joined.REDIS_CPU: "Redis CPU us/emit",
     joined.BUSY_CPU: "CPU %",
-    joined.SILENT_CPU: "CPU % when nobody emits",
+    joined.SILENT_CPU: "CPU % without emits",
 }
 DELIVERY = (CPU, RATE, P50, P99)
 COLUMNS = {
@@ -59,39 +59,41 @@ BAR_CHARTS = (
 )
 
 NOTES = {
-    FANOUT[1]: "500 members; one sends, all receive, and then it sends the next.",
-    FANOUT[16]: "The same with 16 messages under way, as in a room where many talk.",
+    FANOUT[1]: "500 members; one sends a message, all receive it, and then it sends the next.",
+    FANOUT[16]: "The same with 16 messages in flight, as in a room with many active members.",
     FANOUT[64]: "The same with 64.",
-    names.ECHO: "100 clients; each sends, waits for its answer, sends again.",
+    names.ECHO: "100 clients; each sends a message, waits for the answer, and sends the next.",
     names.PLAIN_1K: "500 members, a message of 1.1 kB, one in flight; no client offers deflate.",
     names.DEFLATE_1K: "The same; all clients negotiated permessage-deflate.",
-    names.IDLE_SOCKETS: "Connections that say nothing: {idle:,}.",
-    names.ROOM_ALONE: "100 members, one message in flight, nobody else on the server.",
+    names.IDLE_SOCKETS: "Connections that send no messages: {idle:,}.",
+    names.ROOM_ALONE: "100 members, one message in flight, no other sockets on the server.",
     names.ROOM_AMONG: "The same server a moment later, with 1,000 more sockets in 10 rooms each.",
     names.MEMBERSHIP: "100 clients join and leave a room in turn, each waiting for the answer. "
     "A delivery is an answered join or leave.",
     names.NO_SLOW: "100 members, one message of 8.8 kB in flight. Measured "
-    f"{TURNS} times in each round, in turns with the next; the round's figures are the medians.",
-    names.SLOW: "The same, and one member more that never reads; each second one joins, "
-    "as wsroom closes them. The figures are those of the 100 who read; who delivers little here "
-    "stood still, and its p99 is that of the time before.",
+    f"{TURNS} times in each round, alternating with the next; the round's figures are the medians.",
+    names.SLOW: "The same, plus one member that never reads. A new one joins every second, because "
+    "wsroom closes them. The figures are those of the 100 members that read. A server with few "
+    "deliveries here stalled, and its p99 covers the time before the stall.",
     HISTORY[1]: "500 members. The memory adapter keeps the last 100 messages of each room for "
-    "clients that come back, as it does in all figures above, and `MemoryAdapter(history=0)` none.",
+    "clients that reconnect, as in all figures above; `MemoryAdapter(history=0)` keeps none.",
     HISTORY[64]: "The same with 64.",
-    JOINED[1]: "200 members, half on each of two workers that Redis joins; the sender is on the "
+    JOINED[1]: "200 members, half on each of two workers that Redis connects; the sender is on the "
     "first. The CPU is that of both workers and of Redis together.",
-    JOINED[8]: "The same with 8, all of one sender. wsroom runs the handlers of one socket one "
-    "after the other, and each waits for Redis, unless they are `concurrent=True`; python-socketio "
-    "runs them at the same time, and Litestar's do not wait.",
-    JOINED_TALK: "The same with one each of 8 senders, 4 on each worker.",
+    JOINED[8]: "The same with 8 in flight, all from one sender. wsroom runs the handlers of one "
+    "socket one after the other, and each waits for Redis, unless they are `concurrent=True`; "
+    "python-socketio runs them concurrently, and those of Litestar do not wait.",
+    JOINED_TALK: "The same with one in flight from each of 8 senders, 4 on each worker.",
     joined.EMITS: f"One worker, {joined.AT_ONCE} emits at a time, to {joined.ROOMS:,} rooms in "
-    "turn, in which nobody is. Each is put into its room's order and history by a script in Redis, "
-    "and is done when Redis has answered. For comparison: what the same Redis takes of plain "
-    f"PUBLISH, {joined.AT_ONCE} in one write, from a client that does nothing else.",
+    "turn, all without members. A script in Redis gives each emit its place in its room's order "
+    "and history; the emit is done when Redis has answered. For comparison: how many plain PUBLISH "
+    f"the same Redis handles, {joined.AT_ONCE} in one write, from a client that does no other "
+    "work.",
     joined.UNINVOLVED: f"The first worker emits {joined.BUSY:,} times a second to {joined.ROOMS:,} "
     f"rooms; the second has {joined.IDLE_MEMBERS} members, in another room.",
-    joined.ACROSS: "From before an emit on one worker until a member on the other has read it, one "
-    f"at a time, {joined.PAUSE * 1000:g} ms apart; and what the same Redis takes for its part.",
+    joined.ACROSS: "The time from just before an emit on one worker until a member on the other "
+    f"has read it, one at a time, {joined.PAUSE * 1000:g} ms apart; and, for comparison, what the "
+    "same Redis takes alone.",
 }
 
 
@@ -133,7 +135,7 @@ def page(measured: Run) -> str:
     parts = [
         "# Benchmarks\n",
         "wsroom and its peers under load, all measured in one run on one machine. "
-        "[tests/benchmarks](../tests/benchmarks/) wrote this page, and "
+        "[tests/benchmarks](../tests/benchmarks/) generated this page and "
         "[all the figures, round by round](benchmarks.json).\n",
         f"Machine: {measured.machine}. "
         f"Rounds: {measured.rounds}, of {measured.seconds:g} s a figure.\n",
@@ -174,7 +176,7 @@ def row(measured: Run, name: str, peer: str, cells: tuple[str, ...]) -> str:
         why = failures[0].replace("|", " ")[:120]
         return f"| {shown} | failed: {why} |" + " |" * (len(cells) - 1)
     if RATE in cells and not measured.get(name, peer, RATE):
-        return f"| {shown} | nobody got anything |" + " |" * (len(cells) - 1)
+        return f"| {shown} | no message arrived |" + " |" * (len(cells) - 1)
     figures = [measured.get(name, peer, cell) for cell in cells]
     values = ["" if figure is None else number(figure) for figure in figures]
     if failures:
