@@ -19,6 +19,7 @@ from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import Emission
+from wsroom.wire.names import NameChecker
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
@@ -49,9 +50,7 @@ class AsyncPublisher:
         self._timing = _timing
         self._source = _source(source)
         self._names = Names(prefix)
-        self.limits = Limits()
-        self.known_events: set[str] = set()
-        self.known_rooms: set[str] = set()
+        self.name_checker = NameChecker(Limits())
         topology(self._source)  # a wrong URL is told now
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[Speaker] | None = None

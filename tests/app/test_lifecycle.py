@@ -644,7 +644,7 @@ async def test_rooms_are_freed_with_their_last_member() -> None:
             await a.leave(f"more {number}")
             await a.close()
         assert len(hub.rooms) == 2  # the path itself, and "keep"
-        assert hub.names(hub.members[first.id]) == {"keep"}
+        assert hub.room_names(hub.members[first.id]) == {"keep"}
         client.connections.clear()
         client.connections.append(first)
         del a

@@ -619,7 +619,7 @@ async def test_a_resume_of_more_rooms_than_a_socket_may_have_is_refused() -> Non
         most = {"": "x", "chat": "x", "news": "x", "vip": "x"}
         with pytest.raises(Refused, match=r"invalid_message: .* 5 keys; 4 is the most"):
             await a.request("resume", {"rooms": {**most, "one more": "x"}})
-        assert app._worker.hub.names(app._worker.hub.members[a.id]) == set()
+        assert app._worker.hub.room_names(app._worker.hub.members[a.id]) == set()
         answer = await a.request("resume", {"rooms": most})
         assert answer["rooms"].keys() == most.keys()
 

@@ -204,7 +204,7 @@ async def test_a_join_under_way_is_not_lost_in_a_resume() -> None:
         await a.expect("entered")
         assert (await a.expect("error"))["code"] == "unavailable"
         hub = app._worker.hub
-        assert hub.names(hub.members[a.id]) == {"chat", "slow"}
+        assert hub.room_names(hub.members[a.id]) == {"chat", "slow"}
         await a.close()
         await until(lambda: not hub.members)
         assert len(hub.rooms) == 0
@@ -305,11 +305,11 @@ async def test_a_socket_is_in_no_room_where_all_its_joins_failed() -> None:
         for number in (1, 0):
             adapter.fail(number)
             await a.expect("error")
-        assert hub.names(hub.members[a.id]) == set() and not hub._entries
+        assert hub.room_names(hub.members[a.id]) == set() and not hub._entries
         await enter(a, adapter, 3)
         adapter.confirm(2)
         await a.expect("reply")
-        assert hub.names(hub.members[a.id]) == {"chat"} and not hub._entries
+        assert hub.room_names(hub.members[a.id]) == {"chat"} and not hub._entries
 
 
 async def test_a_join_that_was_left_meanwhile_is_no_success() -> None:
@@ -331,7 +331,7 @@ async def test_a_join_that_was_left_meanwhile_is_no_success() -> None:
         adapter.fail(2)
         await a.expect("error")
         hub = app._worker.hub
-        assert hub.names(hub.members[a.id]) == set() and not hub._entries
+        assert hub.room_names(hub.members[a.id]) == set() and not hub._entries
 
 
 class Starting(MemoryAdapter):

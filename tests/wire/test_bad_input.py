@@ -360,7 +360,7 @@ async def test_a_thousand_clients_that_vanish_leave_nothing(
                 await asyncio.gather(*(vanish(server) for _ in range(100)))
             await until(lambda: len(ended) == 1000)
             await until(lambda: len(hub.members) == 1)
-            assert hub.names(hub.members[good.id]) == {"chat"} and len(hub.rooms) == 2
+            assert hub.room_names(hub.members[good.id]) == {"chat"} and len(hub.rooms) == 2
             await good.send("say", 1)
             assert await good.expect("said") == 1
         await until(lambda: len(ended) == 1001)

@@ -1,4 +1,4 @@
-"""Emitting: who gets a message, chosen step by step, each step a new value."""
+"""Emitting from handlers and hooks, with a socket as the sender."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class Emitter(Target):
     `to` and `except_` return new emitters, so one step never changes another's target.
     """
 
-    __slots__ = ("_hub", "event", "socket")
+    __slots__ = ("event", "socket")
+
+    _publisher: Hub
 
     def __init__(
         self,
@@ -27,45 +29,50 @@ class Emitter(Target):
         socket: Socket,
         event: str | None = None,
         rooms: tuple[str, ...] = (),
-        left_out: tuple[str, ...] = (),
+        excluded: tuple[str, ...] = (),
     ) -> None:
-        self._hub = self._outlet = hub
+        self._publisher = hub
         self._path = path
         self._rooms = rooms
-        self._left_out = left_out
+        self._excluded = excluded
         self.socket = socket
-        """The socket whose frame is handled."""
+        """The socket whose frame is being handled."""
         self.event = event
-        """The event that is handled; None in a hook."""
+        """The event that is being handled; None in a hook."""
 
-    def _with(self, rooms: tuple[str, ...], left_out: tuple[str, ...]) -> Self:
-        return type(self)(self._hub, self._path, self.socket, self.event, rooms, left_out)
+    def _with(self, rooms: tuple[str, ...], excluded: tuple[str, ...]) -> Self:
+        return type(self)(self._publisher, self._path, self.socket, self.event, rooms, excluded)
 
     async def emit(self, event: str, message: Any = None) -> None:
-        """Emit `event` to everybody chosen, the sender too where it is one of them.
+        """Emit `event` to all recipients, including the sender if it is one of them.
 
-        Raises what `Target.emit` raises.
+        Raises the exceptions of `Target.emit`.
         """
-        await self._hub.publish(self._emission(event, message, self.socket.id))
+        await self._publisher.publish(self._emission(event, message, self.socket.id))
 
     async def emit_except_sender(self, event: str, message: Any = None) -> None:
-        """Emit `event` to everybody chosen but the sender; raises what `Target.emit` raises."""
+        """Emit `event` to all recipients except the sender.
+
+        Raises the exceptions of `Target.emit`.
+        """
         sender = self.socket.id
         session = self.socket._connection.session_hash()
-        await self._hub.publish(self._emission(event, message, sender, sender, session))
+        await self._publisher.publish(self._emission(event, message, sender, sender, session))
 
     async def emit_to_sender(self, event: str, message: Any = None) -> None:
         """Emit `event` to the sender alone, whatever rooms were chosen.
 
-        It goes straight to the socket: its order among room messages is not promised.
+        It goes straight to the socket: its order relative to room messages is not guaranteed.
 
         Raises:
-            ValueError: the event's name, NaN or an infinity, or a payload over 1 MiB.
-            TypeError: the message holds something that JSON has no form for.
+            ValueError: the name of the event is invalid, the message has a NaN or an infinity, or
+                the payload is over 1 MiB.
+            TypeError: a value in the message cannot be encoded as JSON.
 
         """
-        self._check_event(event)
+        hub = self._publisher
+        hub.name_checker.check_event(event)
         payload = encode(event, message, self.socket.id)
         self.socket._connection.write(PreparedFrame(payload))
-        if self._hub.due():
+        if hub.should_yield():
             await asyncio.sleep(0)

@@ -94,7 +94,7 @@ class Connection:
 
     @property
     def rooms(self) -> frozenset[str]:
-        return self._hub.names(self.writer) if self._last_rooms is None else self._last_rooms
+        return self._hub.room_names(self.writer) if self._last_rooms is None else self._last_rooms
 
     async def join(self, *rooms: str) -> None:
         for room in rooms:
@@ -146,7 +146,7 @@ class Connection:
     def leave_everything(self) -> None:
         """Leave all rooms; `rooms` keeps their names."""
         if self._last_rooms is None:
-            self._last_rooms = self._hub.names(self.writer)
+            self._last_rooms = self._hub.room_names(self.writer)
             self._hub.remove(self.writer)
             self.session.end()
 

@@ -17,6 +17,7 @@ from wsroom.limits import Limits
 from wsroom.shared_start import SharedStart
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import EMIT, RESYNC, Emission, Room
+from wsroom.wire.names import NameChecker
 from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import SOCKET_ID_PREFIX, encode_resync, with_offset
 
@@ -57,10 +58,8 @@ class Hub:
         self.members: dict[str, Writer] = {}
         self.sessions: dict[str, set[str]] = {}
         """Hashes of sessions that were resumed, and the ids of the sockets that did."""
-        self.known_events: set[str] = set()
-        """Events that have been emitted, so their names are good."""
-        self.known_rooms: set[str] = set()
-        """The same for rooms."""
+        self.name_checker = NameChecker(limits)
+        """Checks the names of emitted events, and of the rooms that they are emitted to."""
         self._entries: dict[tuple[str, Room], _Entry] = {}  # not confirmed, and not left since
         self._joining: dict[Room, int] = {}  # the joins that wait for the adapter
         self._latest: dict[Room, Offset] = {}  # the last offsets delivered to their rooms meanwhile
@@ -211,7 +210,7 @@ class Hub:
         self.rooms.replace(self.members[new.id], new)
         self.members[new.id] = new
 
-    def names(self, member: Writer) -> frozenset[str]:
+    def room_names(self, member: Writer) -> frozenset[str]:
         """The names of the rooms of `member`, without the path itself."""
         rooms = self.rooms.of(self._here(member))
         return frozenset([room.name for room in rooms if room.name])
@@ -248,7 +247,7 @@ class Hub:
             await self.adapter.publish(emission)
         finally:
             outbox.came()
-        if self.due():
+        if self.should_yield():
             await asyncio.sleep(0)
 
     async def _start_here(self) -> None:
@@ -261,7 +260,7 @@ class Hub:
             )
         await self.start()
 
-    def due(self) -> bool:
+    def should_yield(self) -> bool:
         """Whether it is time to let the event loop run, between emits that never wait."""
         if self._tick != self.outbox.ticks:
             self._tick = self.outbox.ticks
