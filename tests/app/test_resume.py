@@ -288,7 +288,7 @@ async def test_the_session_is_kept_and_the_sender_never_hears_itself() -> None:
         assert theirs == [f"my {number}" for number in range(6)]
         await connection.close()
         await other.close()
-        assert not any(app._worker.hub.sessions for app in apps)
+        assert not any(app._worker.hub.recipients.sessions for app in apps)
 
 
 class Gated(MemoryAdapter):
@@ -761,10 +761,10 @@ async def test_a_client_that_goes_during_its_resume_leaves_nothing() -> None:
         a = await client.connect()
         b = await reconnect(client)
         await b.emit("resume", {"session": a.session, "rooms": {"chat": "x", "": "x"}}, id=1)
-        await until(lambda: app._worker.hub.sessions)
+        await until(lambda: app._worker.hub.recipients.sessions)
         await b.close(timeout=10 * SECOND)
         hub = app._worker.hub
-        assert not hub.sessions and list(hub.members) == [a.id] and len(hub.rooms) == 1
+        assert not hub.recipients.sessions and list(hub.members) == [a.id] and len(hub.rooms) == 1
 
 
 async def test_a_resume_that_is_handled_after_its_client_went_does_nothing(
@@ -787,7 +787,7 @@ async def test_a_resume_that_is_handled_after_its_client_went_does_nothing(
         await until(lambda: not hub.members)
         gate.set()
         await closing
-        assert not hub.sessions and len(hub.rooms) == 0
+        assert not hub.recipients.sessions and len(hub.rooms) == 0
     assert caplog.text == ""
 
 

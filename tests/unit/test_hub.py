@@ -305,11 +305,11 @@ async def test_a_socket_is_in_no_room_where_all_its_joins_failed() -> None:
         for number in (1, 0):
             adapter.fail(number)
             await a.expect("error")
-        assert hub.room_names(hub.members[a.id]) == set() and not hub._entries
+        assert hub.room_names(hub.members[a.id]) == set() and not hub._pending_joins
         await enter(a, adapter, 3)
         adapter.confirm(2)
         await a.expect("reply")
-        assert hub.room_names(hub.members[a.id]) == {"chat"} and not hub._entries
+        assert hub.room_names(hub.members[a.id]) == {"chat"} and not hub._pending_joins
 
 
 async def test_a_join_that_was_left_meanwhile_is_no_success() -> None:
@@ -331,7 +331,7 @@ async def test_a_join_that_was_left_meanwhile_is_no_success() -> None:
         adapter.fail(2)
         await a.expect("error")
         hub = app._worker.hub
-        assert hub.room_names(hub.members[a.id]) == set() and not hub._entries
+        assert hub.room_names(hub.members[a.id]) == set() and not hub._pending_joins
 
 
 class Starting(MemoryAdapter):

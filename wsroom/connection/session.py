@@ -42,7 +42,7 @@ class Session:
         self._end_resumed()
         self.secret = secret
         self._resumed = True
-        self._hub.begin_session(self._id, self.hash())
+        self._hub.recipients.add_session(self._id, self.hash())
 
     def end(self) -> None:
         """End the session on this worker: the connection is over."""
@@ -53,7 +53,7 @@ class Session:
     def _end_resumed(self) -> None:
         if self._resumed:
             self._resumed = False
-            self._hub.end_session(self._id, self.hash())
+            self._hub.recipients.remove_session(self._id, self.hash())
 
     # -- offsets for `connected` -----------------------------------------------------------
 

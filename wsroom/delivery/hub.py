@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from typing import NamedTuple
 
 from wsroom.adapters.base import Adapter
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.membership import Rooms
 from wsroom.delivery.outbox import Outbox
+from wsroom.delivery.pending_joins import PendingJoins
+from wsroom.delivery.recipients import Recipients
 from wsroom.delivery.writer import Writer
 from wsroom.errors import AdapterError
 from wsroom.limits import Limits
@@ -36,16 +38,6 @@ class Joined(NamedTuple):
     """The offset up to which all of that has come already."""
 
 
-class _Entry:
-    """A member's way into a room, until one of the joins that wait for it is confirmed."""
-
-    __slots__ = ("confirmed", "waiting")
-
-    def __init__(self) -> None:
-        self.confirmed = False
-        self.waiting = 0
-
-
 class Hub:
     """The rooms of this worker, joined to those of the other workers by the adapter."""
 
@@ -56,13 +48,10 @@ class Hub:
         self.outbox = Outbox(limits.write_buffer, timing)
         self.rooms: Rooms[Writer] = Rooms()
         self.members: dict[str, Writer] = {}
-        self.sessions: dict[str, set[str]] = {}
-        """Hashes of sessions that were resumed, and the ids of the sockets that did."""
+        self.recipients = Recipients(self.rooms, self.members)
         self.name_checker = NameChecker(limits)
         """Checks the names of emitted events, and of the rooms that they are emitted to."""
-        self._entries: dict[tuple[str, Room], _Entry] = {}  # not confirmed, and not left since
-        self._joining: dict[Room, int] = {}  # the joins that wait for the adapter
-        self._latest: dict[Room, Offset] = {}  # the last offsets delivered to their rooms meanwhile
+        self._pending_joins: dict[Room, PendingJoins] = {}
         self._id_prefix = ""
         self._tick = 0
         self._emitted = 0  # in this tick
@@ -117,7 +106,8 @@ class Hub:
             self._shared_start.forget()
             self.adapter.abandon(self.deliver)
             if self._loop is None or self._loop.is_closed():
-                self.outbox, self.rooms = Outbox(self.limits.write_buffer, self._timing), Rooms()
+                self.outbox = Outbox(self.limits.write_buffer, self._timing)
+                self.rooms.clear()
                 self.members.clear()
             self._loop = None
 
@@ -145,56 +135,42 @@ class Hub:
                 not put the member into the room.
 
         """
-        here = self.members.get(member.id)
-        if here is None:
+        current = self.members.get(member.id)
+        if current is None:
             return Joined(False, None, None)
         room = Room(member.path, name)
-        key = member.id, room
-        # The member comes first, so that what the broker sends right after its confirmation
-        # finds it there.
+        # The member enters first, so that it gets what the broker sends right after confirming.
         self.outbox.distribute()
-        if self.rooms.join(here, room):
-            self._entries[key] = _Entry()
-        entry = self._entries.get(key)
-        if entry is not None:
-            entry.waiting += 1
-        self._joining[room] = self._joining.get(room, 0) + 1
+        entered = self.rooms.join(current, room)
+        pending = self._pending_joins.setdefault(room, PendingJoins())
+        join = pending.begin(member.id, entered)
         try:
             since = await self.adapter.subscribe(room)
         except BaseException:
-            self._end_join(room)
-            if entry is not None:
-                entry.waiting -= 1
-                # Not where another join has entered since, waits for the same, or is confirmed.
-                if not entry.waiting and self._entries.get(key) is entry:
-                    self.leave(member, name)
+            if pending.fail(join):
+                self.leave(member, name)
             raise
-        now = self._end_join(room) or since
-        new = entry is not None and self._entries.get(key) is entry
-        if entry is not None and new:
-            entry.confirmed = True
-            del self._entries[key]
-        if member.id not in self.members:
-            return Joined(False, since, now)
-        gone = room not in self.rooms.of(self._here(member))
-        if gone or (entry is not None and not entry.confirmed):
-            raise AdapterError(f"room {name!r} was left before the join was done")
-        return Joined(new, since, now)
-
-    def _end_join(self, room: Room) -> Offset | None:
-        latest = self._latest.get(room)
-        self._joining[room] -= 1
-        if not self._joining[room]:
-            del self._joining[room]
-            self._latest.pop(room, None)
-        return latest
+        else:
+            new = pending.confirm(member.id, join)
+        finally:
+            if not pending.waiting:
+                del self._pending_joins[room]
+        if member.id in self.members:
+            gone = room not in self.rooms.of(self._current(member))
+            if gone or (join is not None and not join.confirmed):
+                raise AdapterError(f"room {name!r} was left before the join was done")
+        else:
+            new = False
+        return Joined(new, since, pending.latest or since)
 
     def leave(self, member: Writer, name: str) -> None:
         """Take `member` out of a room, at once."""
         room = Room(member.path, name)
-        self._entries.pop((member.id, room), None)
+        pending = self._pending_joins.get(room)
+        if pending is not None:
+            pending.leave(member.id)
         self.outbox.distribute()
-        if self.rooms.leave(self._here(member), room):
+        if self.rooms.leave(self._current(member), room):
             self.adapter.unsubscribe(room)
 
     def remove(self, member: Writer) -> None:
@@ -212,22 +188,11 @@ class Hub:
 
     def room_names(self, member: Writer) -> frozenset[str]:
         """The names of the rooms of `member`, without the path itself."""
-        rooms = self.rooms.of(self._here(member))
+        rooms = self.rooms.of(self._current(member))
         return frozenset([room.name for room in rooms if room.name])
 
-    def _here(self, member: Writer) -> Writer:
+    def _current(self, member: Writer) -> Writer:
         return self.members.get(member.id, member)
-
-    def begin_session(self, id: str, session: str) -> None:
-        """The socket `id` goes on with a session: leave it out with those of that hash."""
-        self.sessions.setdefault(session, set()).add(id)
-
-    def end_session(self, id: str, session: str) -> None:
-        """End what `begin_session` began."""
-        ids = self.sessions[session]
-        ids.discard(id)
-        if not ids:
-            del self.sessions[session]
 
     async def publish(self, emission: Emission) -> None:
         """Hand an emission to the adapter; every now and then let others run.
@@ -240,7 +205,7 @@ class Hub:
 
         """
         if asyncio.get_running_loop() is not self._loop:
-            await self._start_here()
+            await self._start_current()
         outbox = self.outbox
         outbox.expect()
         try:
@@ -250,7 +215,7 @@ class Hub:
         if self.should_yield():
             await asyncio.sleep(0)
 
-    async def _start_here(self) -> None:
+    async def _start_current(self) -> None:
         if self._stopped:
             raise RuntimeError("the app has stopped; nobody is left to emit to")
         if self._loop is not None and not self._loop.is_closed():
@@ -273,7 +238,7 @@ class Hub:
         if emission.kind != EMIT:
             self._control(emission, offset)
             return
-        members = self._audience(emission)
+        members = self.recipients.of(emission)
         if not members:
             return
         if offset is None:
@@ -281,13 +246,10 @@ class Hub:
         else:
             frame = PreparedFrame(with_offset(emission.payload, offset))
             frame.stamp = emission, offset
-            if self._joining and emission.room in self._joining:
-                self._latest[emission.room] = offset
-        if emission.except_rooms:
-            path = emission.room.path
-            members = members - self._union(path, emission.except_rooms)
-        if self.sessions and emission.except_session:
-            members = self._without_session(members, emission)
+            if self._pending_joins and (pending := self._pending_joins.get(emission.room)):
+                pending.latest = offset
+        if emission.except_rooms or emission.except_session:
+            members = self.recipients.exclude(members, emission)
         self.outbox.send(members, frame, self.members.get(emission.except_socket))
 
     def _control(self, emission: Emission, offset: Offset | None) -> None:
@@ -303,25 +265,3 @@ class Hub:
         if offset is not None:
             frame.stamp = emission, offset
         self.outbox.send(members, frame)
-
-    def _without_session(self, members: Set[Writer], emission: Emission) -> Set[Writer]:
-        # Most often it is the sender itself, which is left out by its id, at no cost.
-        ids = self.sessions.get(emission.except_session, set()) - {emission.except_socket}
-        return members - {self.members[id] for id in ids if id in self.members} if ids else members
-
-    def _audience(self, emission: Emission) -> Set[Writer]:
-        path, name = emission.room
-        if emission.rooms:
-            return self._union(path, emission.rooms)
-        if name.startswith(SOCKET_ID_PREFIX):
-            return self._union(path, (name,))
-        return self.rooms.members(emission.room)
-
-    def _union(self, path: str, names: Iterable[str]) -> Set[Writer]:
-        union: set[Writer] = set()
-        for name in names:
-            if not name.startswith(SOCKET_ID_PREFIX):
-                union |= self.rooms.members(Room(path, name))
-            elif (member := self.members.get(name)) and member.path == path:
-                union.add(member)
-        return union

@@ -54,6 +54,11 @@ class Rooms(Generic[M]):
         del self._members[room]
         return True
 
+    def clear(self) -> None:
+        """Take all members out of all rooms."""
+        self._members.clear()
+        self._rooms.clear()
+
     def replace(self, old: M, new: M) -> None:
         """Put `new` into all the rooms of `old`, in its place."""
         mine = self._rooms.pop(old, None)
