@@ -1,4 +1,4 @@
-"""WSRoom: the ASGI app, where requests, sockets and the server's lifespan come in."""
+"""WSRoom: the ASGI app, the entry point for sockets, HTTP requests and the lifespan."""
 
 from __future__ import annotations
 
@@ -32,25 +32,26 @@ Lifespan = Callable[["WSRoom"], AbstractAsyncContextManager[Any]]
 
 
 class WSRoom(Router):
-    """A real-time app: events on paths, rooms, and an emitter handed to each handler.
+    """A real-time app: handlers of events on paths, with rooms and emitters.
 
     It is an ASGI 3 app: `uvicorn app:app`, hypercorn, or mounted in Starlette and FastAPI.
 
     Args:
-        adapter: what carries messages between workers. Where it is None: Redis, if the environment
-            variable WSROOM_REDIS_URL is set, else memory.
-        lifespan: an async context manager function that takes this app; entered once it can
-            emit, left before it cannot any more. A mapping that it yields goes into ASGI's state.
-        origins: pages of other origins ("https://example.com") that may connect; "*" for all.
-            Pages of the server's own host always may, and so may clients that are no browser.
-        limits: what one socket may ask for.
-        http: the ASGI app behind every HTTP request that is none of the app's own.
-        debug: whether clients are told the text of exceptions.
-        direct: whether frames may go straight to the server's transport where that is known
+        adapter: carries messages between workers. None: a RedisAdapter if the environment variable
+            WSROOM_REDIS_URL is set, else a MemoryAdapter.
+        lifespan: a function of this app that returns an async context manager. It is entered at
+            the start, when the app can emit, and left at the stop, while it still can. A mapping
+            that it yields is added to ASGI's state.
+        origins: other origins ("https://example.com") whose pages may connect; "*" for all.
+            Pages of the server's own host and clients that are not browsers always may.
+        limits: the limits for each socket.
+        http: the ASGI app that serves all other HTTP requests.
+        debug: whether clients get the text of exceptions.
+        direct: whether frames may be written to the server's transport directly if it is known
             (uvicorn), which is several times faster than ASGI's `send`.
 
     Raises:
-        SetupError: an origin that is none; a WSROOM_REDIS_URL that is no URL of Redis.
+        SetupError: an origin or the WSROOM_REDIS_URL is invalid.
 
     """
 
@@ -80,24 +81,24 @@ class WSRoom(Router):
 
     @property
     def adapter(self) -> Adapter:
-        """What carries messages between workers."""
+        """The adapter, which carries messages between workers."""
         return self._adapter
 
     @property
     def limits(self) -> Limits:
-        """What one socket may ask for."""
+        """The limits for each socket."""
         return self._limits
 
     def to(self, *rooms: str, path: str | None = None) -> Target:
-        """Choose who gets a message that the app itself emits, from anywhere in this process.
+        """Choose the recipients of a message that the app emits, from anywhere in this process.
 
         Args:
-            rooms: names of rooms, or ids of sockets; none means everybody on the path.
-            path: a concrete path ("/t/acme"), without what the app is mounted under.
+            rooms: names of rooms, or ids of sockets; without any, everybody on the path.
+            path: a concrete path ("/t/acme"), without the prefix of a mount.
 
         Raises:
             SetupError: no route serves the path.
-            ValueError: a name is no room's name.
+            ValueError: the name of a room is invalid.
 
         """
         path = self.path if path is None else path
@@ -109,10 +110,10 @@ class WSRoom(Router):
 
     @asynccontextmanager
     async def lifespan(self, app: object = None, state: State | None = None) -> AsyncIterator[None]:
-        """Start the app around the body: for an outer app, whose mounts get no lifespan.
+        """Start the app, and stop it at the end: for an outer app, whose mounts get no lifespan.
 
-        `FastAPI(lifespan=rt.lifespan)`, or `async with rt.lifespan():` inside a lifespan. Without
-        it a mounted app starts with its first connection or emit.
+        Use `FastAPI(lifespan=rt.lifespan)`, or `async with rt.lifespan():` inside a lifespan.
+        Without it a mounted app starts with its first connection or emit.
 
         Raises:
             AdapterError: the broker cannot be reached.
@@ -147,7 +148,7 @@ class WSRoom(Router):
         elif kind == "lifespan":
             await serve(self._served(scope, receive), receive, send)
         else:
-            raise SetupError(f"no ASGI scope {kind!r} is known here")
+            raise SetupError(f"unknown ASGI scope {kind!r}")
 
     @asynccontextmanager
     async def _served(self, scope: Scope, receive: Receive) -> AsyncIterator[None]:
@@ -172,7 +173,7 @@ class WSRoom(Router):
         self, scope: Scope, path: str, known: bool, receive: Receive
     ) -> tuple[int, str] | None:
         if not known:
-            return 404, f"no WebSocket is at {path}"
+            return 404, f"no WebSocket at {path}"
         headers = Headers(scope["headers"])
         if not self._origins.allow(headers):
             self._log_refused_origin(headers["origin"], path)
@@ -181,7 +182,7 @@ class WSRoom(Router):
             self._check_workers(receive)
             await self._worker.start()
         except (SetupError, AdapterError) as exc:
-            logger.error("a socket on %s is refused: %s", path, exc)
+            logger.error("refused a socket on %s: %s", path, exc)
             return 503, "the server cannot serve sockets now; try again"
         return None
 
@@ -204,10 +205,10 @@ class WSRoom(Router):
         elif path in self._pages:
             await respond(scope, send, 405, "only GET", headers=((b"allow", b"GET, HEAD"),))
         else:
-            await respond(scope, send, 404, f"nothing is at {path}")
+            await respond(scope, send, 404, f"{path} does not exist")
 
     async def _readiness(self, scope: Scope, send: Send) -> None:
-        # An app that is mounted may have no lifespan: then it starts here, as with a connection.
+        # A mounted app may have no lifespan; then it starts here, as with a connection.
         try:
             if not self._worker.hub.stopped:
                 await self._worker.start()
@@ -222,7 +223,7 @@ class WSRoom(Router):
         try:
             page = await self._worker.call(self._pages[path])
             if not isinstance(page, str):
-                raise TypeError(f"a page is a string of HTML, not {type(page).__name__}")
+                raise TypeError(f"a page must be a string of HTML, not {type(page).__name__}")
         except Exception as exc:
             logger.exception("the page at %s failed", path)
             await respond(scope, send, 500, self._worker.describe_error(exc))
@@ -245,7 +246,7 @@ class WSRoom(Router):
         )
 
     def _log_refused_origin(self, origin: str, path: str) -> None:
-        # Once for each origin, and bounded: a page may try again for ever, from many origins.
+        # Bounded and once for each origin, because pages may try again and again.
         if self._refused_origins.due(origin):
             advice = "" if origin == "null" else f"; to allow it: WSRoom(origins=[{origin!r}])"
             logger.warning("a page of %.200r may not connect to %s%.200s", origin, path, advice)
@@ -266,6 +267,6 @@ def _default_adapter() -> Adapter:
     url = os.environ.get("WSROOM_REDIS_URL")
     if not url:
         return MemoryAdapter()
-    from wsroom.adapters.redis import RedisAdapter  # takes long to import
+    from wsroom.adapters.redis import RedisAdapter  # slow to import, so only if it is used
 
     return RedisAdapter(url)

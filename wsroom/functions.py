@@ -1,4 +1,4 @@
-"""What a function is called, and which arguments it takes. No I/O and no asyncio here."""
+"""Names and signatures of the user's functions. No I/O and no asyncio here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):
-        raise SetupError(f"{function!r} is no function whose arguments can be told") from None
+        raise SetupError(f"{function!r} is not a function with a known signature") from None
 
 
 def takes(signature: inspect.Signature, count: int) -> bool:

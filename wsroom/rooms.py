@@ -1,3 +1,3 @@
-"""The former place of `Room`, which is now in `wsroom.adapters`."""
+"""The former module of `Room`, which is now in `wsroom.adapters`."""
 
 from wsroom.wire.emission import Room as Room

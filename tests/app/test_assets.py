@@ -76,7 +76,7 @@ socket.joinRoom(5);
 
 def node(*arguments: str) -> Any:
     """Run Node; return the JSON that it prints."""
-    # Node 20 has a WebSocket behind this flag, later ones have it without.
+    # Node 20 needs this flag for WebSocket; later versions do not.
     command = [find("node"), "--experimental-websocket", "--no-warnings", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30 * SECOND)
     assert done.returncode == 0, done.stderr
@@ -93,7 +93,7 @@ def test_it_is_small(tmp_path: Path) -> None:
 
 
 def test_its_types_are_right(tmp_path: Path) -> None:
-    """TypeScript's strictest takes a program that uses all of it, and refuses what is wrong."""
+    """TypeScript in strict mode accepts a program that uses all of it, and rejects wrong uses."""
     install("typescript@5.9.3", tmp_path)
     for name in ("wsroom.js", "wsroom.d.ts"):
         (tmp_path / name).write_text((FOLDER / name).read_text())
@@ -114,14 +114,14 @@ def test_node_imports_it_without_a_window() -> None:
 
 
 async def test_node_connects_with_it() -> None:
-    """Where there is a WebSocket it works without a page too, with a whole URL."""
+    """If there is a WebSocket it works without a page too, with a complete URL."""
     async with serve(Site()) as server:
         command = ("--input-type=module", "-e", NODE % FILE.as_uri(), server.url())
         assert await asyncio.to_thread(node, *command) == ["undefined", "chat", "from Node"]
 
 
 async def test_it_is_served_for_caches() -> None:
-    """An ETag and 304; asked anew each time, but kept for a year where the URL has a version."""
+    """An ETag and 304; revalidated each time, but cached for a year if the URL has a version."""
     async with serve(WSRoom()) as server:
         status, response = await get(server, "/wsroom.js")
         assert status == 200
@@ -146,7 +146,7 @@ async def test_it_is_served_for_caches() -> None:
 
 
 async def test_a_page_of_the_apps_own_comes_first() -> None:
-    """An app that has something else at /wsroom.js keeps it."""
+    """An app that has its own page at /wsroom.js keeps it."""
     app = WSRoom()
     app.add_page("/wsroom.js", lambda: "mine")
     async with serve(app) as server:
@@ -154,7 +154,7 @@ async def test_a_page_of_the_apps_own_comes_first() -> None:
 
 
 def test_it_is_a_module_and_a_script() -> None:
-    """What is served parses as both, which is the point of its last line."""
+    """The served text parses as both, because of its last line."""
     text = client_assets()["/wsroom.js"].text
     for kind in ("module", "commonjs"):
         command = [find("node"), "--check", f"--input-type={kind}", "-"]
@@ -168,11 +168,11 @@ def test_it_is_a_module_and_a_script() -> None:
 async def test_a_page_uses_it_either_way(
     path: str, browser: Browser, quiet: pytest.LogCaptureFixture
 ) -> None:
-    """As a plain script, more than once too, and as a module: the same client, the same verbs."""
+    """As a plain script (even twice) and as a module it is the same client."""
     async with serve(Site()) as server:
         tab = await Tab.open(browser, server.url(path, "http"), None)
         if path == "/":
-            # Names of the page and of the file do not meet.
+            # Names of the page and of the file do not conflict.
             await tab.page.add_script_tag(content="const connect = 1, Socket = 2;")
             await tab.page.add_script_tag(url="/wsroom.js")
             assert await tab.run("() => DoxWebSocket === wsroom.connect")

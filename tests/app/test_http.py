@@ -50,7 +50,7 @@ async def test_a_page_is_served() -> None:
 
 
 async def test_a_page_that_fails_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
-    """The reason is in the log, not in the answer."""
+    """The reason is in the log, not in the response."""
     async with serve(site()) as server:
         status, response = await get(server, "/broken")
         assert status == 500 and "int" not in response.text
@@ -58,7 +58,7 @@ async def test_a_page_that_fails_is_a_500(caplog: pytest.LogCaptureFixture) -> N
 
 
 async def test_a_websocket_path_asks_for_an_upgrade() -> None:
-    """426, the header that RFC 9110 wants, and a sentence."""
+    """426, the header that RFC 9110 requires, and a sentence."""
     async with serve(site()) as server:
         status, response = await get(server, "/ws")
         assert status == 426
@@ -77,55 +77,55 @@ async def test_a_server_without_websockets_names_the_package(
     assert "no WebSocket library" in caplog.text
 
 
-async def test_health_is_told() -> None:
-    """For whoever asks whether the process lives."""
+async def test_health() -> None:
+    """200 while the process runs."""
     async with serve(site()) as server:
         status, response = await get(server, "/healthz")
         assert (status, response.json()) == (200, {"status": "ok"})
 
 
 class Broker(MemoryAdapter):
-    """A broker that can be away: from the start, or later."""
+    """An adapter whose broker can be unavailable, from the start or later."""
 
-    away = False
+    unavailable = False
 
     @property
     def healthy(self) -> bool:
-        return not self.away
+        return not self.unavailable
 
     async def start(self, deliver: Deliver) -> None:
-        if self.away:
+        if self.unavailable:
             raise AdapterError("the broker does not answer")
         await super().start(deliver)
 
 
-async def test_readiness_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Whether sockets can be served: the app has started, and reaches its broker."""
+async def test_readiness(caplog: pytest.LogCaptureFixture) -> None:
+    """200 if the app has started and reaches its broker, else 503."""
     adapter = Broker()
     async with serve(site(adapter=adapter)) as server:
         status, response = await get(server, "/readyz")
         assert (status, response.json()) == (200, {"status": "ready"})
-        adapter.away = True
+        adapter.unavailable = True
         status, response = await get(server, "/readyz")
         assert (status, response.json()) == (503, {"status": "not ready"})
-        adapter.away = False
+        adapter.unavailable = False
         assert (await get(server, "/readyz"))[0] == 200
         assert (await get(server, "/readyz", "POST"))[0] == 404
-    # Without a lifespan it starts when it is asked, as with the first connection.
+    # Without a lifespan the request starts the app, as the first connection does.
     adapter = Broker()
-    adapter.away = True
+    adapter.unavailable = True
     app = site(adapter=adapter)
     async with serve(app, lifespan="off") as server:
         assert (await get(server, "/readyz"))[0] == 503
         assert "not ready: the broker does not answer" in caplog.text
-        adapter.away = False
+        adapter.unavailable = False
         assert (await get(server, "/readyz"))[0] == 200
         await app._worker.stop()
         assert (await get(server, "/readyz"))[0] == 503
 
 
 async def test_everything_else_is_404_or_the_app_behind() -> None:
-    """`http=` gets each request that is none of the app's own, other methods included."""
+    """`http=` gets all requests that are not the app's, also those with other methods."""
 
     async def behind(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
@@ -135,7 +135,7 @@ async def test_everything_else_is_404_or_the_app_behind() -> None:
 
     async with serve(site()) as server:
         status, response = await get(server, "/nothing")
-        assert (status, response.text) == (404, "nothing is at /nothing")
+        assert (status, response.text) == (404, "/nothing does not exist")
     async with serve(site(http=behind)) as server:
         for method, path in (("GET", "/nothing"), ("POST", "/"), ("POST", "/ws")):
             assert (await get(server, path, method))[1].text == f"{method} {path}"

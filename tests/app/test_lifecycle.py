@@ -373,9 +373,9 @@ async def test_socket_methods_reject_invalid_arguments() -> None:
         f"room {'a' * 129!r} is longer than 128 bytes",
         f"room {a.id!r} is a socket's id, which cannot be joined",
         "a socket may be in at most 2 rooms",
-        "close code 1005 may not be sent",
-        "close code 2999 may not be sent",
-        "close code 5000 may not be sent",
+        "close code 1005 must not be sent",
+        "close code 2999 must not be sent",
+        "close code 5000 must not be sent",
         "close reason is 124 bytes",
     ]
 

@@ -83,7 +83,7 @@ async def test_mounted_in_fastapi(with_lifespan: bool, quiet: pytest.LogCaptureF
 
 
 async def test_mounted_in_starlette_under_a_root_path(quiet: pytest.LogCaptureFixture) -> None:
-    """The path of routes and of `socket.path` is what is left of root_path and mounts."""
+    """The path of routes and of `socket.path` is without root_path and mounts."""
     rt = room_app()
 
     @rt.on("where", path="/t/{tenant}")
@@ -124,7 +124,7 @@ async def test_the_app_behind_gets_its_lifespan() -> None:
 
 
 async def test_the_users_lifespan_may_emit() -> None:
-    """It is entered when the app can emit, left before it cannot; its mapping becomes state."""
+    """It is entered when the app can emit, and left while it still can; its mapping is state."""
     log: list[Any] = []
 
     @contextlib.asynccontextmanager
@@ -147,8 +147,8 @@ async def test_the_users_lifespan_may_emit() -> None:
     assert log == ["up", "down"]
 
 
-async def test_a_start_that_fails_is_a_refused_start(caplog: pytest.LogCaptureFixture) -> None:
-    """The user's lifespan and the app behind may both say no; what was started is stopped."""
+async def test_a_failed_start_is_a_refused_start(caplog: pytest.LogCaptureFixture) -> None:
+    """The user's lifespan or the app behind may fail; everything that was started is stopped."""
 
     @contextlib.asynccontextmanager
     async def broken(app: Any) -> AsyncIterator[None]:
@@ -163,8 +163,8 @@ async def test_a_start_that_fails_is_a_refused_start(caplog: pytest.LogCaptureFi
         assert not app._worker.hub.running
 
 
-async def test_a_stop_that_fails_is_told() -> None:
-    """The server hears of it, and the adapter is stopped all the same."""
+async def test_a_failed_stop_is_reported() -> None:
+    """The server gets `shutdown.failed`, and the adapter is stopped."""
 
     @contextlib.asynccontextmanager
     async def broken(app: Any) -> AsyncIterator[None]:
@@ -190,16 +190,16 @@ async def test_a_stop_that_fails_is_told() -> None:
 
 
 async def test_registering_after_the_start_is_a_setup_error() -> None:
-    """Connections that are open would not know of it."""
+    """Open connections would not use the new handler."""
     app = room_app()
     async with TestClient(app):
         with pytest.raises(SetupError, match="too late to register here: the app has started"):
             app.add_handler("late", lambda emitter: None)
 
 
-async def test_an_unknown_scope_is_told() -> None:
-    """As ASGI wants it."""
-    with pytest.raises(SetupError, match="no ASGI scope 'teapot'"):
+async def test_an_unknown_scope_raises() -> None:
+    """ASGI asks for an exception."""
+    with pytest.raises(SetupError, match="unknown ASGI scope 'teapot'"):
         await room_app()({"type": "teapot"}, None, None)  # type: ignore[arg-type]
 
 

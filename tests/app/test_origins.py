@@ -52,7 +52,7 @@ CASES: list[tuple[list[str] | None, str | None, str, bool]] = [
 
 @pytest.mark.parametrize("allowed, origin, host, expected", CASES)
 def test_origins(allowed: list[str] | None, origin: str | None, host: str, expected: bool) -> None:
-    """A page's origin is the server's own host or one that was allowed; null is nobody."""
+    """A page's origin is the server's own host or one that was allowed; null is refused."""
     headers = [(b"host", host.encode())]
     if origin is not None:
         headers.append((b"origin", origin.encode()))
@@ -61,13 +61,13 @@ def test_origins(allowed: list[str] | None, origin: str | None, host: str, expec
 
 @pytest.mark.parametrize("origin", ["example.com", "null", "https://example.com/", "https://", ""])
 def test_an_allowed_origin_must_be_one(origin: str) -> None:
-    """A typing error would keep the page out, or let others in."""
+    """A typing error would refuse the page, or allow others."""
     with pytest.raises(SetupError, match="must look like"):
         WSRoom(origins=[origin])
 
 
 def test_origins_is_a_list() -> None:
-    """One string would be taken letter by letter."""
+    """A string would be read as a list of letters."""
     with pytest.raises(SetupError, match="give a list"):
         WSRoom(origins="*")
 
@@ -76,7 +76,7 @@ def test_origins_is_a_list() -> None:
 async def test_a_foreign_page_is_refused_before_the_handshake(
     origins: Any, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """403, and one log line for each origin that says what to add."""
+    """403; one log line for each origin says what to add."""
     app = WSRoom(origins=origins)
     app.add_hook("on_open", lambda emitter: None)
     async with serve(app) as server:

@@ -1,4 +1,4 @@
-"""Several workers without a shared adapter: a refused start, on every server that can be told."""
+"""Several workers without a shared adapter: a refused start, on every server that shows it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("start", STARTS)
 async def test_several_workers_on_memory_are_a_refused_start(start: str, folder: Path) -> None:
-    """The sentence says what to set, nothing is served, and the parent process ends by itself."""
+    """The sentence says what to set, no request is served, and the parent process ends."""
     args, env = STARTS[start]
     async with program(*args, cwd=folder, env=env) as server:
         await server.end(timeout=40)
@@ -70,7 +70,7 @@ async def test_several_workers_on_memory_are_a_refused_start(start: str, folder:
     ],
 )
 async def test_one_worker_starts(args: list[str], last_line: str, folder: Path) -> None:
-    """`--reload` alone is fine, and uvicorn ignores --workers beside it."""
+    """`--reload` is one worker: uvicorn ignores --workers then."""
     port = free_port()
     command = ["-m", "uvicorn", "app:app", "--port", str(port), *args]
     async with program(*command, cwd=folder) as server:
@@ -84,7 +84,7 @@ async def test_one_worker_starts(args: list[str], last_line: str, folder: Path) 
 
 
 async def test_a_mounted_app_refuses_at_the_first_connection(folder: Path) -> None:
-    """Without a lifespan it is the first moment to know: 503, and the sentence in the log."""
+    """Without a lifespan that is the first check: 503, and the sentence in the log."""
     port = free_port()
     command = ["-m", "uvicorn", "app:api", "--port", str(port), "--workers", "2"]
     async with program(*command, cwd=folder) as server:
@@ -97,7 +97,7 @@ async def test_a_mounted_app_refuses_at_the_first_connection(folder: Path) -> No
 
 
 def free_port() -> int:
-    """A port that was free a moment ago; uvicorn's children cannot tell theirs."""
+    """A port that was free a moment ago; uvicorn's children do not report theirs."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -142,14 +142,14 @@ WORKER_CLASS = SimpleNamespace(cfg=SimpleNamespace(workers=3))
 def test_workers_are_counted(
     receive: Any, argv: list[str], environ: dict[str, str], count: int
 ) -> None:
-    """From the server's own settings, else from gunicorn's and granian's command lines."""
+    """From the server's settings, or else from gunicorn's and granian's command lines."""
     assert count_workers(receive, argv, environ, child=True) == count
     alone = count_workers(receive, argv, environ, child=False)
     assert alone == (count if "gunicorn" in argv[:1] or receive is None else 1)
 
 
 def test_a_redis_url_is_not_taken_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An app that believes its workers are joined must not find out by lost messages."""
+    """An invalid URL must not give an app that silently runs without Redis."""
     monkeypatch.setenv("WSROOM_REDIS_URL", "http://127.0.0.1")
     with pytest.raises(SetupError, match="no URL of Redis"):
         WSRoom()

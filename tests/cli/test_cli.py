@@ -1,4 +1,4 @@
-"""The commands: what they write, serve, list and find."""
+"""The commands of `wsroom`, run in process and as programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from wsroom.testing import TestClient
 
 
 async def run(*arguments: str, cwd: Path, code: int = 0, env: dict[str, str] | None = None) -> str:
-    """Run the command here, in a thread, as it may have an event loop; return its output."""
+    """Run a command in a thread, as it may use an event loop; return its output."""
     output = io.StringIO()
     with surroundings(cwd, env or {}), redirect_stdout(output), redirect_stderr(output):
         async with asyncio.timeout(6 * WAIT):
@@ -46,13 +46,13 @@ async def run(*arguments: str, cwd: Path, code: int = 0, env: dict[str, str] | N
 def call(arguments: Sequence[str]) -> object:
     try:
         return main(arguments)
-    except SystemExit as exc:  # argparse has spoken
+    except SystemExit as exc:  # raised by argparse
         return exc.code
 
 
 @contextlib.contextmanager
 def surroundings(cwd: Path, env: dict[str, str]) -> Iterator[None]:
-    """What a process of its own would have: a folder, variables, no modules of another test."""
+    """Imitate a process of its own: a folder, variables, no modules of another test."""
     path, modules, environ = sys.path.copy(), set(sys.modules), os.environ.copy()
     os.environ.update(env)
     importlib.invalidate_caches()
@@ -119,16 +119,18 @@ NAMES = {
 
 @pytest.mark.parametrize("given", NAMES)
 def test_names_of_controllers(given: str) -> None:
-    """In Python's styles, whatever style is given."""
+    """In Python's styles, from any style."""
     assert name_controller(given) == NAMES[given]
 
 
 @pytest.mark.parametrize("given", ["", "9lives", "chat-room", "Chat Room", "../Chat", "Café", "_"])
-def test_what_is_no_name_of_a_controller(given: str) -> None:
-    """It gets a sentence with a name that is one."""
-    with pytest.raises(SetupError, match=r"is no name for a class; use .* like ChatRoomController"):
+def test_an_invalid_name_of_a_controller(given: str) -> None:
+    """The error shows a valid name."""
+    with pytest.raises(
+        SetupError, match=r"is not a valid name of a class; use .* like ChatRoomController"
+    ):
         name_controller(given)
-    with pytest.raises(SetupError, match="a controller of nothing"):
+    with pytest.raises(SetupError, match="names no subject"):
         name_controller("Controller")
 
 
@@ -175,14 +177,14 @@ async def test_a_new_project_runs_and_passes_as_it_is(browser: Browser, tmp_path
 
 
 async def change(file: Path, text: str) -> None:
-    """Write it now and then, as whoever watches it may not do so yet."""
+    """Write the file at intervals, as the watcher may not have started yet."""
     while True:
         await asyncio.to_thread(file.write_text, text)
         await asyncio.sleep(SECOND)
 
 
 async def test_dev_loads_the_app_again_when_it_changes(tmp_path: Path) -> None:
-    """It finds an app of another name, in another folder; sockets come back to the new one."""
+    """It finds an app of another name, in another folder; sockets reconnect to the new one."""
     text = "from wsroom import WSRoom\nchat = WSRoom()\n@chat.on('one')\ndef one(emitter): ...\n"
     folder = tmp_path / "src"
     folder.mkdir()
@@ -211,7 +213,7 @@ async def test_dev_loads_the_app_again_when_it_changes(tmp_path: Path) -> None:
     ],
 )
 def test_the_app_of_a_file_is_found(text: str, name: str, tmp_path: Path) -> None:
-    """Without running the file: `app`, or else what a WSRoom is assigned to."""
+    """Without running the file: `app`, or else the variable of a WSRoom."""
     (tmp_path / "app.py").write_text(text)
     assert name_of_app(tmp_path / "app.py") == name
 
@@ -281,8 +283,8 @@ async def test_routes_are_listed(folder: Path) -> None:
 # -- doctor ----------------------------------------------------------------------------------
 
 
-async def test_the_doctor_finds_nothing_wrong(folder: Path) -> None:
-    """Every line is ok, and so is the exit code."""
+async def test_the_doctor_reports_a_good_setup(folder: Path) -> None:
+    """Every line is ok, and the exit code is 0."""
     output = await run("doctor", "app:app", cwd=folder)
     assert {line.split()[0] for line in output.splitlines()} == {"ok"}
     for part in ("/ws, /t/{tenant}", "uvicorn", "websockets ", "1, which is all that Memory"):
@@ -333,13 +335,13 @@ async def test_the_doctor_knows_uvicorns_risky_flags(folder: Path) -> None:
 async def test_the_doctor_sees_the_environment(
     env: dict[str, str], says: str, folder: Path
 ) -> None:
-    """uvicorn does, too."""
+    """Its variables are those of uvicorn."""
     output = await run("doctor", "app:app", cwd=folder, env=env, code=int("rooms" in says))
     assert says in output
 
 
 async def test_harmless_values_are_not_reported(folder: Path) -> None:
-    """At the edge."""
+    """Values at the limits."""
     flags = ("--ws-max-size", "65536", "--timeout-graceful-shutdown", "5", "--workers", "1")
     output = await run("doctor", "app:app", "--", *flags, "--ws", "wsproto", cwd=folder)
     assert {line.split()[0] for line in output.splitlines()} == {"ok"}
@@ -349,7 +351,7 @@ async def test_harmless_values_are_not_reported(folder: Path) -> None:
 async def test_the_doctor_asks_redis(
     folder: Path, valkey: brokers.Broker, redis: brokers.Broker
 ) -> None:
-    """Its name and version; or why it cannot be used, without the password."""
+    """The report has its name and version, or why it cannot be used, without the password."""
     flags = ("--", "--workers", "4")
     for broker, name in ((valkey, "Valkey"), (redis, "Redis")):
         env = {"WSROOM_REDIS_URL": broker.url}
@@ -363,7 +365,7 @@ async def test_the_doctor_asks_redis(
 
 
 async def test_the_doctor_asks_a_whole_cluster(folder: Path, cluster: brokers.Cluster) -> None:
-    """All its masters."""
+    """It connects to all masters."""
     env = {"WSROOM_REDIS_URL": cluster.url}
     output = await run("doctor", "app:app", cwd=folder, env=env)
     assert re.search(r"ok +redis +redis\+cluster://\S+ is Valkey \d+\.[\d.]+\n", output + "\n")
@@ -389,19 +391,19 @@ def contents(folder: Path) -> set[str]:
     ("arguments", "code", "says"),
     [
         (("create:controller", "One"), 1, "one_controller.py exists"),
-        (("create:controller", "9"), 1, "is no name for a class"),
-        (("create:controller", "Two", "--path", "ws"), 1, "path 'ws' is none"),
-        (("create:controller", "Two", "--path", "/{a"), 1, "a brace"),
+        (("create:controller", "9"), 1, "is not a valid name of a class"),
+        (("create:controller", "Two", "--path", "ws"), 1, "path 'ws' is invalid"),
+        (("create:controller", "Two", "--path", "/{a"), 1, "an unmatched brace"),
         (("create:controller",), 2, "NAME"),
-        (("new", "a b"), 1, "'a b' is no name for a project"),
-        (("new", "../up"), 1, "is no name for a project"),
+        (("new", "a b"), 1, "'a b' is not a valid name of a project"),
+        (("new", "../up"), 1, "is not a valid name of a project"),
         (("new", "src"), 1, "src exists"),
-        (("new", "readonly/../x"), 1, "is no name"),
+        (("new", "readonly/../x"), 1, "is not a valid name"),
         (("dev", "nothing.py"), 1, "nothing.py cannot be read (No such file"),
         (("dev", "other.py"), 1, "has no app; write: app = WSRoom()"),
-        (("dev", "half.py"), 1, "is no Python"),
+        (("dev", "half.py"), 1, "is not Python"),
         (("dev", "my-app.py"), 1, "my-app.py cannot be imported"),
-        (("dev", "--port", "http"), 2, "'http' is no port"),
+        (("dev", "--port", "http"), 2, "'http' is not a port"),
         (("routes", "app"), 1, "use module:name, like app:app"),
         (("routes", "app.py:app"), 1, "use app:app"),
         (("routes", "nowhere:app"), 1, "there is no module 'nowhere' in"),
@@ -410,18 +412,18 @@ def contents(folder: Path) -> set[str]:
         (("routes", "broken:app"), 1, "broken.py, line 4)"),
         (("routes", "half:app"), 1, "SyntaxError"),
         (("routes", "app:nothing"), 1, "app has no 'nothing'"),
-        (("routes", "app:FastAPI"), 1, "in which no WSRoom is"),
+        (("routes", "app:FastAPI"), 1, "without a WSRoom"),
         (("doctor", "app:empty"), 1, "app:empty has no event"),
         (("doctor", "app:app", "--", "--bogus"), 1, "uvicorn: No such option"),
-        (("doctor", "app:app", "--", "--version"), 1, "give only flags with which it serves"),
+        (("doctor", "app:app", "--", "--version"), 1, "give only flags for serving"),
         (("doctor", "app:app", "--workers", "2"), 2, "unrecognized arguments"),
         (("dance",), 2, "invalid choice: 'dance'"),
     ],
 )
-async def test_what_is_wrong_gets_a_sentence(
+async def test_a_mistake_is_one_sentence(
     arguments: tuple[str, ...], code: int, says: str, folder: Path
 ) -> None:
-    """No traceback, an exit code, and nothing written."""
+    """No traceback, an exit code, and no new file."""
     for name, text in BROKEN.items():
         (folder / name).write_text(text)
     (folder / "src").mkdir()
@@ -433,8 +435,8 @@ async def test_what_is_wrong_gets_a_sentence(
 @pytest.mark.parametrize(
     "command", ["new", "dev", "create:controller", "routes", "doctor", "emit", ""]
 )
-async def test_help_teaches_with_examples(command: str, tmp_path: Path) -> None:
-    """Each command shows how it is used; the first says where to begin."""
+async def test_help_has_examples(command: str, tmp_path: Path) -> None:
+    """Each command shows how it is used; `wsroom --help` shows which is the first."""
     output = await run(*command.split(), "--help", cwd=tmp_path)
     expected = f"examples:\n  wsroom {command} " if command else "Begin with: wsroom new"
     assert expected in output or f"examples:\n  wsroom {command}\n" in output
@@ -445,7 +447,7 @@ async def test_the_script_and_the_module_are_one(tmp_path: Path) -> None:
     script = str(Path(sys.executable).with_name("wsroom"))
     for start in (("-m", "wsroom"), (script,)):
         for arguments, code, says in (
-            (("new", "a b"), 1, "wsroom: 'a b' is no name for a project"),
+            (("new", "a b"), 1, "wsroom: 'a b' is not a valid name of a project"),
             (("routes", "nowhere:app"), 1, "wsroom: there is no module 'nowhere'"),
             (("--version",), 0, f"wsroom {wsroom.__version__}"),
             (("--help",), 0, "usage: wsroom [-h]"),

@@ -657,7 +657,7 @@ async def test_close_is_the_end() -> None:
         async with socket:
             hanging = asyncio.create_task(socket.request("hang"))
             await until(lambda: socket._keeper.outgoing._unanswered)
-            with pytest.raises(ValueError, match="may not be sent"):
+            with pytest.raises(ValueError, match="must not be sent"):
                 await socket.close(1006)
             await socket.close(4001, "enough")
             with pytest.raises(ConnectionLost, match="4001: enough"):

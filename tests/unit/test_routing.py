@@ -36,7 +36,7 @@ def found(router: Router, path: str) -> tuple[str, dict[str, str]] | None:
 
 
 def test_fixed_paths_win_over_parameters() -> None:
-    """The more particular path serves, whatever was registered first."""
+    """The more specific path wins, in any order of registration."""
     router = Router()
     for path in ("/{a}/{b}", "/ws/{tenant}", "/{kind}/main", "/ws/main", "/ws", "/ws/v{n}"):
         router.add_handler("e", handler, path=path)
@@ -162,7 +162,7 @@ def test_decorators_return_the_function_untouched() -> None:
 
 
 def wrong(router: Router) -> list[tuple[Callable[[], Any], str]]:
-    """Each mistake, with what its sentence says."""
+    """Each mistake, with a part of its sentence."""
     router.add_handler("taken", handler)
     router.add_hook("on_open", hook)
     router.add_guard(guard, "order:{id}")
@@ -176,12 +176,12 @@ def wrong(router: Router) -> list[tuple[Callable[[], Any], str]]:
         (lambda: router.add_handler("", handler), "is empty; use another name"),
         (lambda: router.add_handler("x" * 65, handler), "longer than 64 characters"),
         (lambda: router.add_handler("a\n", handler), "control character"),
-        (lambda: bare.on(handler), "is no name; write @app.on"),
-        (lambda: bare.add_handler(5, handler), "event 5 is no name"),
+        (lambda: bare.on(handler), "is not a string; write @app.on"),
+        (lambda: bare.add_handler(5, handler), "event 5 is not a string"),
         (lambda: router.add_handler("f", lambda: None), "takes (emitter) or (emitter, message)"),
         (lambda: router.add_handler("f", lambda a, b, c: None), "takes (emitter) or"),
         (lambda: router.add_handler("f", lambda *, emitter: None), "takes (emitter) or"),
-        (lambda: bare.add_handler("f", 5), "5 is no function"),
+        (lambda: bare.add_handler("f", 5), "5 is not a function"),
         (lambda: router.add_handler("f", generator), "is a generator; return or emit"),
         (lambda: router.add_handler("f", async_generator), "is a generator; return or emit"),
         (lambda: router.add_hook("on_open", hook), "on_open is already set on '/ws'"),
@@ -203,8 +203,8 @@ def wrong(router: Router) -> list[tuple[Callable[[], Any], str]]:
 
 
 @pytest.mark.parametrize("index", range(len(wrong(WSRoom()))))
-def test_a_mistake_is_told_at_once(index: int) -> None:
-    """Each is a SetupError, also a ValueError, with a sentence that says what to do."""
+def test_a_mistake_is_a_setup_error(index: int) -> None:
+    """It is raised at once, is a ValueError too, and its sentence says what to do."""
     act, sentence = wrong(WSRoom())[index]
     with pytest.raises(SetupError) as caught:
         act()

@@ -1,1 +1,1 @@
-"""Speaking ASGI with the server and with apps behind ours; knows neither rooms nor events."""
+"""ASGI with the server and with other apps: handshakes, answers, lifespans. No rooms or events."""

@@ -1,4 +1,4 @@
-"""What a WebSocket handshake says, read out of the ASGI scope. No I/O and no asyncio here."""
+"""Headers, cookies, path and origin of a handshake's ASGI scope. No I/O and no asyncio here."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class Headers(Mapping[str, str]):
-    """Request headers by name, in any case; a header that came twice is joined by a comma."""
+    """Request headers by case-insensitive name; repeated headers are joined by commas."""
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
         self._values: dict[str, str] = {}
         for name, value in raw:
             key = name.decode("latin-1").lower()
             text = value.decode("latin-1")
-            # RFC 9110, section 5.3; RFC 6265, section 5.4 has its own sign for cookies.
+            # RFC 9110, section 5.3; for cookies RFC 6265, section 5.4.
             comma = "; " if key == "cookie" else ", "
             self._values[key] = self._values[key] + comma + text if key in self._values else text
 
@@ -37,14 +37,15 @@ class Headers(Mapping[str, str]):
 
 
 def read_query(scope: Scope) -> dict[str, str]:
-    """Read the query string; of a name that came twice the last value counts."""
+    """Parse the query string; if a name occurs twice, the last value counts."""
     query: bytes = scope.get("query_string", b"")
     return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
 
 
 def read_cookies(headers: Headers) -> dict[str, str]:
-    """Read the cookies; of a name that came twice the first counts, as browsers send the closer
-    path first (RFC 6265, section 5.4).
+    """Parse the cookies; if a name occurs twice, the first value counts.
+
+    Browsers send the cookie with the longer path first (RFC 6265, section 5.4).
     """
     cookies: dict[str, str] = {}
     for pair in headers.get("cookie", "").split(";"):
@@ -55,9 +56,9 @@ def read_cookies(headers: Headers) -> dict[str, str]:
 
 
 def app_path(scope: Scope) -> str:
-    """The path without what the app is mounted under (`root_path`).
+    """Return the path without `root_path`, under which the app is mounted.
 
-    ASGI's `path` includes `root_path`, but not every server puts it there.
+    ASGI's `path` should include `root_path`, but not every server includes it.
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "").rstrip("/")
@@ -67,14 +68,16 @@ def app_path(scope: Scope) -> str:
 
 
 class Origins:
-    """Which pages may open a WebSocket here: a browser sends the page's origin, and a page of
-    somebody else's would otherwise act with the user's cookies (RFC 6455, section 10.2).
+    """The origins whose pages may open a WebSocket.
+
+    A browser sends the page's origin. Without this check, a page of another site could act with
+    the user's cookies (RFC 6455, section 10.2).
 
     Args:
-        allowed: origins such as "https://example.com" beside the server's own host; "*" is all.
+        allowed: origins such as "https://example.com" besides the server's own host; "*" is all.
 
     Raises:
-        SetupError: an entry is no origin.
+        SetupError: an entry is not a valid origin.
 
     """
 
@@ -86,7 +89,7 @@ class Origins:
         self._allowed = {_origin(entry) for entry in entries if entry != "*"}
 
     def allow(self, headers: Headers) -> bool:
-        """Whether this handshake may go on; without an Origin it did not come from a page."""
+        """Whether a handshake is allowed; without an Origin header it does not come from a page."""
         value = headers.get("origin")
         if value is None or self._any:
             return True
@@ -105,12 +108,12 @@ def _origin(text: str) -> tuple[str, str, int]:
         if whole and parts.hostname and parts.username is None and "*" not in parts.netloc:
             return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     except ValueError:
-        pass  # a bracket or a port that is none: said below, as for every other text
+        pass  # an unmatched bracket or an invalid port; raised below, like other invalid texts
     raise SetupError(f'origin {text!r} must look like "https://example.com" or be "*"')
 
 
 def _same_host(header: str, scheme: str, host: str, port: int) -> bool:
-    # The Host header has no scheme: where it has no port, the page's scheme says which is meant.
+    # The Host header has no scheme; without a port it means the default port of the page's scheme.
     try:
         parts = urlsplit(f"{scheme}://{header}")
         own_port = parts.port or _DEFAULT_PORTS.get(scheme, 0)

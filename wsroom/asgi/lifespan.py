@@ -1,4 +1,4 @@
-"""ASGI's lifespan protocol, from both sides: told by the server, and told to an app of our own."""
+"""ASGI's lifespan protocol, on both sides: for the server, and with an app behind this one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ async def serve(
 ) -> None:
     """Enter `context` when the server starts and leave it when the server stops.
 
-    A failure is told by `startup.failed`: only that keeps a server from serving, and ends the
-    parent of several uvicorn workers; an exception would be taken for "no lifespan here".
+    A failure is reported by `startup.failed`: only that keeps a server from serving, and ends the
+    parent process of several uvicorn workers. Servers take an exception for "no lifespan".
     """
     await receive()
     try:
@@ -31,7 +31,7 @@ async def serve(
         await send({"type": "lifespan.startup.failed", "message": str(exc)})
         return
     except BaseException as exc:
-        # sys.exit() too: a server that hears nothing would serve an app that has not started.
+        # sys.exit() too: without this message a server would serve an app that has not started.
         logger.error("the app could not start", exc_info=exc)
         await send({"type": "lifespan.startup.failed", "message": f"wsroom: {exc!r}"})
         if isinstance(exc, Exception):
@@ -54,10 +54,10 @@ async def serve(
 async def forward(app: ASGIApp, state: State) -> AsyncIterator[None]:
     """Run the lifespan of `app` around the body, as a server would.
 
-    An app without a lifespan raises at once, which is fine.
+    An app without a lifespan raises at once; that is no failure.
 
     Raises:
-        SetupError: the app says that its start failed.
+        SetupError: the app reports that its start failed.
 
     """
     inbox: asyncio.Queue[Message] = asyncio.Queue()
@@ -87,7 +87,7 @@ async def forward(app: ASGIApp, state: State) -> AsyncIterator[None]:
 
 
 async def _answer(task: asyncio.Future[None], answers: asyncio.Queue[Message]) -> Message | None:
-    """What the app answers; None where it returned or raised instead."""
+    """Wait for the app's answer; return None if it returned or raised instead."""
     getting = asyncio.ensure_future(answers.get())
     either: set[asyncio.Future[Any]] = {task, getting}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The app's few HTTP answers: pages, health, and why something is no WebSocket."""
+"""HTTP responses, and refusals of WebSocket handshakes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def respond(
     content_type: str = TEXT,
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> None:
-    """Send a whole HTTP response, without the body where the request was HEAD."""
+    """Send a complete HTTP response, without the body if the request is HEAD."""
     content = body.encode()
     await send(
         {
@@ -44,7 +44,7 @@ async def respond(
 async def deny(scope: Scope, receive: Receive, send: Send, status: int, detail: str) -> None:
     """Refuse a WebSocket handshake with a status and a sentence (ASGI's denial response).
 
-    Where the server has no such extension it is a 403, which is what ASGI makes of a close.
+    If the server lacks that extension, the status is 403: that is ASGI's answer to a close.
     """
     body = sanitize(detail or _phrase(status)).encode()
     try:
@@ -56,7 +56,7 @@ async def deny(scope: Scope, receive: Receive, send: Send, status: int, detail: 
             await send({"type": "websocket.http.response.body", "body": body})
         else:
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
-    except OSError:  # the peer did not wait for the answer; ASGI's word for that
+    except OSError:  # the peer has disconnected; ASGI specifies this exception
         return
     await settle(receive)
 
@@ -64,9 +64,9 @@ async def deny(scope: Scope, receive: Receive, send: Send, status: int, detail: 
 async def refuse(
     scope: Scope, receive: Receive, send: Send, refusal: Reject, subprotocol: str | None
 ) -> None:
-    """Refuse a handshake as the app said: by `deny`, or to our own clients by a close code.
+    """Refuse a handshake with the app's `Reject`: by `deny`, or by a close code for our clients.
 
-    Browsers hide the status of a refused handshake from the page; a close code they show.
+    Browsers hide the status of a refused handshake from the page, but not a close code.
     """
     if subprotocol is None:
         await deny(scope, receive, send, refusal.status, refusal.detail)
@@ -82,11 +82,11 @@ async def refuse(
 
 
 async def settle(receive: Receive) -> None:
-    """Wait until the server has noticed the end itself.
+    """Wait for the disconnect messages after a refusal.
 
-    uvicorn logs an ERROR, "ASGI callable returned without completing handshake", for a correct
-    refusal when the app returns before that. It queues two disconnects: one with the answer, one
-    when the connection is really gone. Others have one, so the wait is short.
+    If the app returns earlier, uvicorn logs an ERROR for a correct refusal: "ASGI callable returned
+    without completing handshake". It queues two disconnects: one with the answer, one when the
+    connection has closed. Other servers queue one, so the wait is short.
     """
     try:
         async with asyncio.timeout(1):

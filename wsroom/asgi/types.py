@@ -1,4 +1,4 @@
-"""The types of ASGI 3, as Starlette and others write them. No I/O and no asyncio here."""
+"""The types of ASGI 3, named as in Starlette. No I/O and no asyncio here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ASGI server tells about itself. No I/O and no asyncio here."""
+"""How many worker processes serve this app. No I/O and no asyncio here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from itertools import zip_longest
 from typing import Any
 
 TOO_MANY = (
-    "wsroom: this app runs in {count} workers, but its rooms are in the memory of each one, so "
-    "messages would reach only some of their members. Set WSROOM_REDIS_URL=redis://host:6379 "
-    "(or give WSRoom an adapter that is shared), or run one worker."
+    "wsroom: this app runs in {count} workers, but each has its own rooms in its memory, so "
+    "messages would reach only some members of a room. Set WSROOM_REDIS_URL=redis://host:6379 "
+    "(or give WSRoom a shared adapter), or run one worker."
 )
 
 
@@ -23,17 +23,17 @@ def count_workers(
     *,
     child: bool | None = None,
 ) -> int:
-    """Tell how many worker processes the server runs this app in; 1 where it cannot be told.
+    """Return the number of worker processes that serve this app; 1 if it is unknown.
 
-    uvicorn and hypercorn keep their configuration on the object whose method `receive` is; it is
-    there in a worker started by `uvicorn.run(workers=2)` too, which leaves no other trace.
-    gunicorn's uvicorn workers lead from there to gunicorn's settings. Command lines are the last
-    resort (gunicorn's own ASGI worker, granian).
+    With uvicorn and hypercorn `receive` is a method of an object that has the configuration, also
+    after `uvicorn.run(workers=2)`, where the command line shows nothing. In gunicorn's uvicorn
+    workers that object leads to gunicorn's settings. For gunicorn's own ASGI worker and granian
+    the command line is read.
     """
     config = getattr(getattr(receive, "__self__", None), "config", None)
     if getattr(config, "reload", False):
         return 1  # uvicorn ignores --workers then
-    # A setting alone (WEB_CONCURRENCY) makes no workers: whoever serves by uvicorn.Server is one.
+    # The setting alone (WEB_CONCURRENCY) starts no workers: uvicorn.Server serves in one process.
     child = multiprocessing.parent_process() is not None if child is None else child
     counts = [getattr(config, "workers", None) if child else None, _gunicorn(config)]
     if config is None or counts[1] is not None:
@@ -48,7 +48,7 @@ def _gunicorn(config: Any) -> int | None:
 
 
 def _command_line(argv: Sequence[str], environ: Mapping[str, str]) -> int | None:
-    # The program, or the package where it was started by `python -m`.
+    # The program, or the package if it was started by `python -m`.
     server = "/".join(argv[0].split(os.sep)[-2:]) if argv else ""
     if "gunicorn" not in server and "granian" not in server:
         return None

@@ -1,1 +1,1 @@
-"""The command line, `wsroom ...`: a module for each command that is more than a few lines."""
+"""The command line, `wsroom ...`: `main` has the arguments, other modules the longer commands."""

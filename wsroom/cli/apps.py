@@ -1,4 +1,4 @@
-"""The user's app, as the command line sees it: importing it, listing what it answers."""
+"""Finding and importing the user's app, and listing what is registered in it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from wsroom.routing.callbacks import Registration
 
 
 class Part(NamedTuple):
-    """A WSRoom, and the path that it is mounted under."""
+    """A WSRoom, and the path under which it is mounted."""
 
     mount: str
     app: WSRoom
 
 
 class Row(NamedTuple):
-    """One thing that an app answers."""
+    """One line of `wsroom routes`."""
 
     path: str
     kind: str
@@ -36,15 +36,15 @@ class Row(NamedTuple):
 
 
 def load(target: str) -> Any:
-    """Import "module:attribute", from the current folder too.
+    """Import "module:attribute", also from the current folder.
 
     Raises:
-        SetupError: there is no such thing, or importing it failed; in one sentence.
+        SetupError: it does not exist, or importing it failed; the message is one sentence.
 
     """
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
-        raise SetupError(f"{target!r} names no app; use module:name, like app:app")
+        raise SetupError(f"{target!r} does not name an app; use module:name, like app:app")
     if module_name.endswith(".py"):
         raise SetupError(f"{target!r} names a file; use {module_name[:-3]}:{attribute}")
     sys.path.insert(0, str(Path.cwd()))
@@ -57,25 +57,25 @@ def load(target: str) -> Any:
             f"there is no module {module_name!r} in {Path.cwd()}; go to the app's folder first"
         ) from None
     except Exception as exc:
-        said = f"{type(exc).__name__}: {exc}"
-        raise SetupError(f"{module_name} cannot be imported: {said}{_line_of(exc)}") from exc
+        reason = f"{type(exc).__name__}: {exc}"
+        raise SetupError(f"{module_name} cannot be imported: {reason}{_line_of(exc)}") from exc
     for name in attribute.split("."):
         if not hasattr(value, name):
-            raise SetupError(f"{module_name} has no {attribute!r}; is the app called otherwise?")
+            raise SetupError(f"{module_name} has no {attribute!r}; check the name of the app")
         value = getattr(value, name)
     return value
 
 
 def _line_of(exc: Exception) -> str:
     if isinstance(exc, SyntaxError):
-        return ""  # its text says where
+        return ""  # its text has the line
     frames = traceback.extract_tb(exc.__traceback__)
     ours = [frame for frame in frames if "importlib" not in frame.filename][1:]
     return f" ({ours[-1].filename}, line {ours[-1].lineno})" if ours else ""
 
 
 def find(app: Any, mount: str = "") -> Iterator[Part]:
-    """Find the WSRooms in an ASGI app: itself, what it has mounted, what is behind it."""
+    """Find the WSRooms in an ASGI app: itself, or those that it has mounted."""
     if isinstance(app, WSRoom):
         yield Part(mount, app)
         return
@@ -86,17 +86,17 @@ def find(app: Any, mount: str = "") -> Iterator[Part]:
 
 
 def load_parts(target: str) -> list[Part]:
-    """Load an app and find its WSRooms; raises SetupError where there are none."""
+    """Load an app and find its WSRooms; raises SetupError if there are none."""
     value = load(target)
     parts = list(find(value))
     if not parts:
         kind = type(value).__name__
-        raise SetupError(f"{target!r} is a {kind}, in which no WSRoom is; name the WSRoom itself")
+        raise SetupError(f"{target!r} is a {kind} without a WSRoom; name the WSRoom itself")
     return parts
 
 
 def rows(part: Part) -> Iterator[Row]:
-    """List what a WSRoom answers: pages, and for each path its hooks, guards and events."""
+    """List the pages of a WSRoom, and the hooks, guards and events of each path."""
     for (path, page), found in groupby(
         part.app.registrations(), key=lambda each: (part.mount + each.path, each.kind == "page")
     ):
@@ -119,7 +119,7 @@ def _row(path: str, found: Registration) -> Row:
 
 
 def table(lines: list[Row]) -> str:
-    """Rows in columns, under their names."""
+    """Format rows in columns, with a head."""
     head = Row("PATH", "WHAT", "NAME", "FUNCTION", "WHERE")
     widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
     return "\n".join(
@@ -129,10 +129,12 @@ def table(lines: list[Row]) -> str:
 
 
 def name_of_app(file: Path) -> str:
-    """The name of the app in a file, without running it: `app`, or what a WSRoom is assigned to.
+    """Find the name of the app in a file without running it.
+
+    It is `app`, or else the first variable to which a WSRoom is assigned.
 
     Raises:
-        SetupError: the file cannot be read, or holds no app.
+        SetupError: the file cannot be read, or has no app.
 
     """
     try:
@@ -140,7 +142,7 @@ def name_of_app(file: Path) -> str:
     except OSError as exc:
         raise SetupError(f"{file} cannot be read ({exc.strerror}); name the app's file") from None
     except (SyntaxError, ValueError) as exc:
-        raise SetupError(f"{file} is no Python: {exc}") from None
+        raise SetupError(f"{file} is not Python: {exc}") from None
     names = dict(_assigned(tree))
     rooms = [name for name, maker in names.items() if maker == "WSRoom"]
     if "app" in names:

@@ -1,4 +1,4 @@
-"""Serving an app while it is written: `wsroom dev`."""
+"""Serving an app during development: `wsroom dev`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsroom.errors import SetupError
 
 
 def serve(file: Path, host: str, port: int) -> None:
-    """Serve the app in `file`, again after each change, until Ctrl+C; print its URL.
+    """Serve the app in `file` until Ctrl+C, reload it after each change, and print its URL.
 
     Raises:
         SetupError: there is no app in the file.
@@ -20,7 +20,7 @@ def serve(file: Path, host: str, port: int) -> None:
     app = name_of_app(file)
     if not file.stem.isidentifier():
         raise SetupError(f"{file.name} cannot be imported; give it a name like app.py")
-    # uvicorn's own command does the same; taken apart, so that the URL is known with --port 0 too.
+    # The same as uvicorn's own command, in steps: so the URL is known with --port 0 too.
     import uvicorn
     from uvicorn.supervisors import ChangeReload
 
@@ -32,6 +32,6 @@ def serve(file: Path, host: str, port: int) -> None:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
     shown = f"[{shown}]" if ":" in shown else shown
     url = f"http://{shown}:{sock.getsockname()[1]}"
-    print(f"wsroom: {file.name} is at {url}, and loaded again when it changes; Ctrl+C ends it")
+    print(f"wsroom: {file.name} is at {url}, and reloads when it changes; Ctrl+C stops it")
     sys.stdout.flush()
     ChangeReload(config, target=uvicorn.Server(config).run, sockets=[sock]).run()

@@ -1,4 +1,4 @@
-"""Looking for what would go wrong in production: `wsroom doctor`."""
+"""Checking an app for production: `wsroom doctor`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def report(findings: Sequence[Finding]) -> str:
 
 
 def read_setup(target: str, flags: Sequence[str]) -> Setup:
-    """Load the app, and read uvicorn's flags and the versions of the libraries.
+    """Load the app, and read uvicorn's flags and the versions of libraries.
 
     Raises:
         SetupError: there is no such app, or uvicorn has no such flags.
@@ -87,7 +87,7 @@ def read_flags(target: str, flags: Sequence[str]) -> Mapping[str, Any]:
     try:
         params = dict(uvicorn.make_context("uvicorn", [target, *flags]).params)
     except click.exceptions.Exit:
-        raise SetupError(f"{' '.join(flags)}: give only flags with which it serves") from None
+        raise SetupError(f"{' '.join(flags)}: give only flags for serving") from None
     except click.ClickException as exc:
         raise SetupError(f"uvicorn: {exc.format_message()}") from None
     counted = os.environ.get("WEB_CONCURRENCY", "")

@@ -1,4 +1,4 @@
-"""The command line: `wsroom ...`, and the same as `python -m wsroom ...`."""
+"""The arguments of the command line, `wsroom ...` or `python -m wsroom ...`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from wsroom import __version__
 from wsroom.errors import WSRoomError
 
-# What a command needs is imported where it runs: `wsroom --help` should not wait for Redis.
+# Each command imports its modules when it runs: `wsroom --help` must not wait for redis-py.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 where it failed, 2 for wrong arguments."""
+    """Run a command; return the exit code: 0, 1 if it failed, 2 for wrong arguments."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     own, flags = given, []
     if given[:1] == ["doctor"] and "--" in given:
-        # argparse takes the "--" away, but not in the same way in all versions of Python.
+        # argparse removes the "--", but differently in different versions of Python.
         own, flags = given[: given.index("--")], given[given.index("--") + 1 :]
     options = _parser().parse_args(own)
     options.flags = flags
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wsroom",
         description="Real-time apps with rooms. Begin with: wsroom new my-chat",
-        epilog="`wsroom COMMAND --help` says more, with examples.",
+        epilog="`wsroom COMMAND --help` shows details and examples.",
     )
     parser.add_argument("--version", action="version", version=f"wsroom {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -60,9 +60,9 @@ def _add_new(commands: Any) -> None:
     new = _add(
         commands,
         "new",
-        "begin a project: an app, its page, a test",
+        "create a project: an app, its page, a test",
         "Write a small chat into a new folder: app.py, page.html, test_app.py, README.md.\n"
-        "It runs as it is, and its test passes.",
+        "It runs without changes, and its test passes.",
         "new my-chat && cd my-chat && wsroom dev",
     )
     new.add_argument("name", metavar="NAME", help="the folder's name; nothing may be there yet")
@@ -81,13 +81,13 @@ def _add_dev(commands: Any) -> None:
     dev = _add(
         commands,
         "dev",
-        "serve an app while you write it",
-        "Serve an app with uvicorn, load it again whenever a file of its folder changes, and\n"
-        "print its URL. The app is the variable `app` of the file, or else the one that a\n"
-        "WSRoom() is assigned to. In production: uvicorn app:app",
+        "serve an app during development",
+        "Serve an app with uvicorn, reload it when a file of its folder changes, and print its\n"
+        "URL. The app is the variable `app` of the file, or else the one to which a WSRoom() is\n"
+        "assigned. In production: uvicorn app:app",
         "dev",
         "dev chat/app.py --port 9000",
-        "dev --host 0.0.0.0        # for other machines too, such as a phone",
+        "dev --host 0.0.0.0        # also for other machines, such as a phone",
     )
     dev.add_argument("file", metavar="FILE", nargs="?", default="app.py", help="default: app.py")
     dev.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
@@ -97,7 +97,7 @@ def _add_dev(commands: Any) -> None:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; use 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; use 0 to 65535")
     return int(text)
 
 
@@ -113,14 +113,16 @@ def _add_controller(commands: Any) -> None:
         "create:controller",
         "write a class whose methods handle events",
         "Write a module with a controller: a class whose methods handle the events of a path.\n"
-        "Two lines in the app register it; they are printed, and stand in the file.\n"
-        "A file that exists is never overwritten.",
+        "Two lines in the app register it; they are printed, and are in the file.\n"
+        "An existing file is never overwritten.",
         "create:controller ChatRoomController         # chat_room_controller.py",
         "create:controller chat_room -ws --path /chat",
     )
-    controller.add_argument("name", metavar="NAME", help="such as ChatRoomController or chat_room")
+    controller.add_argument(
+        "name", metavar="NAME", help="for example ChatRoomController or chat_room"
+    )
     controller.add_argument("--path", default="/ws", help="the path of its events (default: /ws)")
-    controller.add_argument("-ws", action="store_true", help="as Dox has it; it is always one")
+    controller.add_argument("-ws", action="store_true", help="accepted as in Dox; without effect")
     controller.set_defaults(run=_create_controller)
 
 
@@ -135,13 +137,13 @@ def _add_routes(commands: Any) -> None:
     routes = _add(
         commands,
         "routes",
-        "list what an app answers",
+        "list the paths and events of an app",
         "List the paths of an app with their pages, hooks, guards and events, and the functions\n"
-        "behind them. An app that is mounted in a FastAPI or Starlette app is found there.",
+        "behind them. An app that is mounted in a FastAPI or Starlette app is found, too.",
         "routes app:app",
         "routes shop.realtime:app",
     )
-    routes.add_argument("app", metavar="MODULE:APP", help="as uvicorn takes it")
+    routes.add_argument("app", metavar="MODULE:APP", help="as for uvicorn")
     routes.set_defaults(run=_routes)
 
 
@@ -155,14 +157,14 @@ def _add_doctor(commands: Any) -> None:
     doctor = _add(
         commands,
         "doctor",
-        "look for what would go wrong in production",
-        "Look at an app as uvicorn would serve it: the WebSocket library, Redis and its version,\n"
-        "workers against adapter, and flags of uvicorn that do harm. The flags follow after --;\n"
-        "UVICORN_* variables and WEB_CONCURRENCY count too. A problem makes the exit code 1.",
+        "check an app for production",
+        "Check an app as uvicorn would serve it: the WebSocket library, Redis and its version,\n"
+        "the number of workers, and risky flags of uvicorn. The flags follow after --;\n"
+        "UVICORN_* variables and WEB_CONCURRENCY count, too. With a problem the exit code is 1.",
         "doctor app:app",
         "doctor app:app -- --workers 4 --ws wsproto",
     )
-    doctor.add_argument("app", metavar="MODULE:APP", help="as uvicorn takes it")
+    doctor.add_argument("app", metavar="MODULE:APP", help="as for uvicorn")
     doctor.usage = "wsroom doctor [-h] MODULE:APP [-- UVICORN-FLAGS ...]"
     doctor.set_defaults(run=_doctor)
 
@@ -181,8 +183,8 @@ def _add_emit(commands: Any) -> None:
         commands,
         "emit",
         "emit a message to a room, through Redis, from a shell or cron",
-        "Emit a message to the members of a room, on whatever worker they are. It gets its place\n"
-        "in the room's order, and in its history, like any other.",
+        "Emit a message to the members of a room, on all workers. Like any other message it has\n"
+        "its place in the room's order and history.",
         'emit chat noti \'{"text": "hi"}\' --redis redis://localhost:6379',
         "emit '' closing_soon 5    # to everybody on the path",
     )
@@ -197,7 +199,7 @@ def _add_emit(commands: Any) -> None:
         "--prefix",
         default="wsroom",
         metavar="P",
-        help="that of the app's adapter (default: wsroom)",
+        help="the prefix of the app's adapter (default: wsroom)",
     )
     emit.set_defaults(run=_emit)
 
@@ -207,7 +209,7 @@ def _emit(options: argparse.Namespace) -> None:
         message = json.loads(options.message)
     except json.JSONDecodeError as exc:
         raise ValueError(
-            f"the message {options.message!r} is no JSON ({exc}); a string is '\"hi\"'"
+            f"the message {options.message!r} is not JSON ({exc}); a string is '\"hi\"'"
         ) from None
     from wsroom.publisher import Publisher
 

@@ -1,4 +1,4 @@
-"""What can be wrong with the way an app is served: the rules of `wsroom doctor`, as data."""
+"""The rules of `wsroom doctor`: what is wrong or risky in the way an app is served."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROBLEM = "problem"
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """An app, and how `uvicorn TARGET FLAGS` would serve it: what the rules look at."""
+    """An app, and how `uvicorn TARGET FLAGS` would serve it: the facts that rules test."""
 
     target: str
     paths: str

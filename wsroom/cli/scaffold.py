@@ -1,4 +1,4 @@
-"""New files for a user: `wsroom create:controller` and `wsroom new`."""
+"""Writing new files: `wsroom create:controller` and `wsroom new`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROJECT = ("app.py", "page.html", "test_app.py", "README.md")
 
 
 class Controller(NamedTuple):
-    """How a controller is called: its class, and the module that is written."""
+    """The names of a new controller: its class, and its module."""
 
     name: str
     module: str
@@ -27,36 +27,37 @@ class Controller(NamedTuple):
 
 
 def name_controller(given: str) -> Controller:
-    """Read a name in either style: `ChatRoomController`, `ChatRoom`, `chat_room_controller`.
+    """Parse a name in either style: `ChatRoomController`, `ChatRoom`, `chat_room_controller`.
 
     Raises:
-        SetupError: it is no name for a class.
+        SetupError: it is not a valid name of a class.
 
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", given):
         raise SetupError(
-            f"{given!r} is no name for a class; use letters and digits, like ChatRoomController"
+            f"{given!r} is not a valid name of a class; "
+            "use letters and digits, like ChatRoomController"
         )
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+", given)
     if words[-1].lower() == "controller":
         words.pop()
     if not words:
-        raise SetupError(f"{given!r} is a controller of nothing; say of what: ChatRoomController")
+        raise SetupError(f"{given!r} names no subject; use a name like ChatRoomController")
     name = "".join(word[0].upper() + word[1:] for word in words)
     module = "_".join(word.lower() for word in words)
     return Controller(f"{name}Controller", f"{module}_controller")
 
 
 def create_controller(given: str, path: str, folder: Path) -> tuple[Path, Controller]:
-    """Write a controller's module; return its file, and how it is called.
+    """Write a controller's module; return its file and its names.
 
     Raises:
-        SetupError: the name or the path is none, or the file exists.
+        SetupError: the name or the path is invalid, or the file exists.
 
     """
     controller = name_controller(given)
     if not path.startswith("/") or not path.isprintable() or set(path) & set('"\\'):
-        raise SetupError(f"path {path!r} is none; it begins with '/', like /ws")
+        raise SetupError(f"path {path!r} is invalid; use a path like /ws")
     Pattern(path, "/")
     file = folder / f"{controller.module}.py"
     values = {"name": controller.name, "module": controller.module, "path": path}
@@ -68,12 +69,13 @@ def create_project(name: str, folder: Path) -> Path:
     """Write a project into a new folder; return it.
 
     Raises:
-        SetupError: the name is none for a folder, or the folder exists.
+        SetupError: the name is invalid for a folder, or the folder exists.
 
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise SetupError(
-            f"{name!r} is no name for a project; use letters, digits, '-', '_', '.', like my-chat"
+            f"{name!r} is not a valid name of a project; "
+            "use letters, digits, '-', '_', '.', like my-chat"
         )
     project = folder / name
     if project.exists():

@@ -114,7 +114,7 @@ class ClientSocket:
         """Close for good; unanswered requests raise ConnectionLost. Closing twice does nothing.
 
         Raises:
-            ValueError: the code or the reason may not be sent.
+            ValueError: the code or the reason must not be sent.
 
         """
         check_close(code, reason)

@@ -1,1 +1,1 @@
-"""Which of the app's functions answers what: pure tables, no I/O and no asyncio."""
+"""Tables of the app's functions: which one handles what. Pure: no I/O and no asyncio."""

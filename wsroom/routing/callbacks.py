@@ -1,4 +1,4 @@
-"""The user's functions, and the arguments they may take. No I/O and no asyncio here."""
+"""The user's functions and the arguments that they take. No I/O and no asyncio here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOOKS = {
     "on_disconnect": ("socket", "code"),
     "on_error": ("emitter", "exc"),
 }
-"""The hooks of a path, with the arguments that each is called with."""
+"""The hooks of a path, and the arguments of each."""
 
 
 class Callback(NamedTuple):
@@ -30,17 +30,17 @@ class Callback(NamedTuple):
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Callback:
-        """Tell `async def` from `def`, through partials, decorators and objects with `__call__`.
+        """Recognize `async def` in partials, decorated functions and objects with `__call__`.
 
         Raises:
-            SetupError: it is a generator, whose body a call does not run.
+            SetupError: the function is a generator, whose body a call does not run.
 
         """
         inner: Any = function
         while isinstance(inner, partial):
             inner = inner.func
         if not inspect.isroutine(inner):
-            inner = getattr(inner, "__call__", inner)  # noqa: B004 (the method, not whether)
+            inner = getattr(inner, "__call__", inner)  # noqa: B004 (not a test)
         inner = inspect.unwrap(inner)
         if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
             raise SetupError(f"{name_of(function)} is a generator; return or emit instead of yield")
@@ -48,7 +48,7 @@ class Callback(NamedTuple):
 
 
 class Handler(NamedTuple):
-    """The function behind an event."""
+    """The function that handles an event."""
 
     callback: Callback
     wants_message: bool
@@ -56,7 +56,7 @@ class Handler(NamedTuple):
 
 
 class Guard(NamedTuple):
-    """The function that decides about `joinRoom` for the rooms of a pattern."""
+    """The function that decides who may join the rooms of a pattern."""
 
     pattern: Pattern
     callback: Callback

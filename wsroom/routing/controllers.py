@@ -1,4 +1,4 @@
-"""Controllers: the events of a path as the methods of a class. No I/O and no asyncio here."""
+"""Controllers: classes whose methods handle events. No I/O and no asyncio here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Controller:
     """The WebSocket path of all its methods."""
 
     def router(self) -> Router:
-        """Collect the marked methods and the hooks; raises SetupError as a Router would."""
+        """Return a Router with the marked methods and the hooks; raises what a Router raises."""
         router = Router(self.path)
         for name, event, concurrent in _marked(type(self)):
             router.add_handler(event, getattr(self, name), concurrent=concurrent)
@@ -32,7 +32,7 @@ class Controller:
 
 
 def on(event: str, *, concurrent: bool = False) -> Callable[[Function], Function]:
-    """Mark a method of a `Controller` as the handler of `event`; it is returned untouched."""
+    """Mark a method of a `Controller` as the handler of `event`, and return it unchanged."""
 
     def mark(function: Function) -> Function:
         events = getattr(function, "_wsroom_events", ())

@@ -1,4 +1,4 @@
-"""Names with parameters: paths like `/ws/{tenant}`, rooms like `order:{id}`.
+"""Patterns of names: paths like `/ws/{tenant}`, rooms like `order:{id}`.
 
 No I/O and no asyncio here.
 """
@@ -13,10 +13,10 @@ _PARAMETER = re.compile(r"\{([^{}]*)\}")
 
 
 class Pattern:
-    """A name in which each `{parameter}` stands for one or more characters but the separator.
+    """A name in which each `{parameter}` matches one or more characters except the separator.
 
     Raises:
-        SetupError: a parameter is no identifier, stands twice, or a brace is left alone.
+        SetupError: a parameter is not an identifier or occurs twice, or a brace is unmatched.
 
     """
 
@@ -25,21 +25,21 @@ class Pattern:
         self.names = tuple(_PARAMETER.findall(text))
         """The parameters, from left to right."""
         self.shape = _PARAMETER.sub("{}", text)
-        """The pattern without the parameters' names: equal shapes match the same."""
+        """The pattern without the names of its parameters: equal shapes match the same names."""
         literals = _PARAMETER.split(text)[::2]
         for name in self.names:
             if not name.isidentifier():
-                raise SetupError(f"parameter {{{name}}} in {text!r} is no Python name")
+                raise SetupError(f"parameter {{{name}}} in {text!r} is not a Python identifier")
         if len(set(self.names)) < len(self.names):
             raise SetupError(f"{text!r} has a parameter twice; give each its own name")
         if any("{" in literal or "}" in literal for literal in literals):
-            raise SetupError(f"{text!r} has a brace without its other half")
-        anything = f"([^{re.escape(separator)}]+)"
-        self._match = re.compile(anything.join(map(re.escape, literals)), re.DOTALL).fullmatch
+            raise SetupError(f"{text!r} has an unmatched brace")
+        value = f"([^{re.escape(separator)}]+)"
+        self._match = re.compile(value.join(map(re.escape, literals)), re.DOTALL).fullmatch
         self.rank = tuple("{}" in part for part in self.shape.split(separator)), -len(self.shape)
-        """Sorts the more particular pattern first: a fixed part before a parameter."""
+        """Sorts the more specific pattern first: a fixed part before a parameter."""
 
     def match(self, text: str) -> dict[str, str] | None:
-        """Match the whole of `text`; return the values of the parameters, None for no match."""
+        """Return the values of the parameters if the whole of `text` matches, else None."""
         found = self._match(text)
         return None if found is None else dict(zip(self.names, found.groups(), strict=True))

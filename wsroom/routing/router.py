@@ -1,4 +1,4 @@
-"""Which function answers which event and hook on which path. No I/O and no asyncio here."""
+"""Routers: which function handles which event on which path. No I/O and no asyncio here."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from wsroom.wire.protocol import has_control_character
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 ANY = "*"
-"""The event that nobody else handles, the room that nobody else guards."""
+"""Every event without its own handler; every room without its own guard."""
 
 
 class Route:
-    """One path, or one pattern of paths, with its handlers, guards and hooks."""
+    """The handlers, guards and hooks of a path, or of a pattern of paths."""
 
     def __init__(self, pattern: Pattern) -> None:
         self.pattern = pattern
@@ -28,9 +28,9 @@ class Route:
         self.hooks: dict[str, Callback] = {}
 
     def guard(self, room: str) -> tuple[Guard, dict[str, str]] | None:
-        """Return the guard that decides about `room`, and what its parameters asked for.
+        """Return the guard of `room`, and the values of its pattern that it takes.
 
-        One guard decides: the room's own name before patterns, patterns before "*".
+        One guard decides: the exact name before patterns, patterns before "*".
         """
         for guard in self.guards.values():
             if guard.pattern.text == ANY:
@@ -53,18 +53,18 @@ class Route:
 
 
 class Part(Protocol):
-    """What can be included: something that turns into a Router."""
+    """Something that `include` accepts: a Router, or an object that makes one."""
 
     def router(self) -> Router: ...
 
 
 class Router:
-    """Handlers and hooks collected apart from the app, for apps of several files.
+    """Handlers, guards, hooks and pages for an app, for apps of several files.
 
-    It has the app's decorators; `app.include(router)` copies what it holds.
+    It has the app's decorators; `app.include(router)` copies its registrations.
 
     Args:
-        path: the WebSocket path that its decorators mean where they name none.
+        path: the WebSocket path of registrations that give none.
 
     """
 
@@ -76,25 +76,26 @@ class Router:
         self._pages: dict[str, Callback] = {}
         self._frozen = ""
 
-    # -- decorators, each over its plain twin -----------------------------------------------
+    # -- decorators, and the methods that do the same ----------------------------------------
 
     def on(
         self, event: str, *, path: str | None = None, concurrent: bool = False
     ) -> Callable[[Function], Function]:
-        """Handle `event` on `path` with the decorated function, which is returned untouched.
+        """Handle `event` on `path` with the decorated function, which is returned unchanged.
 
         The function takes `(emitter)` or `(emitter, message)`; `async def` runs on the event loop,
         `def` in a thread with a `BlockingEmitter`. One handler at a time runs for a socket, in the
-        order of arrival; `concurrent=True` lets this one run beside the next ones (32 a socket).
-        What it returns answers a frame that had an `id`.
+        order of arrival; with `concurrent=True` the socket's next frames do not wait for this one
+        (up to 32 run for a socket). The return value answers a frame that has an `id`.
 
         Args:
-            event: the name, or "*" for every event that nobody else handles.
-            path: the WebSocket path; `{name}` in it stands for one segment.
-            concurrent: whether the socket's next frame waits for this handler.
+            event: the name, or "*" for every event without a handler.
+            path: the WebSocket path; `{name}` in it matches one segment.
+            concurrent: whether the socket's next frames are handled while this handler runs.
 
         Raises:
-            SetupError: the event is taken or reserved, or the function takes other arguments.
+            SetupError: the event is already handled or reserved, or the function takes other
+                arguments.
 
         """
         _check_name("event", event, '@app.on("intro")')
@@ -135,34 +136,34 @@ class Router:
         route.handlers[event] = Handler(Callback.of(function), wants_message, concurrent)
 
     def on_connect(self, path: str | None = None) -> Callable[[Function], Function]:
-        """Call `(socket)` before the handshake: raise `Reject` to refuse it with a status."""
+        """Call `(socket)` before the handshake; raise `Reject` to refuse it with an HTTP status."""
         return self._hook("on_connect", path)
 
     def on_open(self, path: str | None = None) -> Callable[[Function], Function]:
-        """Call `(emitter)` once the client has been sent `connected`: greet, send state."""
+        """Call `(emitter)` after `connected` was sent, for example to send state."""
         return self._hook("on_open", path)
 
     def on_joined(self, path: str | None = None) -> Callable[[Function], Function]:
-        """Call `(emitter, room)` after a socket joined a room, whoever caused it."""
+        """Call `(emitter, room)` after a socket joined a room, by the client or by the app."""
         return self._hook("on_joined", path)
 
     def on_left(self, path: str | None = None) -> Callable[[Function], Function]:
-        """Call `(emitter, room)` after a socket left a room; at its end, for each of its rooms."""
+        """Call `(emitter, room)` after a socket left a room; when it disconnects, for each room."""
         return self._hook("on_left", path)
 
     def on_disconnect(self, path: str | None = None) -> Callable[[Function], Function]:
-        """Call `(socket, code)` last, exactly once for each accepted socket, whatever ended it.
+        """Call `(socket, code)` last, exactly once for each accepted socket.
 
-        `socket.rooms` still tells where it was; `code` is the close code, ours where we ended it.
+        `socket.rooms` still has its rooms; `code` is the close code: the app's if the app closed.
         """
         return self._hook("on_disconnect", path)
 
     def on_error(self, path: str | None = None) -> Callable[[Function], Function]:
-        """Call `(emitter, exc)` for what a handler raised, instead of logging it."""
+        """Call `(emitter, exc)` with an exception that a handler raised, instead of logging it."""
         return self._hook("on_error", path)
 
     def _hook(self, hook: str, path: str | None) -> Callable[[Function], Function]:
-        self._route(path, hook)  # complains now, not when the function comes
+        self._route(path, hook)  # raises at the line of the decorator
 
         def register(function: Function) -> Function:
             self.add_hook(hook, function, path=path)
@@ -174,7 +175,8 @@ class Router:
         """Do what `@on_connect()`, `@on_open()` and so on do: `add_hook("on_connect", function)`.
 
         Raises:
-            SetupError: no such hook, taken on this path, or the function takes other arguments.
+            SetupError: there is no such hook, it is already set on this path, or the function
+                takes other arguments.
 
         """
         if hook not in HOOKS:
@@ -195,12 +197,12 @@ class Router:
     def on_join(
         self, room: str = ANY, *, path: str | None = None
     ) -> Callable[[Function], Function]:
-        """Decide with `(socket, room)` whether a client may join: raise `Reject` to say no.
+        """Call `(socket, room)` before a client joins a room; raise `Reject` to refuse.
 
-        `room` is a name, a pattern like "order:{id}" whose values the function may ask for by
-        name, or "*". One guard decides: the exact name before patterns, patterns before "*". Once
-        a path has a guard, a room that none matches is refused. The app's own `socket.join` is
-        not guarded.
+        `room` is a name, a pattern like "order:{id}" whose values the function may take as
+        arguments, or "*". One guard decides: the exact name before patterns, patterns before "*".
+        Once a path has a guard, rooms without one are refused. Joins of the app (`socket.join`)
+        are not guarded.
         """
         _check_name("room", room, "@app.on_join() with parentheses")
         self._route(path, "on_join")
@@ -227,7 +229,7 @@ class Router:
         route.guards = _ranked(route.guards)
 
     def page(self, path: str) -> Callable[[Function], Function]:
-        """Serve what the decorated function returns, a string of HTML, at `path` over HTTP."""
+        """Serve the HTML, a string, that the decorated function returns, at `path` over HTTP."""
 
         def register(function: Function) -> Function:
             self.add_page(path, function)
@@ -248,13 +250,13 @@ class Router:
             )
         self._pages[path] = Callback.of(function)
 
-    # -- putting routers together ----------------------------------------------------------
+    # -- including routers -----------------------------------------------------------------
 
     def include(self, *parts: Part) -> None:
         """Copy the handlers, guards, hooks and pages of routers and controllers into this one.
 
         Raises:
-            SetupError: two of them claim the same thing, or `parts` holds something else.
+            SetupError: something is registered twice, or `parts` has another object.
 
         """
         for part in parts:
@@ -279,7 +281,7 @@ class Router:
             self.add_hook(hook, callback.function, path=path)
 
     def router(self) -> Router:
-        """Return itself: what `include` asks of each part."""
+        """Return itself; `include` calls this method of each part."""
         return self
 
     def registrations(self) -> tuple[Registration, ...]:
@@ -291,7 +293,7 @@ class Router:
     def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
         """Find the route of a concrete path and its parameters; fixed paths before patterns."""
         if has_control_character(path):
-            return None  # it would end up in logs, and no client of good will has one
+            return None  # it could forge lines of the log
         route = self._routes.get(path)
         if route is not None and not route.pattern.names:
             return route, {}
@@ -321,17 +323,17 @@ class Router:
 
     def _check_open(self) -> None:
         if self._frozen:
-            raise SetupError(f"too late to register here: {self._frozen}; do it before")
+            raise SetupError(f"too late to register here: {self._frozen}; register before")
 
 
 def _check_name(kind: str, name: object, right: str) -> None:
     if not isinstance(name, str):
-        raise SetupError(f"{kind} {name!r} is no name; write {right}")
+        raise SetupError(f"{kind} {name!r} is not a string; write {right}")
 
 
 Ranked = TypeVar("Ranked", Route, Guard)
 
 
 def _ranked(table: dict[str, Ranked]) -> dict[str, Ranked]:
-    # Sorted when something is registered, so that a look-up takes the first that matches.
+    # Sorted at registration, so that a look-up takes the first match.
     return dict(sorted(table.items(), key=lambda item: item[1].pattern.rank))
