@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
+import secrets
 import shutil
 import signal
 import socket
@@ -36,13 +36,21 @@ async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20) -
         raise AssertionError(f"{check.__qualname__} still says {answer!r}") from None
 
 
+PORTS = 1_500
+PORT_RANGES = 14
+
+
 def free_port() -> int:
     """A free port that is never given to a client, so a server finds it free at its restart.
 
     (And nobody who calls a dead server's port from that very port would be talking to himself.)
     """
+    # Each process of a test run has a range of its own: if two found one port free, clients of one
+    # test would talk to servers of another.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 10_000 + worker % PORT_RANGES * PORTS
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = first + secrets.randbelow(PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
