@@ -32,11 +32,13 @@ def install() -> None:
     run(BIN / "python", "-m", "pip", "install", "-q", "-e", ".[dev]")
     missing = [] if any(map(shutil.which, CHROMIUM)) else ["chromium"]
     missing += [] if shutil.which("redis-server") else ["redis-server"]
+    has_postgres = shutil.which("initdb") or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    missing += [] if has_postgres else ["postgresql"]
     if missing and shutil.which("apt-get"):
         sudo = [] if os.geteuid() == 0 else ["sudo"]
         run(*sudo, "apt-get", "update", "-qq")
         run(*sudo, "apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing)
-    elif "chromium" in missing:  # without Redis, its tests skip: those on Valkey are the same
+    elif "chromium" in missing:  # without Redis or PostgreSQL, their tests skip
         sys.exit("the browser tests need Chromium: install it, then run this again")
 
 

@@ -13,6 +13,8 @@ ended by its id. conftest.py has one of each for the whole run (`valkey`, `redis
 
 from tests.support.brokers.cluster import Cluster as Cluster
 from tests.support.brokers.cluster import cluster as cluster
+from tests.support.brokers.postgres import Postgres as Postgres
+from tests.support.brokers.postgres import postgres as postgres
 from tests.support.brokers.sentinel import Replicated as Replicated
 from tests.support.brokers.sentinel import sentinel as sentinel
 from tests.support.brokers.server import DOWN_AFTER as DOWN_AFTER
