@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
@@ -15,6 +14,7 @@ from tests.faults.traces import Place
 from tests.support import brokers
 from tests.support.brokers import DOWN_AFTER, Broker, Cluster
 from tests.support.clock import SECOND, until
+from tests.support.proxy import Proxy
 from wsroom import Adapter, AdapterError, RedisAdapter
 from wsroom.adapters import Offset
 from wsroom.adapters.redis.codec import Names, decode_record
@@ -112,8 +112,8 @@ async def test_what_is_learnt_late_is_told_all_the_same(prefix: str) -> None:
         heard.append(emission.payload or emission.kind.encode())
 
     async with brokers.sentinel() as replicated, contextlib.AsyncExitStack() as stack:
-        cuts = [Cut(sentinel.port) for sentinel in replicated.sentinels]
-        ports = [await stack.enter_async_context(cut.open()) for cut in cuts]
+        proxies = [Proxy(sentinel.port) for sentinel in replicated.sentinels]
+        ports = [await stack.enter_async_context(proxy.listen()) for proxy in proxies]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         one = RedisAdapter(f"redis+sentinel://{hosts}/main", prefix=prefix)
         two = RedisAdapter(replicated.url, prefix=prefix)
@@ -123,8 +123,8 @@ async def test_what_is_learnt_late_is_told_all_the_same(prefix: str) -> None:
         await two.subscribe(room)
         await one.publish(Emission(room, b"before"))
         old = await replicated.master()
-        for cut in cuts:
-            cut.cut = True
+        for proxy in proxies:
+            proxy.dropping = True
         old.freeze()
         await replicated.failed_over(old)
         await until(lambda: b"resync" in heard)
@@ -137,47 +137,10 @@ async def test_what_is_learnt_late_is_told_all_the_same(prefix: str) -> None:
         await until(lambda: time.monotonic() - lost > doubtful + 1, 2 * doubtful)
         for sentinel in replicated.sentinels:
             sentinel.thaw()
-        for cut in cuts:
-            cut.cut = False
+        for proxy in proxies:
+            proxy.dropping = False
         await until(lambda: b"resync" in heard[before:], 40)
     assert b"lost" not in heard
-
-
-class Cut:
-    """A way to a port that can be cut: what is said there then is lost."""
-
-    def __init__(self, port: int) -> None:
-        self.cut = False
-        self._port = port
-        self._ways: set[asyncio.Task[None]] = set()
-
-    @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[int]:
-        server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            server.close()
-            for way in self._ways:
-                way.cancel()
-            if self._ways:
-                await asyncio.wait(self._ways, timeout=10 * SECOND)
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._ways.add(task)
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
-        writer.close()
-        back.close()
-
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        while data := await source.read(65536):
-            if not self.cut:
-                target.write(data)
-        target.close()
 
 
 def ignore(emission: Emission, offset: Offset | None) -> None:

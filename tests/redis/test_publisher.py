@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.support import brokers
 from tests.support.brokers import Broker
+from tests.support.clock import SECOND, until
 from tests.support.servers import program
 from wsroom import (
     AdapterError,
@@ -196,3 +198,87 @@ async def test_the_command_says_what_is_wrong(
     async with program("-m", "wsroom", *arguments, cwd=tmp_path) as run:
         assert await run.end() == code
     assert says in run.output and "Traceback" not in run.output
+
+
+async def test_first_emits_fail_together(prefix: str) -> None:
+    """One connection attempt for all of them, within the time of one."""
+    async with AsyncPublisher(
+        f"redis://127.0.0.1:{brokers.free_port()}", prefix=prefix
+    ) as publisher:
+        async with asyncio.timeout(6 * SECOND):
+            emits = [publisher.to("chat").emit("noti", number) for number in range(10)]
+            ends = await asyncio.gather(*emits, return_exceptions=True)
+        assert all(isinstance(end, AdapterError) for end in ends)
+
+
+async def test_a_publisher_takes_another_event_loop(valkey: Broker, prefix: str) -> None:
+    """If the previous loop has ended; two at the same time raise."""
+    publisher = AsyncPublisher(valkey.url, prefix=prefix)
+
+    async def emit() -> None:
+        await publisher.to("chat").emit("noti")
+
+    for _ in range(2):
+        await asyncio.to_thread(asyncio.run, emit())
+    await emit()
+    with pytest.raises(RuntimeError, match="one event loop"):
+        await asyncio.to_thread(asyncio.run, emit())
+    await publisher.close()
+
+
+async def test_closing_a_publisher_during_its_first_emit() -> None:
+    """The emit fails; the task that emits is not cancelled."""
+    publisher = AsyncPublisher(f"redis://127.0.0.1:{brokers.free_port()}")
+    emitting = asyncio.create_task(publisher.to("chat").emit("noti"))
+    await until(lambda: publisher._starting)
+    await publisher.close()
+    await asyncio.wait([emitting])
+    assert not emitting.cancelled() and isinstance(emitting.exception(), AdapterError)
+
+
+async def test_an_invalid_path_is_refused() -> None:
+    """It is refused before anything is queued."""
+    publisher = AsyncPublisher("redis://127.0.0.1")
+    with pytest.raises(ValueError, match="surrogates"):
+        publisher.to("chat", path="/\udcff")
+
+
+async def test_closing_a_publisher_ends_waiting_emits() -> None:
+    """A thread that emits while Redis is away does not wait for ever."""
+    publisher = Publisher(f"redis://127.0.0.1:{brokers.free_port()}")
+    emitting = asyncio.create_task(asyncio.to_thread(publisher.to("chat").emit, "noti"))
+    await until(lambda: publisher._inner._starting)
+    await asyncio.to_thread(publisher.close)
+    with pytest.raises(AdapterError, match="closed"):
+        await emitting
+
+
+DIES = """
+import asyncio, sys
+from wsroom import AdapterError, AsyncPublisher
+async def main():
+    async with AsyncPublisher(sys.argv[1]) as publisher:
+        print("emits", flush=True)
+        try:
+            await publisher.to("chat").emit("noti")
+        except AdapterError as exc:
+            print(exc)
+asyncio.run(main())
+"""
+
+
+async def test_a_first_emit_has_an_end(tmp_path: Path) -> None:
+    """Also if Redis accepts the connection and never answers."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with program("-c", DIES, url, cwd=tmp_path) as run:
+        await run.line("emits")
+        assert await run.end(7) == 0
+    assert "Redis" in run.output and "Traceback" not in run.output
+    server.close()

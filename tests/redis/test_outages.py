@@ -1,0 +1,153 @@
+"""Redis is away, frozen or replaced: which emissions wait, fail, and are delivered afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.support import brokers
+from tests.support.adapters import CHAT, Worker, chat_app, emission, started
+from tests.support.clock import SECOND, until
+from tests.support.proxy import Proxy
+from wsroom import AdapterError, RedisAdapter
+from wsroom.adapters.redis.codec import Names
+from wsroom.testing import TestClient
+from wsroom.timing import DEFAULT_TIMING
+
+
+def about_redis(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if "Redis at" in record.message]
+
+
+async def test_redis_away(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Emits wait, then fail; sockets stay, new ones are refused; the adapter recovers by itself."""
+    caplog.set_level(logging.WARNING, "wsroom")
+    async with brokers.valkey() as broker:
+        adapter = RedisAdapter(broker.url, prefix=prefix)
+        app = chat_app(adapter)
+        async with TestClient(app, timeout=10 * SECOND) as client:
+            a = await client.connect("/ws")
+            await a.join("chat")
+            assert adapter.healthy
+            await broker.kill()
+            await until(lambda: not adapter.healthy)
+            loop = asyncio.get_running_loop()
+            since = loop.time()
+            with pytest.raises(AdapterError) as failure:
+                await app.to("chat").emit("noti")
+            assert loop.time() - since < 6 * SECOND
+            assert not failure.value.maybe_sent
+            with pytest.raises(Exception, match="503"):
+                await client.connect("/ws")
+            waits = asyncio.create_task(app.to("chat").emit("noti", "late"))
+            await broker.start()
+            await waits
+            assert await a.expect("noti") == "late"
+            await until(lambda: adapter.healthy)
+            await client.connect("/ws")
+            await until(lambda: len(about_redis(caplog)) > 1)
+    said = about_redis(caplog)
+    assert [("is away" in line, "is back" in line) for line in said] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+async def test_too_much_that_waits_is_refused_at_once(prefix: str) -> None:
+    """Memory stays bounded while Redis is away: 1,000 emissions, or 1 MiB."""
+    async with brokers.valkey() as broker:
+        adapter = RedisAdapter(broker.url, prefix=prefix)
+        app = chat_app(adapter)
+        async with TestClient(app):
+            await broker.kill()
+            await until(lambda: not adapter.healthy)
+            for size, most in ((10, 1000), (100_000, 10)):
+                emits = [app.to("chat").emit("noti", "x" * size) for _ in range(most + 100)]
+                waiting = [asyncio.create_task(emit) for emit in emits]
+                await asyncio.wait(waiting[most:])
+                done = [task for task in waiting if task.done()]
+                late = [task for task in waiting if not task.done()]
+                assert len(late) == most
+                assert all("too much" in str(task.exception()) for task in done)
+                await asyncio.wait(late)
+                assert all(isinstance(task.exception(), AdapterError) for task in late)
+
+
+async def test_a_frozen_redis_says_maybe_and_nothing_is_doubled(prefix: str) -> None:
+    """Redis may execute the emission after it continues; a later emission is delivered after it."""
+    async with brokers.valkey() as broker:
+        app = chat_app(RedisAdapter(broker.url, prefix=prefix))
+        async with TestClient(app, timeout=10 * SECOND) as client:
+            a = await client.connect("/ws")
+            await a.join("chat")
+            broker.freeze()
+            with pytest.raises(AdapterError) as failure:
+                await app.to("chat").emit("noti", "frozen")
+            assert failure.value.maybe_sent
+            broker.thaw()
+            await app.to("chat").emit("noti", "last")
+            while await a.expect("noti") != "last":
+                continue
+        heard = [frame["message"] for frame in a.frames if frame["event"] == "noti"]
+        assert heard in (["frozen", "last"], ["last"])
+
+
+async def test_an_emission_that_failed_unsent_is_never_sent(prefix: str) -> None:
+    """Redis returns in the moment in which two emits of a room fail."""
+    async with brokers.valkey() as broker:
+        worker = Worker(broker.url, prefix)
+        async with started(worker):
+            await worker.adapter.subscribe(CHAT)
+            listener = worker.adapter._listener
+            assert listener is not None
+            channel = Names(prefix).channel(CHAT)
+            await broker.kill()
+            await until(lambda: not listener.links.healthy)
+            publications = listener.sequencer._publications
+            since = asyncio.get_running_loop().time() - DEFAULT_TIMING.redis_timeout
+            two = [publications.add(channel, emission(text), since) for text in ("one", "two")]
+            await until(lambda: all(one.future.done() for one in two))
+            await broker.start()
+            await until(lambda: listener.links.healthy)
+            for one in two:
+                publications.remove(one)
+                error = one.future.exception()
+                assert isinstance(error, AdapterError) and not error.maybe_sent
+            await worker.adapter.publish(emission("after"))
+            await until(lambda: "after" in worker.delivered)
+        assert not {"one", "two"} & set(worker.delivered)
+
+
+async def test_an_emit_that_waited_for_its_turn_waits_no_longer_than_others(prefix: str) -> None:
+    """Its timeout is measured from the call, also if other emissions are sent first."""
+    async with brokers.valkey() as broker:
+        worker = Worker(broker.url, prefix)
+        async with started(worker):
+            assert worker.adapter._listener is not None
+            publications = worker.adapter._listener.sequencer._publications
+            broker.freeze()
+            now = asyncio.get_running_loop().time()
+            young = publications.add("a", emission("x"), now)
+            old = publications.add("b", emission("y"), now - DEFAULT_TIMING.redis_timeout)
+            with pytest.raises(AdapterError, match="did not answer"):
+                await old.future
+            assert not young.future.done()
+            broker.thaw()
+            await young.future
+
+
+async def test_a_server_that_became_a_replica_is_left(prefix: str) -> None:
+    """New connections reach the new master, as behind the address of a managed Redis."""
+    async with brokers.valkey() as one, brokers.valkey() as two:
+        proxy = Proxy(one.port)
+        async with proxy.listen() as port:
+            worker = Worker(f"redis://127.0.0.1:{port}", prefix)
+            async with started(worker):
+                await worker.adapter.subscribe(CHAT)
+                await worker.adapter.publish(emission("before"))
+                proxy.target = two.port
+                await one.cli("REPLICAOF", "127.0.0.1", two.port)
+                await worker.adapter.publish(emission("after"))
+                await until(lambda: "after" in worker.delivered)

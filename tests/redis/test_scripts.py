@@ -1,0 +1,146 @@
+"""The scripts: each emission once, in order, a bounded history; and scripts that Redis forgot."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from tests.support.adapters import Worker, chat_app, started
+from tests.support.brokers import Broker
+from tests.support.clock import SECOND
+from wsroom import AsyncPublisher, RedisAdapter
+from wsroom.adapters import Room
+from wsroom.adapters.redis.scripts import Keeping, keys, scripts_for
+from wsroom.testing import TestClient
+
+
+class Sequence:
+    """One sequence, read and written by the scripts alone."""
+
+    def __init__(self, broker: Broker, prefix: str, run: str = "run", **keeping: Any) -> None:
+        self.broker = broker
+        self.keys = keys(f"{prefix}:{{x}}")
+        self.scripts = scripts_for(run, Keeping(**keeping), shards=False)
+
+    async def publish(self, by: str, number: int, before: int | str = "", text: str = "") -> Any:
+        words = (2, *self.keys, by, number, before, text)
+        return await self.broker.cli("EVAL", self.scripts["publish"].text, *words)
+
+    async def read(self, epoch: str = "", seq: int = 0, most: int = 300) -> Any:
+        words = (2, *self.keys, epoch, seq, most)
+        return await self.broker.cli("EVAL", self.scripts["read"].text, *words)
+
+
+async def test_an_emission_is_carried_out_once(valkey: Broker, prefix: str) -> None:
+    """However often it is sent, and never after a later one of the same publisher."""
+    room = Sequence(valkey, prefix)
+    first = await room.publish("a", 5)
+    assert first.endswith(":1")
+    assert await room.publish("a", 5) == ""
+    assert (await room.publish("b", 1)).endswith(":2")
+    assert (await room.publish("a", 7, 5)).endswith(":3")
+    assert await room.publish("a", 6) == ""
+    with pytest.raises(redis.ResponseError, match="is missing"):
+        await room.publish("a", 9, 8)
+    with pytest.raises(redis.ResponseError, match="is missing"):
+        await room.publish("c", 2, 1)
+    assert (await room.read())[1] == 3
+
+
+async def test_another_server_is_a_new_epoch(valkey: Broker, prefix: str) -> None:
+    """Unless its persistence is trusted."""
+    epoch, seq, _ = await Sequence(valkey, prefix).read()
+    assert seq == 0
+    await Sequence(valkey, prefix).publish("a", 1)
+    trusting = Sequence(valkey, prefix, run="again", trusted=True)
+    assert (await trusting.read(epoch, 0))[:3] == [epoch, 1, 1]
+    again, seq, complete = await Sequence(valkey, prefix, run="again").read(epoch, 0)
+    assert again != epoch and (seq, complete) == (0, 2)
+    assert (await Sequence(valkey, prefix, run="third").publish("a", 1)).endswith(":1")
+
+
+async def test_history_is_bounded_by_count_and_bytes(valkey: Broker, prefix: str) -> None:
+    """A read returns all emissions since the offset, or none."""
+    room = Sequence(valkey, prefix, history=3)
+    epoch = (await room.read())[0]
+    for number in range(1, 6):
+        await room.publish("a", number, text=str(number))
+    assert (await room.read(epoch, 1)) == [epoch, 5, 0]
+    assert (await room.read(epoch, 2))[2:] == [1, *(f"{epoch}:{n}\n{n}" for n in (3, 4, 5))]
+    assert (await room.read(epoch, 2, 2)) == [epoch, 5, 0]
+    assert (await room.read(epoch, 5)) == [epoch, 5, 1]
+    assert (await room.read(epoch, 6)) == [epoch, 5, 0]
+    assert (await room.read("other", 5)) == [epoch, 5, 0]
+    assert (await Sequence(valkey, f"{prefix}2").read("other", 5))[1:] == [0, 2]
+    half = "x" * 600_000
+    await room.publish("a", 6, text=half)
+    await room.publish("a", 7, text=half)
+    assert await valkey.cli("LLEN", room.keys[1]) == 1
+    assert (await room.read(epoch, 6))[2] == 1
+    assert (await room.read(epoch, 5)) == [epoch, 7, 0]
+    await Sequence(valkey, prefix, history=0).publish("a", 8)
+    assert (await room.read(epoch, 7)) == [epoch, 8, 0]
+    assert (await room.read(epoch, 8)) == [epoch, 8, 1]
+
+
+async def test_publishers_are_forgotten(valkey: Broker, prefix: str) -> None:
+    """The state keeps recent publishers only, so it does not grow for ever."""
+    room = Sequence(valkey, prefix)
+    await room.publish("a0", 1)
+    for number in range(70):
+        await valkey.cli("HSET", room.keys[0], f"by:b{number}", "1 1000")
+    await room.publish("a1", 1)
+    fields = await valkey.cli("HKEYS", room.keys[0])
+    assert {name for name in fields if name.startswith("by:")} == {"by:a0", "by:a1"}
+
+
+async def test_a_flush_of_the_scripts_in_a_burst_changes_nothing(
+    valkey: Broker, prefix: str
+) -> None:
+    """Refused emissions of the burst are sent again in their order."""
+    async with TestClient(chat_app(RedisAdapter(valkey.url, prefix=prefix))) as client:
+        a = await client.connect("/ws")
+        await a.join("chat")
+        async with AsyncPublisher(valkey.url, prefix=prefix) as publisher:
+            target = publisher.to("chat")
+            for start in range(0, 1000, 50):
+                emits = [target.emit("noti", n) for n in range(start, start + 50)]
+                await asyncio.gather(*emits, valkey.cli("SCRIPT", "FLUSH"))
+        for number in range(1000):
+            assert await a.expect("noti") == number
+
+
+async def test_connections_killed_in_a_burst_change_nothing(valkey: Broker, prefix: str) -> None:
+    """An emission that was executed but not answered is not executed again."""
+    async with TestClient(
+        chat_app(RedisAdapter(valkey.url, prefix=prefix, history=1000))
+    ) as client:
+        a = await client.connect("/ws")
+        await a.join("chat")
+        async with AsyncPublisher(valkey.url, prefix=prefix) as publisher:
+            target = publisher.to("chat")
+            for start in range(0, 1000, 100):
+                emits = [target.emit("noti", n) for n in range(start, start + 100)]
+                kill = valkey.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                await asyncio.gather(*emits, kill)
+        for number in range(1000):
+            assert await a.expect("noti", timeout=10 * SECOND) == number
+
+
+async def test_joins_while_scripts_are_forgotten(valkey: Broker, prefix: str) -> None:
+    """A command that finds a script missing is sent again, at any moment of the reload."""
+    worker = Worker(valkey.url, prefix)
+    async with started(worker):
+        joins = []
+        for number in range(40):
+            flush = asyncio.create_task(valkey.cli("SCRIPT", "FLUSH"))
+            for step in range(30):
+                rooms = [Room("/ws", f"{number}-{step}-{n}") for n in range(5)]
+                joins += [asyncio.create_task(worker.adapter.subscribe(room)) for room in rooms]
+                await asyncio.sleep(0)
+            await flush
+        ends = await asyncio.gather(*joins, return_exceptions=True)
+    assert [end for end in ends if isinstance(end, Exception)] == []
