@@ -49,7 +49,7 @@ class SharedStart(Generic[T]):
         if attempt is None or _failed(attempt):
             self.loop = loop
             attempt = self._attempt = loop.create_task(self._start(), name="wsroom: start")
-            attempt.add_done_callback(_failed)  # retrieves the exception if nobody waits any more
+            attempt.add_done_callback(_failed)  # retrieves the exception if no caller waits
         elif self.loop is not loop:
             raise AdapterError(f"{self._name} starts on another event loop; try again")
         if not attempt.done():

@@ -40,22 +40,22 @@ def test_a_packed_frame_inflates_to_the_same(length: int, bits: int) -> None:
     for number in range(3):
         payload = json.dumps({"n": number, "text": "hello again " * (length // 12 + 1)})
         data = payload[:length].encode()
-        frame = parse(PreparedFrame(data).packed(), extension)
+        frame = parse(PreparedFrame(data).deflated(), extension)
         assert frame.data == data and frame.opcode is Opcode.TEXT and frame.fin
 
 
 def test_small_and_incompressible_frames_are_not_deflated() -> None:
     """They would cost time and gain nothing."""
     small = PreparedFrame(b"x" * (DEFLATE_FROM - 1))
-    assert small.packed() is small.plain
+    assert small.deflated() is small.plain
     random = PreparedFrame(os.urandom(4096))
-    assert random.packed() is random.plain
+    assert random.deflated() is random.plain
     large = PreparedFrame(b"x" * DEFLATE_FROM)
-    assert len(large.packed()) < 50 and large.packed()[0] == 0xC1
+    assert len(large.deflated()) < 50 and large.deflated()[0] == 0xC1
 
 
 def test_every_form_is_made_once() -> None:
     """All recipients share the same bytes."""
     frame = PreparedFrame("é".encode() * 2000)
-    assert frame.plain is frame.plain and frame.packed() is frame.packed()
+    assert frame.plain is frame.plain and frame.deflated() is frame.deflated()
     assert frame.text() is frame.text() and frame.text() == "é" * 2000

@@ -10,7 +10,7 @@ from wsroom import AdapterError, Limits, MemoryAdapter
 from wsroom.adapters import Emission
 from wsroom.delivery.frames import Chunk
 from wsroom.delivery.hub import Hub
-from wsroom.delivery.outbox import KEEP_FROM
+from wsroom.delivery.outbox import DELAY_FROM
 from wsroom.delivery.writer import Writer
 from wsroom.wire.emission import Room
 
@@ -66,8 +66,8 @@ async def emit(hub: Hub, *numbers: int) -> None:
 async def test_messages_that_come_one_by_one_are_written_together() -> None:
     """Each member of a large room is written to once for what one socket said in a row."""
     hub = Hub(Answering(), Limits())
-    peers = await fill(hub, KEEP_FROM)
-    hub.outbox.keep = HOUR
+    peers = await fill(hub, DELAY_FROM)
+    hub.outbox.max_delay = HOUR
     await emit(hub, 1, 2, 3)
     await until(lambda: peers[0].writes)
     assert all(peer.writes == [[1, 2, 3]] for peer in peers)
@@ -77,8 +77,8 @@ async def test_messages_that_come_one_by_one_are_written_together() -> None:
 async def test_a_small_room_does_not_wait() -> None:
     """To write to few takes less than an answer."""
     hub = Hub(Answering(), Limits())
-    peers = await fill(hub, KEEP_FROM - 1)
-    hub.outbox.keep = HOUR
+    peers = await fill(hub, DELAY_FROM - 1)
+    hub.outbox.max_delay = HOUR
     await emit(hub, 1, 2)
     assert all(peer.writes == [[1], [2]] for peer in peers)
     await hub.stop()
@@ -88,13 +88,13 @@ async def test_nobody_waits_for_an_answer_that_does_not_come() -> None:
     """Two milliseconds, and what is there leaves; then nothing is waited for any more."""
     answer = asyncio.Event()
     hub = Hub(Answering(answer), Limits())
-    peers = await fill(hub, KEEP_FROM)
+    peers = await fill(hub, DELAY_FROM)
     emitting = asyncio.create_task(emit(hub, 1))
     await until(lambda: peers[-1].writes)
     answer.set()
     await asyncio.wait([emitting])
     assert isinstance(emitting.exception(), AdapterError)
-    hub.outbox.keep = HOUR
+    hub.outbox.max_delay = HOUR
     hub.deliver(emission(2), None)
     await until(lambda: len(peers[-1].writes) == 2)
     assert all(peer.writes == [[1], [2]] for peer in peers)
@@ -105,10 +105,10 @@ async def test_what_is_kept_back_leaves_before_a_stop() -> None:
     """An app that says its last words stops after them, and can be started again."""
     answer = asyncio.Event()
     hub = Hub(Answering(answer), Limits())
-    peers = await fill(hub, KEEP_FROM)
-    hub.outbox.keep = HOUR
+    peers = await fill(hub, DELAY_FROM)
+    hub.outbox.max_delay = HOUR
     emitting = asyncio.create_task(emit(hub, 1))
-    await until(lambda: hub.outbox._kept)
+    await until(lambda: hub.outbox._delay)
     await hub.stop()
     assert all(peer.writes == [[1]] for peer in peers)
     answer.set()

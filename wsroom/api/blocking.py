@@ -1,4 +1,4 @@
-"""Functions written with plain `def`: a thread each, and emitters that block there."""
+"""Threads for functions written with plain `def`, and the blocking emitters that they get."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ from wsroom.timing import Timing
 T = TypeVar("T")
 
 THREADS = 32
+"""Handlers and hooks that run in threads at a time."""
 
 
 class Portal:
-    """The way from one call's thread to the event loop; shut once the call was given up."""
+    """Runs coroutines on the event loop for one call's thread, until the call is given up."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         self._loop = loop
         self._timeout = timeout
-        self._shut = False
+        self._closed = False
 
-    def shut(self) -> None:
-        # A thread cannot be stopped; without a way to the loop it can do no more harm there.
-        self._shut = True
+    def close(self) -> None:
+        # A thread cannot be stopped, but it must not use the loop any more.
+        self._closed = True
 
-    def run(self, verb: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    def run(self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         try:
-            here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
-            here = None
-        if here is self._loop:
+            running = None
+        if running is self._loop:
             raise RuntimeError(
                 "a blocking emitter on the event loop's thread would wait for itself; "
                 "write the handler with async def"
             )
-        if self._shut:
+        if self._closed:
             raise RuntimeError("this handler was given up (its time is over or its client gone)")
-        future = asyncio.run_coroutine_threadsafe(_marked(verb(*args)), self._loop)
+        future = asyncio.run_coroutine_threadsafe(_from_thread(method(*args)), self._loop)
         try:
             return future.result(self._timeout)
         except TimeoutError:
@@ -51,16 +52,16 @@ class Portal:
             raise
 
 
-_in_thread: contextvars.ContextVar[bool] = contextvars.ContextVar("in_thread", default=False)
+_called_from_thread = contextvars.ContextVar("called_from_thread", default=False)
 
 
-async def _marked(work: Coroutine[Any, Any, T]) -> T:
-    _in_thread.set(True)
+async def _from_thread(work: Coroutine[Any, Any, T]) -> T:
+    _called_from_thread.set(True)
     return await work
 
 
 class BlockingSocket(SocketInfo):
-    """One connection, in `def` handlers and hooks: the verbs of `Socket`, blocking."""
+    """One connection, in `def` handlers and hooks: the methods of `Socket`, blocking."""
 
     def __init__(self, socket: Socket, portal: Portal) -> None:
         super().__init__(socket._connection, socket.state)
@@ -81,19 +82,19 @@ class BlockingSocket(SocketInfo):
 
 
 class BlockingEmitter:
-    """What a `def` handler gets: the verbs of `Emitter`, blocking, 10 s at most each.
+    """What a `def` handler gets: the methods of `Emitter`, blocking, for at most 10 s each.
 
-    They raise what `Emitter`'s raise, TimeoutError, and RuntimeError on the event loop's thread or
-    once the handler was given up.
+    They raise the exceptions of `Emitter`, TimeoutError, and RuntimeError on the event loop's
+    thread or after the handler was given up.
     """
 
     def __init__(self, emitter: Emitter, portal: Portal) -> None:
         self._emitter = emitter
         self._portal = portal
         self.socket = BlockingSocket(emitter.socket, portal)
-        """The socket whose frame is handled."""
+        """The socket whose frame is being handled."""
         self.event = emitter.event
-        """The event that is handled; None in a hook."""
+        """The event that is being handled; None in a hook."""
 
     def to(self, *rooms: str) -> BlockingEmitter:
         """Do what `Emitter.to` does."""
@@ -119,41 +120,41 @@ class BlockingEmitter:
 class Threads:
     """The app's own threads, so that its handlers and other libraries cannot starve each other.
 
-    They are daemons: a thread that was given up must not keep the process from ending, which the
-    threads of concurrent.futures do. At most 32 calls of handlers and hooks run at a time; a thread
+    They are daemon threads: unlike the threads of concurrent.futures, a thread that was given up
+    must not keep the process alive. At most 32 calls of handlers and hooks run at a time; a thread
     that was given up counts until it ends.
     """
 
     def __init__(self, timing: Timing) -> None:
         self._timeout = timing.blocking_timeout
         self._slots = asyncio.Semaphore(THREADS)
-        self.last_slots = asyncio.Semaphore(THREADS)
-        """For the last hooks of sockets, so that handlers cannot keep them from running."""
+        self.final_slots = asyncio.Semaphore(THREADS)
+        """For the last hooks of sockets, so that handlers cannot prevent them from running."""
 
     async def run(self, function: Callable[..., Any], *args: Any, **values: Any) -> Any:
-        """Run `function` in a thread, its emitters and sockets turned into blocking ones."""
-        if _in_thread.get():
-            # A hook called by a verb of a function that has a slot: waiting for another could
-            # make all of them wait for each other.
-            return await self.run_beside(function, *args, **values)
+        """Run `function` in a thread, with blocking emitters and sockets as arguments."""
+        if _called_from_thread.get():
+            # A hook called on behalf of a function that has a slot: if it waited for another, all
+            # of them could wait for each other.
+            return await self.run_without_slot(function, *args, **values)
         await self._slots.acquire()
-        return await self.run_beside(function, *args, _done=self._slots.release, **values)
+        return await self.run_without_slot(function, *args, _done=self._slots.release, **values)
 
-    async def run_beside(
+    async def run_without_slot(
         self,
         function: Callable[..., Any],
         *args: Any,
         _done: Callable[[], None] = lambda: None,
         **values: Any,
     ) -> Any:
-        """Run `function` in a thread without asking for a slot; `_done` is called at its end."""
+        """Run `function` in a thread without waiting for a slot; calls `_done` at its end."""
         loop = asyncio.get_running_loop()
         portal = Portal(loop, self._timeout)
         call = partial(function, *(_blocking(arg, portal) for arg in args), **values)
         context = contextvars.copy_context()
         outcome: asyncio.Future[Any] = loop.create_future()
 
-        def settle(result: Any, exc: BaseException | None) -> None:
+        def finish(result: Any, exc: BaseException | None) -> None:
             _done()
             if outcome.cancelled():
                 return
@@ -167,24 +168,24 @@ class Threads:
             failure: BaseException | None = None
             try:
                 result = context.run(call)
-            except StopIteration:  # a future cannot hold one, so nobody would hear of it
+            except StopIteration:  # a future cannot hold one, so it would be lost
                 failure = RuntimeError("the function raised StopIteration")
             except BaseException as exc:
                 failure = exc
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(settle, result, failure)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits
+                loop.call_soon_threadsafe(finish, result, failure)
 
         threading.Thread(target=work, name="wsroom", daemon=True).start()
         try:
             return await outcome
         except asyncio.CancelledError:
-            portal.shut()
+            portal.close()
             raise
 
     def stop(self) -> None:
-        """Forget the calls that still run; the next event loop begins anew."""
+        """Forget the calls that are still running; the next start has all slots free."""
         self._slots = asyncio.Semaphore(THREADS)
-        self.last_slots = asyncio.Semaphore(THREADS)
+        self.final_slots = asyncio.Semaphore(THREADS)
 
 
 def _blocking(arg: Any, portal: Portal) -> Any:

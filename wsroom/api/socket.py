@@ -1,4 +1,4 @@
-"""The socket as an app sees it."""
+"""The socket that handlers and hooks get."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ class SocketConnection(Protocol):
 
 
 class SocketInfo:
-    """What is known of one connection; `Socket` and `BlockingSocket` add the verbs."""
+    """The properties of one connection; `Socket` and `BlockingSocket` add the methods."""
 
     __slots__ = ("_connection", "state")
 
     def __init__(self, connection: SocketConnection, state: dict[str, Any]) -> None:
         self._connection = connection
         self.state = state
-        """The app's own data about this connection: a user, a name; gone with it."""
+        """The app's own data about this connection, such as a user; it ends with the connection."""
 
     @property
     def id(self) -> str:
-        """The socket's id, made by the server; a room of one for `to()`. Known to the others."""
+        """The socket's id, made by the server; a room of one for `to()`. It is no secret."""
         return self._connection.id
 
     @property
     def path(self) -> str:
-        """The concrete path, without what the app is mounted under."""
+        """The concrete path, without the prefix that the app is mounted under."""
         return self._connection.path
 
     @property
@@ -55,12 +55,12 @@ class SocketInfo:
 
     @property
     def rooms(self) -> frozenset[str]:
-        """The rooms it is in; at its end (`on_left`, `on_disconnect`) those it was in."""
+        """The rooms that it is in; in its last `on_left` and `on_disconnect`, those it was in."""
         return self._connection.rooms
 
     @property
     def headers(self) -> Headers:
-        """The handshake's headers; names in any case."""
+        """The handshake's headers; names are case-insensitive."""
         return Headers(self._connection.scope["headers"])
 
     @property
@@ -75,7 +75,7 @@ class SocketInfo:
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """The peer's address and port, None where the server does not know."""
+        """The peer's address and port; None if the server does not know them."""
         client = self._connection.scope.get("client")
         return (client[0], client[1]) if client else None
 
@@ -89,27 +89,27 @@ class Socket(SocketInfo):
     __slots__ = ()
 
     async def join(self, *rooms: str) -> None:
-        """Join rooms; on return nothing emitted to them can pass this socket by.
+        """Join rooms. On return, this socket is sure to get everything emitted to them later.
 
-        Unlike the client's `joinRoom` it asks no guard. Joining twice does nothing; a socket that
-        is gone joins nothing.
+        Unlike the client's `joinRoom` it calls no guard. Joining twice does nothing; a socket
+        whose connection is over joins nothing.
 
         Raises:
-            ValueError: a name is no room's name, or the socket is in too many rooms.
+            ValueError: the name of a room is invalid, or the socket is in too many rooms.
             AdapterError: the broker did not confirm, or the room was left meanwhile.
 
         """
         await self._connection.join(*rooms)
 
     async def leave(self, *rooms: str) -> None:
-        """Leave rooms; leaving one that it is not in does nothing."""
+        """Leave rooms; leaving a room that it is not in does nothing."""
         await self._connection.leave(*rooms)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close the connection after what was written before; does not wait for the peer.
+        """Close the connection, after frames that were written before; does not wait for the peer.
 
         Raises:
-            ValueError: the code may not be sent, or the reason is over 123 bytes.
+            ValueError: the code must not be sent, or the reason is over 123 bytes.
 
         """
         self._connection.close(code, reason)

@@ -81,15 +81,15 @@ class Worker:
             async with asyncio.timeout(limit):
                 await callback.function(*args)
         else:
-            async with self.threads.last_slots, asyncio.timeout(limit):
-                await self.threads.run_beside(callback.function, *args)
+            async with self.threads.final_slots, asyncio.timeout(limit):
+                await self.threads.run_without_slot(callback.function, *args)
 
     def make_writer(
         self, id: str, path: str, receive: Receive, send: Send, connection: WriteFailureHandler
     ) -> SendWriter | TransportWriter:
         """Return a writer: to the server's transport if it is known, else through `send`."""
         server = getattr(receive, "__self__", None)
-        if self._direct and TransportWriter.fits(server):
+        if self._direct and TransportWriter.supports(server):
             return TransportWriter(id, path, server, send, self.hub.outbox, connection)
         if self._direct and self._indirect.due():
             logger.info("frames go through ASGI's send: this server's transport is not known")

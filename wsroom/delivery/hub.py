@@ -1,4 +1,4 @@
-"""This worker's rooms and the adapter: where joining, publishing and delivering meet."""
+"""The hub of a worker: joining rooms, publishing to the adapter and delivering to sockets."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from wsroom.wire.names import NameChecker
 from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import SOCKET_ID_PREFIX, encode_resync, with_offset
 
-# A handler that emits in a loop never waits for anything; without this the worker would stand.
+# With the memory adapter a handler that emits in a loop would block the event loop.
 YIELD_EVERY = 64
 
 
 class Joined(NamedTuple):
-    """How a join went."""
+    """The outcome of a join."""
 
     new: bool
-    """Whether it put the member into the room."""
+    """Whether this join put the member into the room."""
     since: Offset | None
-    """The offset after which all that is emitted comes; None where no history is kept."""
+    """The member gets everything emitted after this offset; None without a history."""
     now: Offset | None
-    """The offset up to which all of that has come already."""
+    """Everything emitted up to this offset has been delivered to the member already."""
 
 
 class Hub:
-    """The rooms of this worker, joined to those of the other workers by the adapter."""
+    """Connects the rooms of this worker with those of other workers, through the adapter."""
 
     def __init__(self, adapter: Adapter, limits: Limits, timing: Timing = DEFAULT_TIMING) -> None:
         self.adapter = adapter
@@ -47,7 +47,9 @@ class Hub:
         self._timing = timing
         self.outbox = Outbox(limits.write_buffer, timing)
         self.rooms: Rooms[Writer] = Rooms()
+        """The rooms of this worker's sockets."""
         self.members: dict[str, Writer] = {}
+        """The writers of this worker's sockets, or what replaces them, by id."""
         self.recipients = Recipients(self.rooms, self.members)
         self.name_checker = NameChecker(limits)
         """Checks the names of emitted events, and of the rooms that they are emitted to."""
@@ -61,22 +63,22 @@ class Hub:
 
     @property
     def running(self) -> bool:
-        """Whether it has been started and not stopped."""
+        """Whether the hub has been started and not stopped."""
         return self._loop is not None
 
     @property
     def stopped(self) -> bool:
-        """Whether it has been stopped, and not started again."""
+        """Whether the hub has been stopped, and not started again."""
         return self._stopped
 
     def new_id(self) -> str:
-        """Make a socket's id: it names this worker, so that others know where to send."""
+        """Return an id for a new socket. It names this worker, so that others can publish to it."""
         return self._id_prefix + secrets.token_hex(8)
 
     async def start(self) -> None:
-        """Begin to deliver what the adapter carries; does nothing where it has begun.
+        """Start the adapter and deliver its emissions; does nothing if the hub is running.
 
-        Whoever calls it meanwhile shares the attempt, which goes on though a caller is cancelled.
+        Concurrent calls share one attempt, which goes on if a caller is cancelled.
 
         Raises:
             AdapterError: the broker cannot be reached.
@@ -122,13 +124,13 @@ class Hub:
             await self.adapter.stop(self.deliver)
 
     def add(self, member: Writer) -> None:
-        """Make `member` reachable by its id."""
+        """Add a socket, so that it can be reached by its id."""
         self.members[member.id] = member
 
     async def join(self, member: Writer, name: str) -> Joined:
-        """Return once nothing emitted to the room from now on can pass `member` by.
+        """Return once `member` is sure to get everything that is emitted to the room from now on.
 
-        A member that was removed, before or meanwhile, is put into nothing.
+        A member that was removed, before or meanwhile, joins nothing.
 
         Raises:
             AdapterError: the broker did not confirm, or the room was left meanwhile; this join has
@@ -155,16 +157,16 @@ class Hub:
         finally:
             if not pending.waiting:
                 del self._pending_joins[room]
-        if member.id in self.members:
-            gone = room not in self.rooms.of(self._current(member))
-            if gone or (join is not None and not join.confirmed):
-                raise AdapterError(f"room {name!r} was left before the join was done")
-        else:
-            new = False
-        return Joined(new, since, pending.latest or since)
+        now = pending.latest or since
+        if member.id not in self.members:
+            return Joined(False, since, now)
+        gone = room not in self.rooms.of(self._current(member))
+        if gone or (join is not None and not join.confirmed):
+            raise AdapterError(f"room {name!r} was left before the join was done")
+        return Joined(new, since, now)
 
     def leave(self, member: Writer, name: str) -> None:
-        """Take `member` out of a room, at once."""
+        """Take `member` out of a room at once."""
         room = Room(member.path, name)
         pending = self._pending_joins.get(room)
         if pending is not None:
@@ -174,20 +176,20 @@ class Hub:
             self.adapter.unsubscribe(room)
 
     def remove(self, member: Writer) -> None:
-        """Take `member` out of everything, at once."""
+        """Take `member` out of all rooms and out of the hub at once."""
         self.outbox.distribute()
         self.outbox.forget(member)
         for room in self.rooms.remove(self.members.pop(member.id, member)):
             self.adapter.unsubscribe(room)
 
     def replace(self, new: Writer) -> None:
-        """Let `new` stand for the member of the same id, in all its rooms, from now on."""
+        """Replace the member with the id of `new` by `new`, in all its rooms."""
         self.outbox.distribute()
         self.rooms.replace(self.members[new.id], new)
         self.members[new.id] = new
 
     def room_names(self, member: Writer) -> frozenset[str]:
-        """The names of the rooms of `member`, without the path itself."""
+        """Return the names of the rooms of `member`, without the path itself."""
         rooms = self.rooms.of(self._current(member))
         return frozenset([room.name for room in rooms if room.name])
 
@@ -195,38 +197,38 @@ class Hub:
         return self.members.get(member.id, member)
 
     async def publish(self, emission: Emission) -> None:
-        """Hand an emission to the adapter; every now and then let others run.
+        """Publish an emission through the adapter; yield to the event loop now and then.
 
-        It starts the hub where nothing has: an app may emit before its first connection.
+        Starts the hub if necessary: an app may emit before its first connection.
 
         Raises:
             RuntimeError: this is not the event loop that the app runs on, or the app has stopped.
-            AdapterError: it cannot be said to have been carried to all workers.
+            AdapterError: delivery to all workers could not be confirmed.
 
         """
         if asyncio.get_running_loop() is not self._loop:
-            await self._start_current()
+            await self._start_on_this_loop()
         outbox = self.outbox
-        outbox.expect()
+        outbox.begin_publish()
         try:
             await self.adapter.publish(emission)
         finally:
-            outbox.came()
+            outbox.end_publish()
         if self.should_yield():
             await asyncio.sleep(0)
 
-    async def _start_current(self) -> None:
+    async def _start_on_this_loop(self) -> None:
         if self._stopped:
-            raise RuntimeError("the app has stopped; nobody is left to emit to")
+            raise RuntimeError("the app has stopped; emit while it runs")
         if self._loop is not None and not self._loop.is_closed():
             raise RuntimeError(
-                "emit on the event loop that the app runs on; from a thread "
-                "asyncio.run_coroutine_threadsafe leads there"
+                "emit on the event loop that the app runs on; from a thread, "
+                "use asyncio.run_coroutine_threadsafe"
             )
         await self.start()
 
     def should_yield(self) -> bool:
-        """Whether it is time to let the event loop run, between emits that never wait."""
+        """Count an emit, and return whether to yield to the event loop after it."""
         if self._tick != self.outbox.ticks:
             self._tick = self.outbox.ticks
             self._emitted = 0
@@ -234,9 +236,9 @@ class Hub:
         return self._emitted % YIELD_EVERY == 0
 
     def deliver(self, emission: Emission, offset: Offset | None) -> None:
-        """Send an emission to this worker's members, one copy each; never waits for one."""
+        """Send an emission to its recipients on this worker, one copy each; never waits."""
         if emission.kind != EMIT:
-            self._control(emission, offset)
+            self._deliver_control(emission, offset)
             return
         members = self.recipients.of(emission)
         if not members:
@@ -252,12 +254,12 @@ class Hub:
             members = self.recipients.exclude(members, emission)
         self.outbox.send(members, frame, self.members.get(emission.except_socket))
 
-    def _control(self, emission: Emission, offset: Offset | None) -> None:
+    def _deliver_control(self, emission: Emission, offset: Offset | None) -> None:
         if emission.kind != RESYNC:
             return  # from a worker of a later release
         path, name = emission.room
         members: Set[Writer] = self.rooms.members(emission.room)
-        if not path:  # this worker's own sequence: what was lost was for anyone of its sockets
+        if not path:  # this worker's own sequence: emissions to any of its sockets were lost
             name, offset, members = "", None, set(self.members.values())
         if not members:
             return

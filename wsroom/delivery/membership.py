@@ -1,4 +1,4 @@
-"""Who is in which room. No I/O and no asyncio here: two maps that always agree."""
+"""The members of rooms, in two maps that always agree. No I/O and no asyncio here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EMPTY: frozenset[object] = frozenset()
 
 
 class Rooms(Generic[M]):
-    """Room to members and member to rooms. A room exists while it has a member."""
+    """Maps rooms to members and members to rooms. A room exists while it has members."""
 
     def __init__(self) -> None:
         self._members: dict[Room, set[M]] = {}
@@ -24,7 +24,7 @@ class Rooms(Generic[M]):
         return len(self._members)
 
     def join(self, member: M, room: Room) -> bool:
-        """Put `member` into `room`; True where it was not in it before."""
+        """Put `member` into `room`; returns False if it was in it already."""
         mine = self.of(member)
         if room in mine:
             return False
@@ -33,7 +33,7 @@ class Rooms(Generic[M]):
         return True
 
     def leave(self, member: M, room: Room) -> bool:
-        """Take `member` out of `room`; True where it was the last one in it."""
+        """Take `member` out of `room`; returns True if it was the last member."""
         mine = self.of(member)
         if room not in mine:
             return False
@@ -43,7 +43,7 @@ class Rooms(Generic[M]):
         return self._drop(member, room)
 
     def remove(self, member: M) -> list[Room]:
-        """Take `member` out of all its rooms, in O(its rooms); return those it left empty."""
+        """Take `member` out of all its rooms, in O(its rooms); returns those that are now empty."""
         return [room for room in self._rooms.pop(member, ()) if self._drop(member, room)]
 
     def _drop(self, member: M, room: Room) -> bool:
@@ -60,7 +60,7 @@ class Rooms(Generic[M]):
         self._rooms.clear()
 
     def replace(self, old: M, new: M) -> None:
-        """Put `new` into all the rooms of `old`, in its place."""
+        """Replace `old` by `new` in all its rooms."""
         mine = self._rooms.pop(old, None)
         if mine is None:
             return
@@ -71,9 +71,9 @@ class Rooms(Generic[M]):
             members.add(new)
 
     def members(self, room: Room) -> Set[M]:
-        """The members of `room`: a live view, empty where the room does not exist."""
+        """Return the members of `room`: a live view, empty if the room does not exist."""
         return self._members.get(room, _EMPTY)  # type: ignore[arg-type]
 
     def of(self, member: M) -> tuple[Room, ...]:
-        """The rooms of `member`, in the order in which it joined them."""
+        """Return the rooms of `member`, in the order in which it joined them."""
         return self._rooms.get(member, ())

@@ -1,4 +1,4 @@
-"""Writing through ASGI's `send`, which every server has."""
+"""A writer that uses ASGI's `send`, which every server has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import deque
 from wsroom.asgi.types import Send
 from wsroom.delivery.frames import Chunk, PreparedFrame
 from wsroom.delivery.outbox import Outbox
-from wsroom.delivery.writer import BURST, TOO_SLOW, WriteFailureHandler, Writer, frames_of
+from wsroom.delivery.writer import FLOOD_FACTOR, TOO_SLOW, WriteFailureHandler, Writer, frames_of
 from wsroom.tasks import WRITING
 
 logger = logging.getLogger("wsroom")
@@ -29,12 +29,12 @@ class SendWriter(Writer):
         path: str,
         send: Send,
         outbox: Outbox,
-        owner: WriteFailureHandler,
+        connection: WriteFailureHandler,
     ) -> None:
         super().__init__(id, path)
         self._send = send
         self._outbox = outbox
-        self._owner = owner
+        self._connection = connection
         self._collected: list[Chunk | PreparedFrame] = []
         self._queue: deque[PreparedFrame] = deque()
         self._unsent = 0
@@ -46,19 +46,19 @@ class SendWriter(Writer):
 
     @property
     def unsent(self) -> int:
-        """Bytes that the server has not taken yet, without what this tick has collected."""
+        """The bytes that the server has not accepted yet, without those collected in this tick."""
         return self._unsent
 
     def write(self, frame: PreparedFrame) -> None:
         """Send `frame` at the end of this tick; does nothing once the socket is closing."""
         if self._outbox.frames:
-            self._outbox.distribute()  # what was sent to rooms before comes before
+            self._outbox.distribute()  # frames that were sent to rooms before come first
         self.collect(frame)
 
     def collect(self, chunk: Chunk | PreparedFrame) -> None:
-        """Send `chunk` at the end of this tick, after what was collected before."""
+        """Send `chunk` at the end of this tick, after those collected before."""
         if not self._collected:
-            self._outbox.add(self)
+            self._outbox.flush_later(self)
         self._collected.append(chunk)
 
     def flush(self) -> int:
@@ -81,26 +81,26 @@ class SendWriter(Writer):
             return False
         peak, self._peak = self._peak, self._unsent if self._unsent > self._outbox.limit else 0
         if peak and self._unsent >= peak:
-            self._owner.give_up(*TOO_SLOW)
+            self._connection.give_up(*TOO_SLOW)
             return False
         return self._unsent > 0
 
     def check_flood(self) -> None:
         """Give the connection up if over 16 times the limit is unsent."""
-        if not self._ended and self._unsent > self._outbox.limit * BURST:
+        if not self._ended and self._unsent > self._outbox.limit * FLOOD_FACTOR:
             # Soon, not now: the outbox may be walking through the room that this socket leaves.
             self._ended = True
-            asyncio.get_running_loop().call_soon(self._owner.give_up, *TOO_SLOW)
+            asyncio.get_running_loop().call_soon(self._connection.give_up, *TOO_SLOW)
 
     def open(self, first: PreparedFrame) -> None:
-        """The handshake is done: send `first`, then what was taken before."""
+        """Send `first`, then what was written before; called when the handshake is done."""
         self._queue.appendleft(first)
         self._unsent += len(first.payload)
         self._held = False
         self._wake()
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame after what was taken; take no more."""
+        """Send a close frame after the frames written before; later ones are ignored."""
         if self._closing is None:
             self._outbox.distribute()
             self.flush()
@@ -108,7 +108,7 @@ class SendWriter(Writer):
             self._wake()
 
     def drop(self) -> None:
-        """Forget what is unsent, which the peer does not take; only `close` may follow."""
+        """Drop unsent frames, which the peer does not read; only `close` may follow."""
         self._queue.clear()
         self._unsent = 0
         self._ended = False
@@ -119,7 +119,7 @@ class SendWriter(Writer):
             self._wake()
 
     async def stop(self) -> None:
-        """The connection is over: end the task."""
+        """End the task; called when the connection is over."""
         self._ended = True
         self._queue.clear()
         if self._task is not None:
@@ -127,7 +127,7 @@ class SendWriter(Writer):
             await asyncio.wait([self._task])
 
     def _wake(self) -> None:
-        # An eager task (Python 3.12) may be done before it is known here.
+        # An eager task (Python 3.12) may be done before `create_task` returns.
         if (self._task is None or self._task.done()) and not self._held:
             self._task = asyncio.get_running_loop().create_task(self._drain(), name=WRITING)
 
@@ -141,13 +141,13 @@ class SendWriter(Writer):
                 self._ended = True
                 code, reason = self._closing
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
-        except OSError:  # the peer is gone, in ASGI's words; `receive` tells the rest of us
+        except OSError:  # ASGI: the peer has gone; `receive` reports it to the connection
             self._ended = True
             self._queue.clear()
         except Exception:
             logger.exception("a frame could not be sent")
             self._ended = True
-            self._owner.give_up(1011, "the server failed")
+            self._connection.give_up(1011, "the server failed")
         finally:
             if self._task is asyncio.current_task():
                 self._task = None

@@ -1,4 +1,4 @@
-"""Writing straight to the transport of the server, where that is known."""
+"""A writer that uses the transport of the server, if it is known."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from wsroom.asgi.types import Send
 from wsroom.delivery.frames import WINDOW_BITS, Chunk, PreparedFrame
 from wsroom.delivery.outbox import Outbox
-from wsroom.delivery.writer import BURST, TOO_SLOW, WriteFailureHandler, Writer, frames_of
+from wsroom.delivery.writer import FLOOD_FACTOR, TOO_SLOW, WriteFailureHandler, Writer, frames_of
 from wsroom.tasks import WRITING
 
 logger = logging.getLogger("wsroom")
 
 
-class _Sink(list[Chunk | PreparedFrame]):
-    """Takes everything and keeps nothing; full, so that nobody flushes it."""
+class _Discarding(list[Chunk | PreparedFrame]):
+    # In place of the collected frames after the end: ignores frames, as `collect` has no check.
 
     def append(self, frame: Chunk | PreparedFrame) -> None:
         pass
@@ -25,29 +25,29 @@ class _Sink(list[Chunk | PreparedFrame]):
         return True
 
 
-_SINK = _Sink()
-_NOTHING = PreparedFrame(b"")
+_DISCARDING = _Discarding()
+_EMPTY = PreparedFrame(b"")
 
 
 class TransportWriter(Writer):
-    """Writes WebSocket frames straight to the transport of the server's own protocol object.
+    """Writes WebSocket frames to the transport of the server's protocol object.
 
-    ASGI's `receive` is a method of that object in uvicorn, also where Starlette and FastAPI have
-    wrapped `send`. All data frames of a connection leave here, so the server's own compressor is
-    never used, and frames without compression or deflated by themselves are both legal.
+    In uvicorn ASGI's `receive` is a method of that object, even if Starlette or FastAPI wraps
+    `send`. All data frames of a connection are written here, so the server's own compressor is
+    never used, and both plain and separately deflated frames are legal.
 
     The connection is given up if it has more unsent bytes than the outbox's limit and they do not
-    shrink between two checks, or if it has over 16 times that many. Bytes that are unsent 5 s
-    after the connection began to close, whoever closed it, are aborted: a transport would wait
-    for ever.
+    shrink between two checks, or if it has over 16 times that many. If bytes are unsent
+    5 s after the connection began to close, whichever side closed it, it is aborted: a transport
+    would wait for ever.
     """
 
     __slots__ = (
         "_closing",
         "_closing_since",
         "_collected",
+        "_connection",
         "_outbox",
-        "_owner",
         "_send",
         "_server",
         "_transport",
@@ -57,12 +57,12 @@ class TransportWriter(Writer):
     )
 
     @staticmethod
-    def fits(server: Any) -> bool:
-        """Whether what this class relies on is there, told by features, never by versions."""
+    def supports(server: Any) -> bool:
+        """Whether a protocol object has the features that this class needs."""
         transport = getattr(server, "transport", None)
-        verbs = ("write", "is_closing", "get_write_buffer_size", "abort")
+        methods = ("write", "is_closing", "get_write_buffer_size", "abort")
         return (
-            all(callable(getattr(transport, verb, None)) for verb in verbs)
+            all(callable(getattr(transport, method, None)) for method in methods)
             and isinstance(getattr(server, "handshake_complete", None), bool)
             and isinstance(getattr(server, "close_sent", None), bool)
         )
@@ -74,79 +74,79 @@ class TransportWriter(Writer):
         server: Any,
         send: Send,
         outbox: Outbox,
-        owner: WriteFailureHandler,
+        connection: WriteFailureHandler,
     ) -> None:
         super().__init__(id, path)
         self._server = server
         self._transport = server.transport
         self._send = send
         self._outbox = outbox
-        self._owner = owner
+        self._connection = connection
         self.accepts_deflate = False
         self.idle_transport: Any = None
-        # What this tick has for the socket so far; before `open` all that is written. While it
-        # waits there, or after the end, `idle_transport` is None and frames go nowhere else.
-        self._collected: list[Chunk | PreparedFrame] = [_NOTHING]
+        # The frames of this tick, and before `open` all frames. While there are any, and after the
+        # end, `idle_transport` is None, so that frames cannot overtake them.
+        self._collected: list[Chunk | PreparedFrame] = [_EMPTY]
         self._closing: asyncio.Task[None] | None = None
         self._closing_since: float | None = None
         self._unsent = 0
 
     @property
     def unsent(self) -> int:
-        """Bytes that the system has not taken yet, without what this tick has collected."""
+        """The bytes that the system has not accepted yet, without those collected in this tick."""
         size: int = self._transport.get_write_buffer_size()
         return size
 
     def write(self, frame: PreparedFrame) -> None:
         """Send `frame` at the end of this tick; does nothing once the socket is closing."""
         if self._outbox.frames:
-            self._outbox.distribute()  # what was sent to rooms before comes before
+            self._outbox.distribute()  # frames that were sent to rooms before come first
         self.collect(frame)
 
     def collect(self, chunk: Chunk | PreparedFrame) -> None:
-        """Send `chunk` at the end of this tick, after what was collected before."""
+        """Send `chunk` at the end of this tick, after those collected before."""
         if self.idle_transport is not None:
             self.idle_transport = None
-            self._outbox.add(self)
+            self._outbox.flush_later(self)
         self._collected.append(chunk)
 
     def open(self, first: PreparedFrame) -> None:
-        """The handshake is done: send `first`, then what was taken before."""
+        """Send `first`, then what was written before; called when the handshake is done."""
         self.accepts_deflate = _window_bits(self._server) >= WINDOW_BITS
         self._collected[0] = first
-        self._outbox.add(self)
+        self._outbox.flush_later(self)
 
     def check_flood(self) -> None:
         """Give the connection up if over 16 times the limit is unsent."""
-        if self._collected is _SINK or self._transport.is_closing():
+        if self._collected is _DISCARDING or self._transport.is_closing():
             return
-        if self._transport.get_write_buffer_size() > self._outbox.limit * BURST:
+        if self._transport.get_write_buffer_size() > self._outbox.limit * FLOOD_FACTOR:
             # Soon, not now: the outbox may be walking through the room that this socket leaves.
-            self._shut()
-            asyncio.get_running_loop().call_soon(self._owner.give_up, *TOO_SLOW)
+            self._discard()
+            asyncio.get_running_loop().call_soon(self._connection.give_up, *TOO_SLOW)
 
     def flush(self) -> int:
-        """Send what was collected; return its size in bytes."""
+        """Send what was collected; returns its size in bytes."""
         collected = self._collected
-        if not collected or collected is _SINK:
+        if not collected or collected is _DISCARDING:
             return 0
         chunk = collected[0] if len(collected) == 1 else Chunk(frames_of(collected))
         collected.clear()
         transport = self.idle_transport = self._transport
-        # After a close frame nothing may follow (RFC 6455, section 5.5.1). uvicorn closes the
-        # transport with each that it sends by itself; ours comes from `close`, below.
+        # Nothing may follow a close frame (RFC 6455, section 5.5.1). uvicorn closes the transport
+        # with each close frame of its own; the app's are sent by `close`, below.
         if transport.is_closing():
             return 0
-        data = chunk.packed() if self.accepts_deflate else chunk.plain
+        data = chunk.deflated() if self.accepts_deflate else chunk.plain
         transport.write(data)
         return len(data)
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame after what was taken; take no more."""
+        """Send a close frame after the frames written before; later ones are ignored."""
         if self._closing is None:
             self._outbox.distribute()
             self.flush()
-            self._shut()
+            self._discard()
             close = {"type": "websocket.close", "code": code, "reason": reason}
             loop = asyncio.get_running_loop()
             self._closing = loop.create_task(self._send_close(close), name=WRITING)
@@ -154,25 +154,25 @@ class TransportWriter(Writer):
 
     async def _send_close(self, close: dict[str, Any]) -> None:
         try:
-            await self._send(close)  # waits while the transport holds more than it likes to
+            await self._send(close)  # waits while the transport is over its high-water mark
         except Exception:
             logger.debug("a close frame could not be sent", exc_info=True)
 
     def drop(self) -> None:
-        """Forget what is unsent, which the peer does not take; only `close` may follow."""
-        self._shut()
+        """Accept no more frames, because the peer does not read; only `close` may follow."""
+        self._discard()
 
     async def stop(self) -> None:
-        """The connection is over: end the task; what is unsent gets its 5 s."""
-        self._shut()
+        """End the task; called when the connection is over. It is aborted if bytes are unsent after 5 s."""
+        self._discard()
         if self._closing is not None:
             self._closing.cancel()
             await asyncio.wait([self._closing])
         if self._transport.get_write_buffer_size():
             self._outbox.watch(self)
 
-    def _shut(self) -> None:
-        self._collected = _SINK
+    def _discard(self) -> None:
+        self._collected = _DISCARDING
         self.idle_transport = None
 
     def check_unsent(self, now: float) -> bool:
@@ -181,14 +181,14 @@ class TransportWriter(Writer):
         before, self._unsent = self._unsent, transport.get_write_buffer_size()
         if not self._unsent:
             return False
-        if self._collected is _SINK or transport.is_closing():
+        if self._collected is _DISCARDING or transport.is_closing():
             if self._closing_since is None:
                 self._closing_since = now
             elif now - self._closing_since > self._abort_after():
                 transport.abort()
                 return False
         elif self._unsent >= before > self._outbox.limit:
-            self._owner.give_up(*TOO_SLOW)
+            self._connection.give_up(*TOO_SLOW)
         return True
 
     def _abort_after(self) -> float:
@@ -198,7 +198,7 @@ class TransportWriter(Writer):
 
 
 def _window_bits(server: Any) -> int:
-    """The deflate window that the server may use on this connection; 0 where that is unknown."""
+    # The deflate window that the server may use on this connection; 0 if it is unknown.
     conn = getattr(server, "conn", None)
     # websockets keeps its extensions on the protocol, wsproto on the frame layer inside.
     inner = getattr(getattr(conn, "_connection", None), "_proto", None)

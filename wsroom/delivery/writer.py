@@ -1,4 +1,4 @@
-"""What the outbox needs of a socket's writer, and what the two kinds of writers share."""
+"""The base class of writers, which send frames to one socket, and what they share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from wsroom.delivery.frames import Chunk, PreparedFrame
 
 TOO_SLOW = 1013, "too slow"
 
-# Between two checks of a socket that is over its limit nothing else bounds what a flood adds.
-BURST = 16
+# Times the limit. Between two checks of a slow socket nothing else bounds its unsent bytes.
+FLOOD_FACTOR = 16
 
 
 class Transport(Protocol):
@@ -28,7 +28,7 @@ class WriteFailureHandler(Protocol):
 
 
 class Writer(ABC):
-    """Sends frames to one socket. The hub keeps one for each socket, as the member of its rooms.
+    """Sends frames to one socket; the hub knows it as the member of the socket's rooms.
 
     A subclass that cannot have unsent bytes only needs `collect`.
     """
