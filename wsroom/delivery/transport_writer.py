@@ -37,9 +37,9 @@ class TransportWriter(Writer):
     never used, and both plain and separately deflated frames are legal.
 
     The connection is given up if it has more unsent bytes than the outbox's limit and they do not
-    shrink between two checks, or if it has over 16 times that many. If bytes are unsent
-    5 s after the connection began to close, whichever side closed it, it is aborted: a transport
-    would wait for ever.
+    shrink between two checks, or if it has over 16 times that many. If it
+    has unsent bytes 5 s after it began to close, whichever side closed it, it is aborted: the
+    transport would wait for ever.
     """
 
     __slots__ = (
@@ -163,7 +163,7 @@ class TransportWriter(Writer):
         self._discard()
 
     async def stop(self) -> None:
-        """End the task; called when the connection is over. It is aborted if bytes are unsent after 5 s."""
+        """End the task; called when the connection is over. Unsent bytes have 5 s left."""
         self._discard()
         if self._closing is not None:
             self._closing.cancel()
