@@ -1,6 +1,6 @@
-# A chat: rooms, names, who comes and goes, who is typing. Its page is page.html, beside this file.
+# A chat: rooms, names, and notices of who joins, leaves and types. Its page is page.html.
 # Run it with: uvicorn --app-dir examples/chat app:app
-# Open http://127.0.0.1:8000 in two windows; http://127.0.0.1:8000/#garden leads to another room.
+# Open http://127.0.0.1:8000 in two windows; http://127.0.0.1:8000/#garden is another room.
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def say(emitter: Emitter, message: object) -> None:
                 raise Reject("A message has 1 to 1000 characters.", code="invalid_message")
             await emitter.to(room).emit("say", {"name": emitter.socket.state["name"], "text": text})
         case _:
-            raise Reject("Say it in a room that you have joined.")
+            raise Reject("Send a room that you have joined, and a text.")
 
 
 @app.on("typing")
@@ -58,7 +58,7 @@ async def typing(emitter: Emitter, room: object) -> None:
         await emitter.to(room).emit_except_sender("typing", emitter.socket.state["name"])
 
 
-# A page that sees a newcomer says hello to it, so no list of who is where is kept or shared.
+# Each page in the room sends a newcomer its name, so the server keeps no list of members.
 @app.on("hello")
 async def hello(emitter: Emitter, message: object) -> None:
     match message:

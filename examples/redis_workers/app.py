@@ -1,7 +1,7 @@
-# The chat of examples/chat, unchanged, in four worker processes that Redis joins.
+# The chat of examples/chat, unchanged, in four worker processes that share a Redis server.
 # export WSROOM_REDIS_URL=redis://localhost:6379
 # Run it with: uvicorn --app-dir examples/redis_workers app:app --workers 4
-# Open http://127.0.0.1:8000 in several windows: they are on several workers, in one room.
+# Open http://127.0.0.1:8000 in several windows: their sockets are on several workers.
 
 from __future__ import annotations
 

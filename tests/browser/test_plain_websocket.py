@@ -206,7 +206,7 @@ async def test_two_people_chat(chat: Chat) -> None:
     await grace.sees("Hello!")
     await grace.say("Hello to you.")
     await ada.sees("Hello to you.")
-    await expect(ada.log().locator(".said")).to_contain_text(["Hello!", "Hello to you."])
+    await expect(ada.log().locator(".bubble")).to_contain_text(["Hello!", "Hello to you."])
     await expect(ada.log().locator(".mine")).to_contain_text(["Hello!"])
     await expect(grace.log().locator(".mine")).to_contain_text(["Hello to you."])
 
@@ -259,7 +259,7 @@ async def test_a_person_is_in_several_rooms(chat: Chat) -> None:
     await ada.sees("second")
     await expect(ada.link("lobby")).to_have_accessible_name("# lobby")
     await expect(ada.page).to_have_title("#lobby · wsroom chat")
-    await expect(grace.log().locator(".said")).to_contain_text(["first", "second"])
+    await expect(grace.log().locator(".bubble")).to_contain_text(["first", "second"])
 
 
 async def test_a_room_is_shared_by_its_url(chat: Chat) -> None:
@@ -322,8 +322,8 @@ async def test_the_chat_comes_back_by_itself(chat: Chat) -> None:
     await grace.say("Welcome back!")
     await ada.sees("Welcome back!")
     said = ["Is the line good?", "She is gone.", "She will be back.", "Welcome back!"]
-    await expect(ada.log().locator(".said")).to_contain_text(said)
-    await expect(ada.log().locator(".said")).to_have_count(4)
+    await expect(ada.log().locator(".bubble")).to_contain_text(said)
+    await expect(ada.log().locator(".bubble")).to_have_count(4)
     await expect(ada.log().locator(".mine")).to_contain_text(["Is the line good?"])
     for guest in (ada, grace, hal):
         await expect(guest.people).to_have_count(3)

@@ -1,15 +1,15 @@
-// wsroom.js: the client for pages. Listeners, replies, rooms, and coming back when a connection is
-// lost. No dependencies, no build step; docs/client.md describes it, wsroom.d.ts has its types.
+// wsroom.js: the client for pages: listeners, replies, rooms, and reconnecting. No dependencies, no
+// build step; docs/client.md describes it, wsroom.d.ts has its types.
 //
-// This file is an ES module and touches nothing global, so Node and bundlers can import it. Plain
-// scripts cannot have an `export`: wsroom/assets.py makes of it what the app serves at /wsroom.js,
-// which works as both.
+// This file is an ES module and sets nothing global, so Node and bundlers can import it. A plain
+// script must not have an `export`: from this file wsroom/asgi/assets.py makes the text that an app
+// serves at /wsroom.js, which is both a module and a plain script.
 
-const CAP = 20_000; // ms: no pause before a retry is longer...
-const FLOOR = 100; // ...or shorter
-const STEADY = 5_000; // ms: a connection that lasted so long was a good one
-const SETUP = 60_000; // ms for rejoining everything; the server allows 30 s for each frame
-const LONGEST = 2 ** 31 - 1; // ms: what setTimeout can count
+const CAP = 20_000; // ms: the longest pause before a retry...
+const FLOOR = 100; // ...and the shortest
+const STEADY = 5_000; // ms of a connection after which the pauses begin again
+const SETUP = 60_000; // ms for joining all rooms again; the server allows 30 s for each frame
+const LONGEST = 2 ** 31 - 1; // ms: the limit of setTimeout
 
 const OPEN = Symbol("open");
 const CLOSE = Symbol("close");
@@ -18,7 +18,7 @@ const ERROR = Symbol("error");
 const RESYNC = Symbol("resync");
 const CONNECTED = Symbol("connected");
 
-const GONE = ["lost", "closed", "dropped"]; // codes: with the connection every room was left
+const GONE = ["lost", "closed", "dropped"]; // codes: without a connection every room is left
 const TRANSIENT = ["unavailable", "internal", "timeout"];
 const WAKING = ["online", "offline", "pageshow", "visibilitychange"];
 
@@ -40,15 +40,15 @@ class Socket {
   #options;
   #listeners = new Map(); // an event, or a symbol above -> functions
   #queue = []; // frames that wait for a connection
-  #calls = new Map(); // a frame's id -> who waits for its answer
-  #frames = 0; // ids given out; never one twice, so no late answer meets another call
-  #joins = new Map(); // a room -> who waits to be in it
-  #offsets = new Map(); // a room it is in -> where that stands, undefined without a history
-  #leaving = new Map(); // a room whose last frames may be on their way -> the call that left it
-  #session; // of the first connection: the server knows by it what was ours
-  #link; // the connection, or the attempt; what belongs to an earlier one is not listened to
+  #calls = new Map(); // a frame's id -> the call that waits for its answer
+  #frames = 0; // ids used so far; each is used once, so a late answer cannot settle another call
+  #joins = new Map(); // a room -> its pending join
+  #offsets = new Map(); // a room it is in -> the last offset, undefined without a history
+  #leaving = new Map(); // a room whose last frames may still arrive -> the call that left it
+  #session; // of the first connection: by it the server leaves out our own messages
+  #link; // the connection or the attempt; events of an earlier one are ignored
   #tries = 0;
-  #timer; // of the next attempt, or of what this one may take
+  #timer; // of the next attempt, or the timeout of this one
 
   constructor(url, options) {
     this.#url = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
@@ -137,7 +137,7 @@ class Socket {
     this.#end(code, reason, true);
   }
 
-  // -- one connection after the other -----------------------------------------------------------
+  // -- connecting and reconnecting ---------------------------------------------------------------
 
   async #connect() {
     clearTimeout(this.#timer);
@@ -164,15 +164,15 @@ class Socket {
     socket.onopen = () => this.#link === link && this.#tell(OPEN);
     socket.onmessage = ({ data }) => this.#link === link && this.#receive(JSON.parse(data));
     socket.onerror = () => {
-      // Browsers write it to the console themselves.
+      // Browsers log it themselves.
       if (this.#link === link) this.#tell(ERROR, new WSRoomError("lost", "the connection failed"));
     };
     socket.onclose = ({ code, reason }) => over(code, reason);
   }
 
-  // What waits for `online` and the like: a timer alone may stand still in a hidden page.
+  // Handles `online` and similar events: a timer may be suspended in a hidden page.
   #wake = ({ type }) => {
-    // The connection is dead, but it could take minutes until the browser says so.
+    // The connection is dead, but the browser may take minutes to report it.
     if (type === "offline") this.#link.socket && this.#end(1006, "offline");
     else if (type !== "visibilitychange" || !document.hidden) {
       if (this.state === "waiting") this.#connect();
@@ -197,8 +197,9 @@ class Socket {
     this.#tell(CLOSE, { code, reason });
   }
 
-  // Full jitter: clients that one server lost come back evenly spread, each time over twice as
-  // long. Even from the floor on: raising what is below it would make a burst there.
+  // Full jitter: clients that lost the same server reconnect at times that are evenly spread over
+  // an interval, which doubles each time. It begins at the floor: rounding shorter pauses up to the
+  // floor would make a burst there.
   #pause() {
     const { retryAfter } = this.#options;
     const grown = retryAfter * 2 ** Math.min(this.#tries++, 30);
@@ -232,7 +233,7 @@ class Socket {
     if (this.state === "closed" || this.#queue.length > this.#options.buffer) {
       this.dropped += 1;
       const { id } = this.#queue.shift();
-      this.#settle(id, new WSRoomError("dropped", "too much waits for a connection"));
+      this.#settle(id, new WSRoomError("dropped", "too many frames wait for a connection"));
     }
   }
 
@@ -249,7 +250,7 @@ class Socket {
       const text = JSON.stringify({ event, message, id });
       const timer = setTimeout(() => {
         this.#queue = this.#queue.filter((frame) => frame.id !== id);
-        this.#settle(id, new WSRoomError("timeout", "no answer came in time", { event }));
+        this.#settle(id, new WSRoomError("timeout", "no answer in time", { event }));
       }, Math.min(timeout, LONGEST));
       this.#calls.set(id, { resolve, reject, timer });
       write({ id, text });
@@ -291,7 +292,7 @@ class Socket {
       try {
         listener(...values);
       } catch (error) {
-        // One listener's failure is not the others'; it is reported as if nobody had called it.
+        // The other listeners are still called; the error is reported as uncaught.
         queueMicrotask(() => {
           throw error;
         });
@@ -314,7 +315,7 @@ class Socket {
     this.#offsets.delete(room);
     const join = this.#joins.get(room);
     this.#joins.delete(room);
-    join?.promise.catch(() => {}); // whoever waits is told; nobody has to
+    join?.promise.catch(() => {}); // no unhandled rejection if the caller ignores the promise
     join?.reject(error);
   }
 
@@ -328,7 +329,7 @@ class Socket {
     return this.#call(event, message, (frame) => this.#send(frame));
   }
 
-  // A join is wanted until it is answered, over however many connections.
+  // A join stays pending until it is answered, also over several connections.
   async #join(room) {
     const join = this.#joins.get(room);
     try {
@@ -341,7 +342,7 @@ class Socket {
     }
   }
 
-  // After `connected`: first all rooms, then what waited, then whoever waits for that.
+  // After `connected`: first all rooms, then the frames that waited, then the listeners.
   async #greet({ message, sender, room }) {
     const link = this.#link;
     const again = this.#session !== undefined;
@@ -360,7 +361,7 @@ class Socket {
       [lost] = await Promise.all([returned, ...joined]);
     } catch (error) {
       if (this.#link !== link) return;
-      // A `resume` that is no good now will be none later: the rooms are joined without it.
+      // If `resume` is refused for good, the next attempt joins the rooms without it.
       if (!TRANSIENT.includes(error.code)) for (const [name] of known) this.#stand(name);
       this.#end(1006, error.message);
       return;
@@ -374,7 +375,7 @@ class Socket {
     if (this.#link === link) this.#tell(CONNECTED, message, sender, room);
   }
 
-  // Rejoins what the last connection was in; tells of which rooms something was missed.
+  // Rejoins the rooms of the last connection; returns those in which messages were lost.
   async #return(link, known) {
     const rooms = Object.fromEntries(known.filter(([, offset]) => offset !== undefined));
     const resume = Object.keys(rooms).length
@@ -382,7 +383,7 @@ class Socket {
       : { rooms };
     const bare = known.filter(([, offset]) => offset === undefined);
     const joins = bare.map(async ([room]) => {
-      // Without a history there is nothing to resume, and no telling what was missed.
+      // Without a history there is nothing to resume, and what was missed is unknown.
       const ask = room === "" ? {} : this.#ask("joinRoom", room);
       return [room, await Promise.resolve(ask).catch(({ code }) => ({ error: code }))];
     });
