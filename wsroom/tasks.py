@@ -5,7 +5,7 @@ They help to debug an app, and the test client recognizes by them when the app i
 
 from __future__ import annotations
 
-READING = "wsroom: reads beside a handler"
+READING = "wsroom: reads while a handler runs"
 WAITING = "wsroom: waits for a frame"
 HANDLING = "wsroom: concurrent handler"
 WRITING = "wsroom: writes to a socket"

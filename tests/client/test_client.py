@@ -1,4 +1,4 @@
-"""The Python client on real servers: the verbs, coming back, and what it says when it cannot."""
+"""The Python client on real servers: sending, reconnecting, resuming, and its errors."""
 
 from __future__ import annotations
 
@@ -85,21 +85,21 @@ def chat(adapter: Adapter | None = None, **options: Any) -> WSRoom:
         await asyncio.sleep(SECOND)
 
     @app.on("tokens")
-    async def told(emitter: Emitter) -> list[str]:
+    async def send_tokens(emitter: Emitter) -> list[str]:
         return tokens
 
     return app
 
 
 def client(server: Server, **options: Any) -> ClientSocket:
-    """A client of the server that tries again at once, which is after 0.1 s."""
+    """Make a client that reconnects after the shortest pause, 0.1 s."""
     options.setdefault("retry_after", TICK)
     options.setdefault("request_timeout", WAIT)
     return wsroom.client.connect(server.url(), **options)
 
 
 class Heard(list[Any]):
-    """All that a socket's listeners and hooks were called with, in order."""
+    """The arguments of all calls of a socket's listeners and hooks, in order."""
 
     def __init__(self, socket: ClientSocket) -> None:
         socket.on("said", self.append)
@@ -113,7 +113,7 @@ class Heard(list[Any]):
         getattr(socket, f"on_{name}")(call)
 
     async def wait(self, *last: Any) -> None:
-        """Wait until the latest are these."""
+        """Wait until the last entries are these."""
         try:
             await until(lambda: tuple(self[-len(last) :]) == last)
         except TimeoutError:
@@ -121,7 +121,7 @@ class Heard(list[Any]):
 
 
 def cut(server: Server) -> None:
-    """Tear all connections, without a close frame; the clients see a reset."""
+    """Reset all connections, without a close frame."""
     for connection in list(server.server_state.connections):
         transport: Any = connection.transport
         raw = transport.get_extra_info("socket")
@@ -130,7 +130,7 @@ def cut(server: Server) -> None:
         transport.abort()
 
 
-# -- the verbs -------------------------------------------------------------------------------
+# -- sending and listening --------------------------------------------------------------------
 
 
 async def test_two_sockets_chat(quiet: pytest.LogCaptureFixture) -> None:
@@ -168,7 +168,7 @@ async def test_two_sockets_chat(quiet: pytest.LogCaptureFixture) -> None:
 
 
 async def test_requests_raise(quiet: pytest.LogCaptureFixture) -> None:
-    """An `error` of the server, no answer in time, the end of the connection, a wrong name."""
+    """For an `error` of the server, no answer in time, a lost connection, an invalid name."""
     async with serve(chat()) as server, client(server) as socket:
         with pytest.raises(RequestError, match="has no handler for") as error:
             await socket.request("dance")
@@ -195,8 +195,8 @@ async def test_requests_raise(quiet: pytest.LogCaptureFixture) -> None:
         assert (lost.value.code, lost.value.reason) == (4000, "bye")
 
 
-async def test_an_error_that_nobody_waits_for_is_told() -> None:
-    """`on_error` gets what the server says to an `emit`; a listener that fails is logged."""
+async def test_an_error_without_a_request_is_reported() -> None:
+    """`on_error` gets the server's `error` for an `emit`."""
     async with serve(chat()) as server, client(server) as socket:
         heard = Heard(socket)
         await socket.emit("dance")
@@ -206,7 +206,7 @@ async def test_an_error_that_nobody_waits_for_is_told() -> None:
 
 
 async def test_a_listener_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The others are called all the same, and the next time it is called again."""
+    """The others are called, and the next event calls it again."""
     async with serve(chat()) as server, client(server) as socket:
         socket.on("said", lambda message: 1 / message)
         heard = Heard(socket)
@@ -218,7 +218,7 @@ async def test_a_listener_that_fails_is_logged(caplog: pytest.LogCaptureFixture)
 
 
 async def test_emits_wait_for_the_connection_within_bounds() -> None:
-    """The oldest go, and are counted; a request among them is told; volatile ones never wait."""
+    """The oldest are dropped and counted, and their requests raise; volatile ones never wait."""
     async with serve(chat()) as server:
         socket = client(server, buffer=3)
         heard = Heard(socket)
@@ -242,14 +242,14 @@ async def test_emits_wait_for_the_connection_within_bounds() -> None:
         assert "given up" not in [*seen, *heard]
 
 
-# -- coming back -----------------------------------------------------------------------------
+# -- reconnecting -----------------------------------------------------------------------------
 
 ENDS = {"a clean close": 1000, "a restart": 1012, "an app's code": 4300, "a reset": None}
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_it_comes_back(end: str, quiet: pytest.LogCaptureFixture) -> None:
-    """What was missed, what was kept, then on_connected: once, in order, with the first session."""
+async def test_it_resumes(end: str, quiet: pytest.LogCaptureFixture) -> None:
+    """It gets what it missed, once and in order, sends the kept frames, and keeps the session."""
     app = chat()
     async with serve(app) as server, client(server) as socket, client(server) as other:
         code, first, session = ENDS[end], socket.id, socket._keeper.recovery.session
@@ -283,8 +283,8 @@ async def test_it_comes_back(end: str, quiet: pytest.LogCaptureFixture) -> None:
         await heard.wait("live")
 
 
-async def test_rooms_come_before_what_was_kept() -> None:
-    """A kept emit to a room finds this socket in it, whatever the room's history."""
+async def test_rooms_are_joined_before_kept_frames_are_sent() -> None:
+    """A kept emit to a room reaches this socket, also in a room without a history."""
     joined: list[str] = []
     app = chat(WithoutHistory())
 
@@ -299,14 +299,14 @@ async def test_rooms_come_before_what_was_kept() -> None:
         await until(lambda: socket.state == "waiting")
         await socket.emit("say", "kept")
         await heard.wait("kept")
-        # Nobody can say what was missed where nothing is kept.
+        # Without a history it is unknown what was missed.
         resyncs = [("resync", None), ("resync", "chat")]
         assert heard == [("close", 1006, ""), ("open",), *resyncs, ("connected",), "kept"]
         assert joined == ["chat", "chat"]
 
 
 class WithoutHistory(Adapter):
-    """Carries, and keeps nothing: rooms have no offsets."""
+    """An adapter that keeps no history, so rooms have no offsets."""
 
     shared = False
 
@@ -326,8 +326,8 @@ class WithoutHistory(Adapter):
         return
 
 
-async def test_what_cannot_be_recovered_is_told() -> None:
-    """A room whose history is too short, and a room that the guard no longer opens."""
+async def test_rooms_that_cannot_be_recovered_are_reported() -> None:
+    """A room whose history is too short, and a room that the guard refuses now."""
     tokens = itertools.count(1)
     app = chat(MemoryAdapter(history=2))
 
@@ -350,8 +350,8 @@ async def test_what_cannot_be_recovered_is_told() -> None:
         await heard.wait("live")
 
 
-async def test_a_loss_in_the_middle_is_told(valkey: brokers.Broker) -> None:
-    """When Redis starts again from nothing, the server says `resync`, and so does the client."""
+async def test_a_loss_during_a_connection_is_reported(valkey: brokers.Broker) -> None:
+    """When Redis restarts without its data, the server sends `resync`; `on_resync` is called."""
     async with brokers.valkey() as broker:
         app = chat(wsroom.RedisAdapter(broker.url))
         async with serve(app) as server, client(server) as socket:
@@ -363,8 +363,8 @@ async def test_a_loss_in_the_middle_is_told(valkey: brokers.Broker) -> None:
             await heard.wait("live")
 
 
-async def test_a_guard_that_fails_for_a_while_costs_nothing() -> None:
-    """`internal` and `unavailable` pass: it tries again, and then has all that it missed."""
+async def test_temporary_failures_of_a_guard_lose_no_message() -> None:
+    """After `internal` and `unavailable` it tries again, and then gets all that it missed."""
     failures = iter([AdapterError("the database is away"), KeyError("user")])
     app = WSRoom()
 
@@ -389,8 +389,8 @@ async def test_a_guard_that_fails_for_a_while_costs_nothing() -> None:
         assert len(attempts) == 4
 
 
-async def test_rooms_without_history_may_be_closed_or_fail_too() -> None:
-    """What the guard refuses is told and forgotten; what fails is tried again."""
+async def test_rooms_without_history_may_be_refused_or_fail() -> None:
+    """A refused room is reported and forgotten; a failed join is tried again."""
     answers: dict[str, list[Exception]] = {"gone": [], "late": []}
     app = WSRoom(WithoutHistory())
 
@@ -412,8 +412,8 @@ async def test_rooms_without_history_may_be_closed_or_fail_too() -> None:
         assert heard.count(("resync", "late")) == 1
 
 
-async def test_a_server_that_knows_no_resume_is_joined_anew() -> None:
-    """Every room is joined again, and told to be incomplete."""
+async def test_a_server_without_resume() -> None:
+    """Every room is joined again, and `on_resync` is called for it."""
     frames: list[tuple[str, Any]] = []
 
     async def old(websocket: ServerConnection) -> None:
@@ -449,7 +449,7 @@ async def test_a_server_that_knows_no_resume_is_joined_anew() -> None:
 
 
 async def test_more_rooms_than_fit_into_a_frame() -> None:
-    """Where the server takes only small frames, each room is joined by itself."""
+    """If the server accepts only small frames, each room is joined separately."""
     async with serve(chat(limits=Limits(frame_size=200))) as server, client(server) as socket:
         rooms = [f"{number} {'x' * 60}" for number in range(3)]
         for room in rooms:
@@ -463,7 +463,7 @@ async def test_more_rooms_than_fit_into_a_frame() -> None:
 
 
 async def test_joining_survives_a_lost_connection() -> None:
-    """Joining and leaving may be repeated, so they wait for the next connection, in time."""
+    """Joining and leaving are idempotent, so they wait for the next connection, up to a timeout."""
     gate = asyncio.Event()
     app = WSRoom()
 
@@ -487,8 +487,8 @@ async def test_joining_survives_a_lost_connection() -> None:
         assert socket.rooms == frozenset()
 
 
-async def test_a_room_that_was_left_and_joined_again_is_whole() -> None:
-    """Messages on their way at the leave do not count; those after the join do, once."""
+async def test_a_room_that_was_left_and_joined_again_is_complete() -> None:
+    """Messages that arrive during the leave do not move the offset; those after the join do."""
     app = chat()
     async with serve(app) as server, client(server) as socket:
         await socket.join_room("chat")
@@ -507,8 +507,8 @@ async def test_a_room_that_was_left_and_joined_again_is_whole() -> None:
             heard.clear()
 
 
-async def test_params_are_asked_anew_at_each_attempt() -> None:
-    """A token that has expired is replaced; one that cannot be had is another failed attempt."""
+async def test_params_is_called_for_each_attempt() -> None:
+    """An expired token is replaced; if the function raises, the attempt fails."""
     tokens = itertools.count(1)
 
     async def params() -> dict[str, str]:
@@ -526,8 +526,8 @@ async def test_params_are_asked_anew_at_each_attempt() -> None:
         assert str(exc) == "1006: params() failed: LookupError('no token now')"
 
 
-async def test_it_waits_for_a_server_that_is_not_there_yet() -> None:
-    """Entering waits; the pauses are told, and said once in the log."""
+async def test_it_waits_for_a_server_that_starts_later() -> None:
+    """Entering waits; failed attempts are reported to `on_error`."""
     port = free_port()
     url = f"ws://127.0.0.1:{port}/ws"
     socket = wsroom.client.connect(url, retry_after=TICK, headers={"X-From": "a test"})
@@ -543,7 +543,7 @@ async def test_it_waits_for_a_server_that_is_not_there_yet() -> None:
 
 @contextlib.asynccontextmanager
 async def run_on(app: WSRoom, port: int) -> Any:
-    """Serve on a port that is known before."""
+    """Serve on a given port."""
     with network.socket() as listening:
         listening.setsockopt(network.SOL_SOCKET, network.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
@@ -551,7 +551,9 @@ async def run_on(app: WSRoom, port: int) -> Any:
             yield server
 
 
-async def test_the_warnings_are_few_and_hold_no_token(caplog: pytest.LogCaptureFixture) -> None:
+async def test_warnings_are_not_repeated_and_have_no_token(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """One for each outage, without the query."""
     async with serve(chat()) as server:
         url = server.url("/ws?token=secret")
@@ -566,15 +568,15 @@ async def test_the_warnings_are_few_and_hold_no_token(caplog: pytest.LogCaptureF
     assert said == [f"no connection to {plain} (1006); it tries again"] * 2
 
 
-# -- the end ---------------------------------------------------------------------------------
+# -- closing ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("path", "code", "reason"),
     [("/ws?token=wrong", 4401, "this token is not valid"), ("/nothing", 4404, "no WebSocket")],
 )
-async def test_a_refusal_is_the_end(path: str, code: int, reason: str) -> None:
-    """A client's error is not tried again, as a close code or as an HTTP status."""
+async def test_a_refusal_is_final(path: str, code: int, reason: str) -> None:
+    """After a client error, as a close code or an HTTP status, it does not try again."""
     async with serve(chat()) as server:
         socket = wsroom.client.connect(server.url(path))
         with pytest.raises(ConnectionLost, match=reason) as lost:
@@ -588,8 +590,8 @@ async def test_a_refusal_is_the_end(path: str, code: int, reason: str) -> None:
             await socket.__aenter__()
 
 
-async def test_a_policy_close_is_the_end(quiet: pytest.LogCaptureFixture) -> None:
-    """1008: the server closed it for its own fault."""
+async def test_a_policy_close_is_final(quiet: pytest.LogCaptureFixture) -> None:
+    """1008: the server closed the connection because of the client."""
     async with serve(chat(limits=Limits(bad_frames=1, frame_size=200))) as server:
         async with client(server) as socket:
             for _ in range(2):
@@ -599,7 +601,7 @@ async def test_a_policy_close_is_the_end(quiet: pytest.LogCaptureFixture) -> Non
 
 
 async def test_it_gives_up_after_max_retries() -> None:
-    """Attempts in a row; entering raises the last reason."""
+    """It counts failed attempts in a row; entering raises the last reason."""
     async with serve(chat()) as server:
         socket = client(server, max_retries=2, params={"token": "busy"})
         heard = Heard(socket)
@@ -624,8 +626,8 @@ async def test_a_stable_connection_counts_as_a_success() -> None:
             assert (await asyncio.wait_for(socket.wait_closed(), WAIT)).code == 1006
 
 
-async def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
-    """wss, as https too, with the context that is given; headers go along."""
+async def test_a_custom_certificate(tmp_path: Path) -> None:
+    """wss and https use the given context; the headers are sent."""
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
@@ -649,8 +651,8 @@ async def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
                 pass
 
 
-async def test_close_is_the_end() -> None:
-    """Requests raise, listeners are called to the last, a second close does nothing."""
+async def test_close() -> None:
+    """Requests raise, listeners get all calls, a second close has no effect."""
     async with serve(chat()) as server:
         socket = client(server)
         heard = Heard(socket)
@@ -675,7 +677,7 @@ async def test_close_is_the_end() -> None:
 
 
 async def test_it_can_be_closed_by_its_own_listener_and_while_it_waits() -> None:
-    """Neither deadlocks, nor leaves a task behind."""
+    """Without a deadlock, and without a remaining task."""
     before = asyncio.all_tasks()
     async with serve(chat()) as server:
         async with client(server) as socket:
@@ -694,7 +696,7 @@ async def test_it_can_be_closed_by_its_own_listener_and_while_it_waits() -> None
 
 
 @pytest.mark.parametrize("options", [{"retry_after": 0}, {"buffer": -1}, {"max_retries": -1}])
-def test_wrong_arguments_are_told(options: dict[str, Any]) -> None:
+def test_invalid_arguments_raise(options: dict[str, Any]) -> None:
     """At once, by their names."""
     with pytest.raises(ValueError, match=next(iter(options))):
         wsroom.client.connect("ws://localhost/ws", **options)
@@ -709,8 +711,8 @@ def test_wrong_arguments_are_told(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("says", ["hello", "[]", '{"event": "connected", "message": 1}', None])
-async def test_another_kind_of_server_is_told(says: str | None) -> None:
-    """Whoever sends something else, or nothing, is not taken for a wsroom."""
+async def test_another_kind_of_server(says: str | None) -> None:
+    """A server that sends other frames, or none, ends the attempt."""
 
     async def other(websocket: ServerConnection) -> None:
         if says is not None:
@@ -727,8 +729,8 @@ async def test_another_kind_of_server_is_told(says: str | None) -> None:
     assert lost.value.code == (1006 if says is None else 1002)
 
 
-async def test_a_slow_listener_holds_the_reading_up() -> None:
-    """What waits for it is bounded; nothing is lost, and the order stays."""
+async def test_a_slow_listener_stops_the_reading() -> None:
+    """The waiting calls are bounded; no message is lost, and their order stays."""
     gate = asyncio.Event()
     got: list[int] = []
     app = chat()
@@ -768,7 +770,7 @@ async def pid(emitter: Emitter):
 
 
 async def test_nothing_is_lost_when_workers_are_killed(tmp_path: Path) -> None:
-    """kill -9, again and again: what was answered arrived everywhere, once and in order."""
+    """With kill -9 repeated: every answered message arrives everywhere, once and in order."""
     (tmp_path / "app.py").write_text(WORKERS)
     port = free_port()
     command = ["-m", "uvicorn", "app:app", "--port", str(port), "--workers", "2"]
@@ -816,7 +818,7 @@ async def test_nothing_is_lost_when_workers_are_killed(tmp_path: Path) -> None:
 async def test_the_pages_programs_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], quiet: pytest.LogCaptureFixture
 ) -> None:
-    """docs/python-client.md: the bot answers, the question is answered, the watcher is told."""
+    """docs/python-client.md: the bot answers, the request is answered, the watcher prints."""
     save(PAGE, tmp_path)
     bot = load_module(tmp_path / "bot.py")
     rest: dict[str, Any] = {"connect": wsroom.client.connect}
@@ -860,7 +862,7 @@ def load_module(file: Path) -> Any:
 
 
 def test_the_pauses() -> None:
-    """Full jitter up to twice as much each time, 20 s at most and 0.1 s at least."""
+    """Full jitter up to twice as much each time, at most 20 s and at least 0.1 s."""
     assert [backoff(tries, 0.5, 1.0) for tries in range(8)] == [0.5, 1, 2, 4, 8, 16, 20, 20]
     assert backoff(10**6, 0.5, 0.5) == 10
     assert backoff(0, 0.5, 0.0) == backoff(5, 0.5, 0.001) == 0.1
@@ -868,6 +870,6 @@ def test_the_pauses() -> None:
 
 @pytest.mark.parametrize("code", [1008, 4400, 4401, 4499])
 def test_final_codes(code: int) -> None:
-    """Only a policy close and a client's error in the handshake."""
+    """Only a policy close and client errors in the handshake."""
     assert is_final(code)
     assert not any(map(is_final, (1000, 1001, 1006, 1011, 1012, 1013, 4000, 4399, 4500, 4503)))

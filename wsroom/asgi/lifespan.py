@@ -54,7 +54,7 @@ async def serve(
 async def forward(app: ASGIApp, state: State) -> AsyncIterator[None]:
     """Run the lifespan of `app` around the body, as a server would.
 
-    An app without a lifespan raises at once; that is no failure.
+    An app without a lifespan raises at once; that is not an error.
 
     Raises:
         SetupError: the app reports that its start failed.

@@ -26,7 +26,7 @@ def count_workers(
     """Return the number of worker processes that serve this app; 1 if it is unknown.
 
     With uvicorn and hypercorn `receive` is a method of an object that has the configuration, also
-    after `uvicorn.run(workers=2)`, where the command line shows nothing. In gunicorn's uvicorn
+    after `uvicorn.run(workers=2)`, where the command line does not show it. In gunicorn's uvicorn
     workers that object leads to gunicorn's settings. For gunicorn's own ASGI worker and granian
     the command line is read.
     """

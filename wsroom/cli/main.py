@@ -65,7 +65,7 @@ def _add_new(commands: Any) -> None:
         "It runs without changes, and its test passes.",
         "new my-chat && cd my-chat && wsroom dev",
     )
-    new.add_argument("name", metavar="NAME", help="the folder's name; nothing may be there yet")
+    new.add_argument("name", metavar="NAME", help="the name of the folder, which must not exist")
     new.set_defaults(run=_new)
 
 

@@ -1,6 +1,6 @@
 """A client for Python programs: bots, load tests, and servers that talk to servers.
 
-`import wsroom` does not import this package, `wsroom.client` does; nothing of the server needs it.
+`import wsroom` does not import this package; the first use of `wsroom.client` does.
 """
 
 from wsroom.client.socket import ClientSocket as ClientSocket

@@ -220,7 +220,7 @@ class ClientSocket:
         await self._request_until_answered(LEAVE, room, timeout)
 
     async def _request_until_answered(self, event: str, room: str, timeout: float | None) -> None:
-        # Unlike the app's own events these two are idempotent, so a lost connection is no error.
+        # These two events are idempotent, so they are repeated after a lost connection.
         self._names.check_room(room)
         limit = self._timeout if timeout is None else timeout
         try:

@@ -73,7 +73,7 @@ class Registration(NamedTuple):
     """The hook, the rooms of the guard or the event; "" for a page."""
     function: Callable[..., Any]
     concurrent: bool = False
-    """Whether an event's handler runs beside others of the same socket."""
+    """Whether an event's handler runs concurrently with others of the same socket."""
 
 
 def guard_parameters(function: Callable[..., Any], pattern: Pattern) -> tuple[str, ...]:

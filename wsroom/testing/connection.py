@@ -235,8 +235,8 @@ class TestConnection:
     def _idle(self) -> bool:
         if self._task.done():
             return True
-        # The app's own task, or the inbox's, waits for a frame; the reader beside a running handler
-        # does not make the connection idle.
+        # Idle means that the app's task, or the inbox's, waits for a frame. While a handler runs,
+        # another task reads, under another name.
         receiver = self._receiver
         waits = receiver is not None and (receiver is self._task or receiver.get_name() == WAITING)
         return waits and self._inbox.empty()
