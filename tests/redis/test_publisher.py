@@ -183,7 +183,7 @@ async def test_the_command_emits(valkey: Broker, prefix: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("emit", "chat", "noti", "hi", "--redis", "redis://127.0.0.1:1"), 1, "is no JSON"),
+        (("emit", "chat", "noti", "hi", "--redis", "redis://127.0.0.1:1"), 1, "is not JSON"),
         (("emit", "chat", "noti", "--redis", "http://127.0.0.1"), 1, "no URL of Redis"),
         (("emit", "chat", "noti", "--redis", "redis://127.0.0.1:1"), 1, "cannot be used"),
         (("emit", "chat"), 2, "EVENT"),
