@@ -7,22 +7,22 @@ import logging
 import os
 from typing import Any
 
-from tests.faults.broken import BROKEN
-from tests.faults.naive import NaiveAdapter
+from tests.faults.faulty_adapters import FAULTY
+from tests.faults.plain_pubsub import PlainPubSubAdapter
 from wsroom import Adapter, Emitter, MemoryAdapter, RedisAdapter, Socket, WSRoom
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
 
 def adapter() -> Adapter | None:
-    """The adapter that the test asks for by its name; none is the app's own choice."""
+    """Return the adapter that the test names; None means the app's default."""
     options: dict[str, Any] = json.loads(os.environ.get("FAULTS_OPTIONS", "{}"))
     url = os.environ.get("WSROOM_REDIS_URL", "")
     name = os.environ.get("FAULTS_ADAPTER", "")
-    if name == "naive":
-        return NaiveAdapter(url, **options)
-    if name in BROKEN:
-        return BROKEN[name](**options)
+    if name == "pubsub":
+        return PlainPubSubAdapter(url, **options)
+    if name in FAULTY:
+        return FAULTY[name](**options)
     if name == "memory":
         return MemoryAdapter(**options)
     return RedisAdapter(url, **options) if options else None
@@ -33,14 +33,14 @@ app = WSRoom(adapter())
 
 @app.on_connect()
 async def lobby(socket: Socket) -> None:
-    """Join what the client's URL says, before it is connected."""
+    """Join the rooms in the client's URL, before the handshake."""
     if rooms := socket.query.get("rooms"):
         await socket.join(*rooms.split(","))
 
 
 @app.on("say")
 async def say(emitter: Emitter, message: dict[str, Any]) -> None:
-    """Emit to one room, or to the path where it is ""."""
+    """Emit to one room, or to the path if it is ""."""
     rooms = [message["room"]] if message["room"] else []
     await emitter.to(*rooms).emit("said", {"by": message["by"], "n": message["n"]})
 
@@ -51,15 +51,15 @@ async def both(emitter: Emitter, message: dict[str, Any]) -> None:
     await emitter.to(*message["rooms"]).emit("said", {"by": message["by"], "n": message["n"]})
 
 
-@app.on("hush")
-async def hush(emitter: Emitter, message: dict[str, Any]) -> None:
-    """Emit to everybody in a room but the sender."""
+@app.on("others")
+async def others(emitter: Emitter, message: dict[str, Any]) -> None:
+    """Emit to everybody in a room except the sender."""
     target = emitter.to(*([message["room"]] if message["room"] else []))
     await target.emit_except_sender("said", {"by": message["by"], "n": message["n"]})
 
 
-@app.on("whisper")
-async def whisper(emitter: Emitter, message: dict[str, Any]) -> None:
+@app.on("direct")
+async def direct(emitter: Emitter, message: dict[str, Any]) -> None:
     """Emit to one socket."""
     await emitter.to(message["to"]).emit("said", {"by": message["by"], "n": message["n"]})
 

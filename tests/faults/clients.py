@@ -1,4 +1,4 @@
-"""Clients that follow the wire contract, resume after any loss, and note what they see."""
+"""Clients that follow the wire contract, resume after any disconnect, and record what they see."""
 
 from __future__ import annotations
 
@@ -16,11 +16,22 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
-from tests.faults.traces import HOLE, JOINED, LEFT, MESSAGE, NOTE, Entry, Key, Place, Said, Trace
+from tests.faults.checker import (
+    GAP,
+    JOINED,
+    LEFT,
+    MESSAGE,
+    NOTE,
+    Entry,
+    Key,
+    Membership,
+    SentMessage,
+    Trace,
+)
 from tests.support.clock import SECOND, TICK
 
 ANSWER = 15 * SECOND
-"""No request is left without an answer for so long, whatever happens to the broker."""
+"""Every request is answered within this time, whatever happens to the broker."""
 OPEN = 2 * SECOND
 MAX_BACKOFF = 40 * TICK
 
@@ -28,7 +39,7 @@ Message = dict[str, Any]
 
 
 class Lost(Exception):
-    """The connection ended before the answer came."""
+    """The connection ended before the answer arrived."""
 
 
 class Refused(Exception):
@@ -36,30 +47,30 @@ class Refused(Exception):
 
 
 class Record:
-    """What all clients of a run said and saw."""
+    """What all clients of a run sent and received."""
 
     def __init__(self) -> None:
-        self.said: list[Said] = []
-        self.traces: dict[Place, Trace] = {}
+        self.sent: list[SentMessage] = []
+        self.traces: dict[Membership, Trace] = {}
         self.counts: Counter[str] = Counter()
-        """What happened how often: connections, losses, answers by code."""
-        self.hung: list[str] = []
-        """Requests without an answer on a connection that lived."""
+        """How often things happened: connections, disconnects, answers by code."""
+        self.unanswered: list[str] = []
+        """Requests without an answer on an open connection."""
         self.slowest = 0.0
-        """Seconds that the answer took which took longest."""
+        """Seconds until the slowest answer."""
 
     @property
     def accepted(self) -> int:
         return self.counts["accepted"]
 
     def trace(self, client: str, room: str) -> Trace:
-        return self.traces.setdefault(Place(client, room), [])
+        return self.traces.setdefault(Membership(client, room), [])
 
 
 class Client:
-    """One client that stays: it connects to any of `urls`, and again whenever it is cut off.
+    """One client: it connects to any of `urls`, and reconnects after each disconnect.
 
-    What it says is in `record.said`, what it sees in `record.traces`.
+    Its messages are in `record.sent`, what it receives is in `record.traces`.
     """
 
     def __init__(
@@ -76,21 +87,21 @@ class Client:
         self.name = name
         self.urls = urls
         self.url = ""
-        """Where it is connected, or was last."""
+        """The server of its present or last connection."""
         self.query = query
         self.rooms = list(rooms)
         """The rooms it wants to be in."""
         self.offsets: dict[str, str | None] = {}
-        """Where it stands in the rooms, and on the path (""), that it is in."""
+        """Its offsets in its rooms, and on the path ("")."""
         self.session = ""
         self.id = ""
         """Its socket's id, while it is connected."""
-        self._alone = f"@{name}"  # in the record: the room of what is for its socket alone
+        self._alone = f"@{name}"  # in the record: the room of messages to its socket alone
         self.live = asyncio.Event()
         """Set while it is connected and in all its rooms."""
         self.greeted = asyncio.Event()
         """Set while it is connected."""
-        # A patient one never pings: it stays with a worker that is frozen.
+        # A patient client never pings: it stays connected to a frozen worker.
         self._ping = None if patient else SECOND
         self._random = random.Random(name)
         self._ids = itertools.count(1)
@@ -101,10 +112,10 @@ class Client:
         self._ending = False
         self._task: asyncio.Task[None] | None = None
 
-    # What a test does with it.
+    # -- for the tests ------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Connect and join; return once that is done."""
+        """Connect and join the rooms."""
         self._task = asyncio.create_task(self._stay())
         async with asyncio.timeout(20 * SECOND):
             await self.live.wait()
@@ -116,7 +127,7 @@ class Client:
             await asyncio.wait([self._task], timeout=5 * SECOND)
 
     def cut(self) -> None:
-        """Tear the connection, without a close frame; what is on its way is gone."""
+        """Abort the connection without a close frame; frames in flight are lost."""
         if self._websocket is not None:
             self._websocket.transport.abort()
             self.greeted.clear()
@@ -127,7 +138,7 @@ class Client:
     async def request(
         self, event: str, message: Any = None, taken: Callable[[Any], None] | None = None
     ) -> Any:
-        """Send with an id and return the reply; `taken` gets it in the order of the frames."""
+        """Send with an id; return the reply, and call `taken` with it in the order of frames."""
         websocket = self._websocket
         if websocket is None:
             raise Lost
@@ -141,7 +152,7 @@ class Client:
                 await websocket.send(orjson.dumps(frame).decode())
                 return await future
         except TimeoutError:
-            self.record.hung.append(f"{self.name}: {event} {message}")
+            self.record.unanswered.append(f"{self.name}: {event} {message}")
             self.cut()
             raise Lost from None
         except WebSocketException as exc:
@@ -150,14 +161,14 @@ class Client:
             self._waiting.pop(id, None)
             self.record.slowest = max(self.record.slowest, time.monotonic() - began)
 
-    async def say(self, room: str, event: str = "say", **more: Any) -> Said:
-        """Say one message; what it becomes of it is in the answer's `accepted`."""
+    async def say(self, room: str, event: str = "say", **more: Any) -> SentMessage:
+        """Send one message; `accepted` of the result is set if the reply arrives."""
         key = Key(self.name, next(self._numbers))
         rooms = tuple(more.get("rooms", ()))
-        said = Said(key, room, time.monotonic(), rooms=rooms)
-        if event == "hush":
+        said = SentMessage(key, room, time.monotonic(), rooms=rooms)
+        if event == "others":
             said.without = self.name
-        self.record.said.append(said)
+        self.record.sent.append(said)
 
         def accept(reply: Any) -> None:
             said.accepted = time.monotonic()
@@ -169,10 +180,10 @@ class Client:
         return said
 
     async def burst(self, room: str, count: int, size: int) -> None:
-        """Have the app emit so many messages of so many bytes, one after the other."""
+        """Let the app emit `count` messages of `size` bytes, one after the other."""
         keys = [Key(self.name, next(self._numbers)) for _ in range(count)]
-        burst = [Said(key, room, time.monotonic()) for key in keys]
-        self.record.said += burst
+        burst = [SentMessage(key, room, time.monotonic()) for key in keys]
+        self.record.sent += burst
 
         def accept(reply: Any) -> None:
             for said in burst:
@@ -182,7 +193,7 @@ class Client:
         await self.request("burst", message, accept)
 
     async def join(self, room: str) -> None:
-        """Join a room and remember to be in it after a reconnect too."""
+        """Join a room, also after each reconnect."""
         if room not in self.rooms:
             self.rooms.append(room)
         await self.request("joinRoom", room, lambda reply: self._stand(room, reply.get("offset")))
@@ -192,7 +203,7 @@ class Client:
         self._left(room)
         await self.request("leaveRoom", room)
 
-    # The connection.
+    # -- the connection -----------------------------------------------------------------
 
     async def _stay(self) -> None:
         tries = 0
@@ -203,7 +214,7 @@ class Client:
                 self.record.counts[type(exc).__name__] += 1
             tries = 0 if self.live.is_set() else tries + 1
             await self._lose()
-            # Now at once, now after a while in which something happens.
+            # Sometimes at once, and sometimes late enough to miss messages.
             backoff = MAX_BACKOFF if tries else self._random.choice((TICK, MAX_BACKOFF))
             await asyncio.sleep(backoff * self._random.random())
 
@@ -240,7 +251,7 @@ class Client:
             self.id = ""
             self._note(self._alone, Entry(time.monotonic(), LEFT))
         for room, offset in list(self.offsets.items()):
-            if offset is None:  # nobody could resume that
+            if offset is None:  # cannot be resumed
                 self._left(room)
             else:
                 self._note(room, Entry(time.monotonic(), NOTE, detail="cut off"))
@@ -250,7 +261,7 @@ class Client:
         return bool(self.session) and any(self.offsets.values())
 
     async def _be_there(self, resume: bool) -> None:
-        """Resume what it was in, then join what it is not in yet."""
+        """Resume the rooms with an offset, then join the others."""
         try:
             if resume:
                 rooms = {room: offset for room, offset in self.offsets.items() if offset}
@@ -264,7 +275,7 @@ class Client:
             self.record.counts[f"setup: {exc!r}"] += 1
             self.cut()
 
-    # The frames, in their order.
+    # -- the frames, in order -----------------------------------------------------------
 
     def _take(self, frame: Message) -> None:
         event, room = frame["event"], frame["room"] or ""
@@ -275,9 +286,9 @@ class Client:
             self._greet(message)
         elif event == "resync":
             self.record.counts["resyncs"] += 1
-            self._hole(message["room"] or "", message.get("offset"), "resync")
-            if message["room"] is None:  # of the path, or what was for this socket alone
-                self._note(self._alone, Entry(time.monotonic(), HOLE))
+            self._gap(message["room"] or "", message.get("offset"), "resync")
+            if message["room"] is None:  # of the path, or messages to this socket alone
+                self._note(self._alone, Entry(time.monotonic(), GAP))
         elif event == "said":
             room = self._alone if room == self.id else room
             self._note(room, Entry(time.monotonic(), MESSAGE, Key(message["by"], message["n"])))
@@ -321,17 +332,17 @@ class Client:
                 self._note(room, Entry(time.monotonic(), NOTE, detail="resumed"))
             else:
                 self.record.counts["not recovered"] += 1
-                self._hole(room, answer["offset"], "not recovered")
+                self._gap(room, answer["offset"], "not recovered")
 
     def _stand(self, room: str, offset: str | None) -> None:
         if room not in self.offsets:
             self._note(room, Entry(time.monotonic(), JOINED))
         self.offsets[room] = offset
 
-    def _hole(self, room: str, offset: str | None, why: str) -> None:
+    def _gap(self, room: str, offset: str | None, why: str) -> None:
         if room in self.offsets:
             self.offsets[room] = offset
-            self._note(room, Entry(time.monotonic(), HOLE, detail=why))
+            self._note(room, Entry(time.monotonic(), GAP, detail=why))
 
     def _left(self, room: str) -> None:
         if room in self.offsets:

@@ -1,4 +1,4 @@
-"""A master that is replaced by Sentinel, or by its cluster."""
+"""A master that Sentinel, or its cluster, replaces."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from tests.faults.lab import ROOMS, lab
-from tests.faults.traces import Place
+from tests.faults.checker import Membership
+from tests.faults.run import ROOMS, fault_run
 from tests.support import brokers
 from tests.support.brokers import DOWN_AFTER, Broker, Cluster
 from tests.support.clock import SECOND, until
@@ -23,14 +23,14 @@ from wsroom.timing import DEFAULT_TIMING
 from wsroom.wire.emission import RESYNC, Emission, Room
 
 BACK = DOWN_AFTER / SECOND + 8
-"""Seconds after which a new master is found and used."""
+"""Seconds within which a new master is found and used."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
 async def test_sentinel_replaces_the_master(fault: str) -> None:
-    """Emits and subscribers are back in time, and no hole is kept quiet."""
-    async with brokers.sentinel() as replicated, lab(replicated.url) as run:
+    """Emits and subscribers recover in time, and every gap is reported."""
+    async with brokers.sentinel() as replicated, fault_run(replicated.url) as run:
         await run.flow(80)
         old = await replicated.master()
         gone = time.monotonic()
@@ -39,29 +39,29 @@ async def test_sentinel_replaces_the_master(fault: str) -> None:
         else:
             old.freeze()
         await replicated.failed_over(old)
-        await until(lambda: run.live_again(gone) < BACK, BACK)  # all workers have moved
+        await until(lambda: run.recovery_time(gone) < BACK, BACK)  # all workers use the new master
         if fault == "freeze":
             old.thaw()
             await run.flow(160)
         report = await run.settle()
-        back = run.live_again(gone)
+        back = run.recovery_time(gone)
     assert report.clean() and back < BACK, f"back after {back:.1f} s\n{report}"
 
 
 @pytest.mark.slow
 async def test_a_deposed_master_that_comes_back() -> None:
-    """One worker is with the new master already, and the other still with the old as it thaws.
+    """One worker uses the new master already, and the other the old one when it continues.
 
-    What was emitted on the old one then is accepted, and gone: the members on the other worker are
-    told by whoever emitted it, as soon as that one sees the new master. Until then they may hear
-    what others emit on the new one.
+    The old master accepts emissions that are then lost. The worker that emitted them reports the
+    gap as soon as it uses the new master. Until then, members may receive what other workers emit
+    there.
     """
-    async with brokers.sentinel() as replicated, lab(replicated.url) as run:
+    async with brokers.sentinel() as replicated, fault_run(replicated.url) as run:
         await run.flow(80)
         old = await replicated.master()
         old.freeze()
         await replicated.failed_over(old)
-        await run.workers[1].kill()  # to have it connect anew, before the other does
+        await run.workers[1].kill()  # so that it reconnects before the other worker
         await run.workers[1].start()
         for client in [*run.members, *run.publishers]:
             client.cut()
@@ -74,10 +74,10 @@ async def test_a_deposed_master_that_comes_back() -> None:
 
 
 @pytest.mark.slow
-async def test_what_is_lost_is_told_before_what_waits(prefix: str) -> None:
-    """A caller's next message, which waited for the new master, comes after the word of the hole.
+async def test_a_gap_is_reported_before_waiting_messages(prefix: str) -> None:
+    """The next message, which waited for the new master, is delivered after the `resync`.
 
-    The worker is the only one that knows the room, so that nobody else tells.
+    The worker is the only one that knows the room, so no other reports the gap.
     """
     room = Room("/ws", "chat")
     async with brokers.sentinel() as replicated:
@@ -99,10 +99,11 @@ async def test_what_is_lost_is_told_before_what_waits(prefix: str) -> None:
 
 
 @pytest.mark.slow
-async def test_what_is_learnt_late_is_told_all_the_same(prefix: str) -> None:
-    """A worker and the old master are cut off from the Sentinels, for longer than any margin.
+async def test_a_gap_that_is_detected_late_is_reported(prefix: str) -> None:
+    """A worker and the old master are cut off from the Sentinels for longer than any margin.
 
-    What it emits there is accepted, and only it knows. The others have the new master by then.
+    The old master accepts its emissions, and only this worker knows them. The others use the new
+    master by then.
     """
     room = Room("/ws", "chat")
     doubtful = DEFAULT_TIMING.doubtful
@@ -129,7 +130,7 @@ async def test_what_is_learnt_late_is_told_all_the_same(prefix: str) -> None:
         await replicated.failed_over(old)
         await until(lambda: b"resync" in heard)
         for sentinel in replicated.sentinels:
-            sentinel.freeze()  # they do not reach the old one either
+            sentinel.freeze()  # they do not reach the old master either
         old.thaw()
         await one.publish(Emission(room, b"lost"))
         lost, before = time.monotonic(), len(heard)
@@ -144,11 +145,11 @@ async def test_what_is_learnt_late_is_told_all_the_same(prefix: str) -> None:
 
 
 def ignore(emission: Emission, offset: Offset | None) -> None:
-    """Deliver to nobody."""
+    """Drop the emission."""
 
 
 async def emitting(adapter: Adapter, room: Room) -> bytes:
-    """Emit one message after the other; return the first that is accepted."""
+    """Emit messages until one is accepted; return it."""
     for number in range(10):
         message = f"number {number}".encode()
         with contextlib.suppress(AdapterError):
@@ -159,8 +160,8 @@ async def emitting(adapter: Adapter, room: Room) -> bytes:
 
 @pytest.mark.slow
 async def test_a_cluster_replaces_a_hot_rooms_node() -> None:
-    """The room is back in time; rooms on the other nodes notice nothing of it."""
-    async with brokers.cluster() as cluster, lab(cluster.url, publishers=0) as run:
+    """Its rooms recover in time; rooms on the other nodes are not affected."""
+    async with brokers.cluster() as cluster, fault_run(cluster.url, publishers=0) as run:
         nodes = {room: await node_of(cluster, room) for room in ROOMS}
         old = nodes[ROOMS[0]]
         hot = [room for room in ROOMS if nodes[room] is old]
@@ -175,17 +176,17 @@ async def test_a_cluster_replaces_a_hot_rooms_node() -> None:
         await cluster.failed_over(name(ROOMS[0]), old)
         await run.flow(160, BACK)
         report = await run.settle()
-        back = run.live_again(gone)
+        back = run.recovery_time(gone)
     assert report.clean() and back < BACK, f"back after {back:.1f} s\n{report}"
-    holes = run.holes()
-    assert not any(holes.get(Place(m.name, room)) for m in run.members for room in others)
-    accepted = sorted(s.accepted for s in run.record.said if s.accepted and s.room in others)
+    gaps = run.gaps()
+    assert not any(gaps.get(Membership(m.name, room)) for m in run.members for room in others)
+    accepted = sorted(s.accepted for s in run.record.sent if s.accepted and s.room in others)
     pauses = [two - one for one, two in pairwise(accepted)]
-    assert max(pauses) < SECOND, f"{max(pauses):.1f} s without a word in the other rooms"
+    assert max(pauses) < SECOND, f"{max(pauses):.1f} s without a message in the other rooms"
 
 
 def name(room: str) -> str:
-    """What of a room's keys and channels decides about their node."""
+    """The hash tag of a room's keys and channels, which decides about their node."""
     return f"{{/ws\n{room}}}"
 
 

@@ -1,19 +1,19 @@
-"""What happens to a worker: its clients go to the other one, and nothing is missing."""
+"""Faults of a worker: its clients resume on the other one, and miss nothing."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.faults.lab import lab
+from tests.faults.run import fault_run
 from tests.support import brokers
 
 HISTORY = 300
-"""More than what is said in a room while a worker stands still."""
+"""More messages than a room gets while a worker is frozen."""
 
 
 async def test_a_killed_worker() -> None:
-    """kill -9: its clients resume on the other, 0/0/0; and it may come back."""
-    async with brokers.valkey() as broker, lab(broker.url) as run:
+    """kill -9: its clients resume on the other worker; then it is started again."""
+    async with brokers.valkey() as broker, fault_run(broker.url) as run:
         await run.flow(80)
         await run.workers[0].kill()
         await run.flow(160)
@@ -24,13 +24,13 @@ async def test_a_killed_worker() -> None:
         await run.flow(160)
         assert len({member.url for member in run.members}) == 2
         report = await run.settle()
-    assert report.clean() and not any(run.holes().values()), str(report)
+    assert report.clean() and not any(run.gaps().values()), str(report)
 
 
 @pytest.mark.slow
 async def test_a_worker_that_stands_still() -> None:
-    """SIGSTOP for 10 s: who notices resumes on the other, who does not gets it all afterwards."""
-    async with brokers.valkey() as broker, lab(broker.url, history=HISTORY) as run:
+    """SIGSTOP for 10 s: clients that notice resume on the other worker, the others wait for it."""
+    async with brokers.valkey() as broker, fault_run(broker.url, history=HISTORY) as run:
         await run.flow(80)
         there = {member.name for member in run.members if member.url == run.workers[0].url}
         run.workers[0].freeze()
@@ -41,4 +41,4 @@ async def test_a_worker_that_stands_still() -> None:
         run.workers[0].thaw()
         await run.flow(320)
         report = await run.settle()
-    assert report.clean() and not any(run.holes().values()), str(report)
+    assert report.clean() and not any(run.gaps().values()), str(report)

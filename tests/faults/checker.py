@@ -1,12 +1,12 @@
-"""What clients saw, and what is wrong with it. No I/O and no asyncio here.
+"""Compares what publishers sent with what clients received. No I/O and no asyncio here.
 
-A publisher notes each message: when it was sent, and when a reply accepted it. A client notes for
-each of its rooms, the path "" among them, an entry for each message and for what it was told: that
-it has joined, that messages were lost (a hole). `check` compares the two.
+A publisher records each message: when it was sent, and when a reply accepted it. A client records
+an entry for each message, for each of its joins, and for each report that messages were lost (a
+gap): in each of its rooms, including the path (""). `check` compares the two.
 
-The promises it holds them to: one order for all, that of each publisher's accepted messages in it;
-no copy twice, whether accepted or not; every accepted message that was sent while the client was
-a member, or else a hole that was told right there, before anything that came after the message.
+The guarantees that it checks: one order for all clients, which keeps the order of each publisher's
+accepted messages; no copy twice, whether accepted or not; every accepted message that was sent
+while the client was a member, or else a gap that was reported before any later message.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import NamedTuple
 MESSAGE = "message"
 JOINED = "joined"
 LEFT = "left"
-HOLE = "hole"
+GAP = "gap"
 NOTE = "note"
 
 
 class Key(NamedTuple):
-    """A message's publisher, and its number there: what identifies it."""
+    """Identifies a message: its publisher, and its number there."""
 
     by: str
     n: int
@@ -36,23 +36,23 @@ class Key(NamedTuple):
 
 
 @dataclass(slots=True)
-class Said:
-    """A message as its publisher knows it."""
+class SentMessage:
+    """A message, as its publisher recorded it."""
 
     key: Key
     room: str
-    """The room whose order it is part of: "" for path-wide ones and those to several rooms."""
+    """The room that sequences it: "" for a path-wide message, and for one to several rooms."""
     sent: float
     accepted: float | None = None
-    """When its reply came. None: it may have been emitted, or not, or yet will be."""
+    """When its reply arrived. None: it may have been emitted, or may still be emitted."""
     rooms: tuple[str, ...] = ()
-    """The several rooms that it is for, one copy each to their union."""
+    """The rooms of a message to several rooms: their union receives one copy each."""
     without: str = ""
-    """The client that must never get it."""
+    """The client that must never receive it."""
 
 
 class Entry(NamedTuple):
-    """One line of what a client saw of a room."""
+    """One event of a client in a room."""
 
     time: float
     kind: str
@@ -60,62 +60,64 @@ class Entry(NamedTuple):
     detail: str = ""
 
 
-class Place(NamedTuple):
+class Membership(NamedTuple):
+    """A client in a room."""
+
     client: str
     room: str
 
 
 Trace = list[Entry]
-Traces = Mapping[Place, Trace]
+Traces = Mapping[Membership, Trace]
 
 
 class Flaw(NamedTuple):
-    """A broken promise."""
+    """A guarantee that was broken."""
 
     kind: str
     """`lost`, `doubled`, `reordered`, `leaked` (not for this client) or `invented`."""
-    place: Place
+    membership: Membership
     key: Key
     detail: str = ""
 
 
 class Segment(NamedTuple):
-    """A time of membership, from the answer to the join on."""
+    """A period in a room, from the reply to the join."""
 
     joined: float
     entries: Trace
     open: bool
-    """Whether it had no end: what was accepted by then must have arrived."""
+    """Whether it has not ended: every accepted message must have arrived."""
 
 
-def check(said: Iterable[Said], traces: Traces, late: float = 0) -> list[Flaw]:
-    """Return every broken promise; an empty list is what tests hope for.
+def check(said: Iterable[SentMessage], traces: Traces, late: float = 0) -> list[Flaw]:
+    """Return every broken guarantee.
 
-    `late` is how many seconds after what follows a hole may be told yet: where two servers take
-    messages, only who gave one to the wrong server can tell of it, and sees that later.
+    `late` is how many seconds after a later message a gap may be reported: if two servers accept
+    messages, only the worker that used the wrong one can report the loss, and learns of it later.
     """
     messages = {message.key: message for message in said}
     flaws: list[Flaw] = []
-    for place, trace in traces.items():
-        flaws += _doubled(place, trace)
-        flaws += _misled(place, trace, messages)
-        flaws += _publishers_order(place, trace, messages)
-    for room in sorted({place.room for place in traces}):
-        here = {place: trace for place, trace in traces.items() if place.room == room}
+    for member, trace in traces.items():
+        flaws += _doubled(member, trace)
+        flaws += _unexpected(member, trace, messages)
+        flaws += _publishers_order(member, trace, messages)
+    for room in sorted({member.room for member in traces}):
+        here = {member: trace for member, trace in traces.items() if member.room == room}
         order = _Order(room, [m for m in messages.values() if m.room == room], here)
         flaws += order.contradiction()
-        for place, trace in here.items():
-            flaws += _lost(place, trace, order, traces, late)
+        for member, trace in here.items():
+            flaws += _lost(member, trace, order, traces, late)
     return flaws
 
 
 def keys(trace: Iterable[Entry]) -> Iterator[Key]:
-    """The messages of a trace, in its order."""
+    """Return the messages of a trace, in order."""
     return (entry.key for entry in trace if entry.kind == MESSAGE and entry.key is not None)
 
 
 def segments(trace: Trace) -> list[Segment]:
-    """The times of membership in a trace."""
+    """Return the periods of membership in a trace."""
     found: list[Segment] = []
     for entry in trace:
         if entry.kind == JOINED:
@@ -129,7 +131,7 @@ def segments(trace: Trace) -> list[Segment]:
 
 
 def around(trace: Trace, key: Key, sent: float, size: int = 4) -> str:
-    """The part of a trace near a message, or near its time, for people."""
+    """Format the part of a trace near a message, or near the time at which it was sent."""
     at = next((i for i, e in enumerate(trace) if e.key == key), None)
     if at is None:
         at = next((i for i, e in enumerate(trace) if e.time >= sent), len(trace))
@@ -138,12 +140,12 @@ def around(trace: Trace, key: Key, sent: float, size: int = 4) -> str:
 
 
 class _Order:
-    """What is known of one room's order: from what clients saw, and from the clock.
+    """What is known about one room's order: from the clients' traces, and from the clock.
 
-    The clock: a message that was accepted before another was sent comes before it.
+    The clock: a message that was accepted before another was sent precedes it.
     """
 
-    def __init__(self, room: str, messages: list[Said], traces: Traces) -> None:
+    def __init__(self, room: str, messages: list[SentMessage], traces: Traces) -> None:
         self.room = room
         self.messages = messages
         self._next: dict[Key, set[Key]] = defaultdict(set)
@@ -156,25 +158,25 @@ class _Order:
         self._before: dict[Key, set[Key]] = {}
 
     def contradiction(self) -> list[Flaw]:
-        """A circle: no one order agrees with what everybody saw."""
+        """Find a cycle: no single order agrees with all traces."""
         try:
             TopologicalSorter(self._previous).prepare()
         except CycleError as exc:
             circle = exc.args[1]
             names = " ".join(str(key) for key in circle[:8])
-            return [Flaw("reordered", Place("everybody", self.room), circle[0], names)]
+            return [Flaw("reordered", Membership("everybody", self.room), circle[0], names)]
         return []
 
-    def after(self, message: Said) -> set[Key]:
-        """The messages that come after `message` for certain."""
+    def after(self, message: SentMessage) -> set[Key]:
+        """Return the messages that certainly follow `message`."""
         if message.key not in self._after:
             accepted = message.accepted
             later = {m.key for m in self.messages if accepted and m.sent > accepted}
             self._after[message.key] = _reach(later | {message.key}, self._next)
         return self._after[message.key] - {message.key}
 
-    def before(self, message: Said) -> set[Key]:
-        """The messages that come before `message` for certain."""
+    def before(self, message: SentMessage) -> set[Key]:
+        """Return the messages that certainly precede `message`."""
         if message.key not in self._before:
             sent = message.sent
             earlier = {m.key for m in self.messages if m.accepted and m.accepted < sent}
@@ -191,66 +193,72 @@ def _reach(start: set[Key], edges: Mapping[Key, set[Key]]) -> set[Key]:
     return reached
 
 
-def _doubled(place: Place, trace: Trace) -> Iterator[Flaw]:
+def _doubled(member: Membership, trace: Trace) -> Iterator[Flaw]:
     seen: set[Key] = set()
     for key in keys(trace):
         if key in seen:
-            yield Flaw("doubled", place, key, around(trace, key, 0))
+            yield Flaw("doubled", member, key, around(trace, key, 0))
         seen.add(key)
 
 
-def _misled(place: Place, trace: Trace, messages: Mapping[Key, Said]) -> Iterator[Flaw]:
+def _unexpected(
+    member: Membership, trace: Trace, messages: Mapping[Key, SentMessage]
+) -> Iterator[Flaw]:
     for key in keys(trace):
-        if key not in messages or messages[key].room != place.room:
-            yield Flaw("invented", place, key)
-        elif messages[key].without == place.client:
-            yield Flaw("leaked", place, key)
+        if key not in messages or messages[key].room != member.room:
+            yield Flaw("invented", member, key)
+        elif messages[key].without == member.client:
+            yield Flaw("leaked", member, key)
 
 
-def _publishers_order(place: Place, trace: Trace, messages: Mapping[Key, Said]) -> Iterator[Flaw]:
+def _publishers_order(
+    member: Membership, trace: Trace, messages: Mapping[Key, SentMessage]
+) -> Iterator[Flaw]:
     last: dict[str, int] = {}
     for key in dict.fromkeys(keys(trace)):
-        # One that was not accepted may come whenever it likes: its publisher did not wait for it.
+        # A message that was not accepted may arrive at any time: its publisher did not wait.
         if key in messages and messages[key].accepted is not None:
             if key.n < last.get(key.by, -1):
-                yield Flaw("reordered", place, key, around(trace, key, 0))
+                yield Flaw("reordered", member, key, around(trace, key, 0))
             last[key.by] = key.n
 
 
-def _lost(place: Place, trace: Trace, order: _Order, traces: Traces, late: float) -> Iterator[Flaw]:
+def _lost(
+    member: Membership, trace: Trace, order: _Order, traces: Traces, late: float
+) -> Iterator[Flaw]:
     seen = set(keys(trace))
     for segment in segments(trace):
         for message in order.messages:
             if (
                 message.accepted is not None
                 and message.key not in seen
-                and message.without != place.client
+                and message.without != member.client
                 and message.sent >= segment.joined
-                and _is_for(message, place.client, traces)
-                and not _excused(message, segment, order, late)
+                and _is_for(message, member.client, traces)
+                and not _covered_by_gap(message, segment, order, late)
             ):
                 detail = around(trace, message.key, message.sent)
-                yield Flaw("lost", place, message.key, detail)
+                yield Flaw("lost", member, message.key, detail)
 
 
-def _is_for(message: Said, client: str, traces: Traces) -> bool:
-    """Whether a message to several rooms is for a member of one all the time around it."""
+def _is_for(message: SentMessage, client: str, traces: Traces) -> bool:
+    """Whether a message to several rooms is for a client that was in one of them all the time."""
     return not message.rooms or any(
         segment.joined <= message.sent and segment.open
         for room in message.rooms
-        for segment in segments(traces.get(Place(client, room), []))
+        for segment in segments(traces.get(Membership(client, room), []))
     )
 
 
-def _excused(message: Said, segment: Segment, order: _Order, late: float) -> bool:
-    """Whether a hole was told where `message` is missing, or the member left about then."""
+def _covered_by_gap(message: SentMessage, segment: Segment, order: _Order, late: float) -> bool:
+    """Whether a gap was reported where `message` is missing, or the client left about then."""
     before, after = order.before(message), order.after(message)
     passed = [bool(entry.key and entry.key in after) for entry in segment.entries]
     ahead = [bool(entry.key and entry.key in before) for entry in segment.entries]
     followed = next((e.time for e, it in zip(segment.entries, passed, strict=True) if it), None)
     for i, entry in enumerate(segment.entries):
-        told = entry.kind == HOLE and entry.time >= message.sent
+        reported = entry.kind == GAP and entry.time >= message.sent
         in_time = not any(passed[:i]) or (followed is not None and entry.time - followed < late)
-        if told and in_time and not any(ahead[i:]):
+        if reported and in_time and not any(ahead[i:]):
             return True
     return not segment.open and not any(passed)

@@ -1,4 +1,4 @@
-"""Adapters with one mechanism less, for the harness to find what then goes wrong."""
+"""Adapters that break one guarantee each, to show that the fault tests detect it."""
 
 from __future__ import annotations
 
@@ -7,52 +7,52 @@ from wsroom.adapters import Offset
 from wsroom.wire.emission import Deliver, Emission, Past, Room
 
 
-class Forgetful(MemoryAdapter):
-    """Says that nothing happened while a client was away."""
+class NoReplay(MemoryAdapter):
+    """Reports that nothing was emitted while a client was disconnected."""
 
     async def read(self, room: Room, since: Offset | None) -> Past:
         return (await super().read(room, since))._replace(complete=True, emissions=())
 
 
-class Indiscreet(MemoryAdapter):
-    """Does not remember whom an emission left out."""
+class NoExclusion(MemoryAdapter):
+    """Forgets which session an emission excluded."""
 
     async def read(self, room: Room, since: Offset | None) -> Past:
         past = await super().read(room, since)
-        told = [(e._replace(except_session=""), offset) for e, offset in past.emissions]
-        return past._replace(emissions=tuple(told))
+        emissions = [(e._replace(except_session=""), offset) for e, offset in past.emissions]
+        return past._replace(emissions=tuple(emissions))
 
 
-class Stuttering(MemoryAdapter):
+class Duplicating(MemoryAdapter):
     """Delivers one emission of ten twice."""
 
     def _wrap(self, deliver: Deliver) -> Deliver:
         count = 0
 
-        def stutter(emission: Emission, offset: Offset | None) -> None:
+        def duplicate(emission: Emission, offset: Offset | None) -> None:
             nonlocal count
             count += 1
             for _ in range(1 + (count % 10 == 0)):
                 deliver(emission, offset)
 
-        return stutter
+        return duplicate
 
     async def start(self, deliver: Deliver) -> None:
-        self._stuttering = self._wrap(deliver)
-        await super().start(self._stuttering)
+        self._wrapped = self._wrap(deliver)
+        await super().start(self._wrapped)
 
     async def stop(self, deliver: Deliver) -> None:
-        await super().stop(self._stuttering)
+        await super().stop(self._wrapped)
 
 
-class Hasty(Stuttering):
-    """Delivers one emission of ten after the one that comes after it."""
+class Reordering(Duplicating):
+    """Delivers one emission of ten after the following one."""
 
     def _wrap(self, deliver: Deliver) -> Deliver:
         count = 0
         late: list[tuple[Emission, Offset | None]] = []
 
-        def hurry(emission: Emission, offset: Offset | None) -> None:
+        def reorder(emission: Emission, offset: Offset | None) -> None:
             nonlocal count
             count += 1
             if count % 10 == 0:
@@ -62,12 +62,12 @@ class Hasty(Stuttering):
             while late and late[0][0].room == emission.room:
                 deliver(*late.pop(0))
 
-        return hurry
+        return reorder
 
 
-BROKEN: dict[str, type[MemoryAdapter]] = {
-    "forgetful": Forgetful,
-    "indiscreet": Indiscreet,
-    "stuttering": Stuttering,
-    "hasty": Hasty,
+FAULTY: dict[str, type[MemoryAdapter]] = {
+    "no-replay": NoReplay,
+    "no-exclusion": NoExclusion,
+    "duplicating": Duplicating,
+    "reordering": Reordering,
 }

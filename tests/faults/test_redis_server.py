@@ -1,4 +1,4 @@
-"""What happens to the Redis server itself."""
+"""Faults of the Redis server."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.faults.lab import Lab, Worker, lab
-from tests.faults.traces import Place
+from tests.faults.checker import Membership
+from tests.faults.run import FaultRun, Worker, fault_run
 from tests.support import brokers
 from tests.support.brokers import eventually
 from tests.support.clock import SECOND
 
 PATIENCE = 5
-"""Seconds that an emit waits for Redis; what takes a second more hangs."""
+"""Seconds that an emit waits for Redis; the tests allow one more."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [3, 7])
 async def test_a_frozen_server(seconds: int) -> None:
-    """Nothing is doubled, the order is kept, nothing hangs, and no hole is kept quiet."""
-    async with brokers.valkey() as broker, lab(broker.url) as run:
+    """Nothing is doubled, the order is kept, everything is answered, and every gap is reported."""
+    async with brokers.valkey() as broker, fault_run(broker.url) as run:
         await run.flow(80)
         broker.freeze()
         await run.pause(seconds)
@@ -39,10 +39,10 @@ async def test_a_frozen_server(seconds: int) -> None:
 
 @pytest.mark.parametrize("start", [brokers.valkey, brokers.redis])
 async def test_a_killed_server_with_its_data_on_disk(start: Any) -> None:
-    """kill -9, and a start after a second, with AOF and `trust_persistence`: 0/0/0."""
+    """kill -9, and a start after a second, with AOF and `trust_persistence`: nothing is lost."""
     async with (
         start(appendonly="yes") as broker,
-        lab(broker.url, trust_persistence=True) as run,
+        fault_run(broker.url, trust_persistence=True) as run,
     ):
         await run.flow(80)
         await broker.kill()
@@ -50,12 +50,12 @@ async def test_a_killed_server_with_its_data_on_disk(start: Any) -> None:
         await broker.start()
         await run.flow(160)
         report = await run.settle()
-    assert report.clean() and not any(run.holes().values()), str(report)
+    assert report.clean() and not any(run.gaps().values()), str(report)
 
 
 async def test_a_killed_server_without_its_data() -> None:
-    """A new epoch: everybody is told, and live again within 3 s."""
-    async with brokers.valkey() as broker, lab(broker.url) as run:
+    """A new epoch: every member gets a gap, and new messages again within 3 s."""
+    async with brokers.valkey() as broker, fault_run(broker.url) as run:
         await run.flow(80)
         fault = time.monotonic()
         await broker.kill()
@@ -65,44 +65,44 @@ async def test_a_killed_server_without_its_data() -> None:
         await cut_all(run)
         await run.flow(320)
         report = await run.settle()
-    assert_told(run, fault)
-    assert report.clean() and run.live_again(back) < 3, str(report)
+    assert_gaps(run, fault)
+    assert report.clean() and run.recovery_time(back) < 3, str(report)
 
 
 async def test_flushall() -> None:
-    """The same, with a server that goes on."""
-    async with brokers.valkey() as broker, lab(broker.url) as run:
+    """The same, with a server that keeps running."""
+    async with brokers.valkey() as broker, fault_run(broker.url) as run:
         await run.flow(80)
         fault = time.monotonic()
         await broker.cli("FLUSHALL")
         await cut_all(run)
         await run.flow(320)
         report = await run.settle()
-    assert_told(run, fault)
-    assert report.clean() and run.live_again(fault) < 3, str(report)
+    assert_gaps(run, fault)
+    assert report.clean() and run.recovery_time(fault) < 3, str(report)
 
 
-async def cut_all(run: Lab) -> None:
-    """Let half of the members resume: half find out by that, half as they are connected."""
+async def cut_all(run: FaultRun) -> None:
+    """Cut half of the members: half learn of the gap by a resume, half while connected."""
     for member in run.members[::2]:
         member.cut()
 
 
-def assert_told(run: Lab, since: float) -> None:
-    holes = run.holes(since)
-    untold = [
-        Place(member.name, room)
+def assert_gaps(run: FaultRun, since: float) -> None:
+    gaps = run.gaps(since)
+    missing = [
+        Membership(member.name, room)
         for member in run.members
         for room in member.rooms
-        if not holes[Place(member.name, room)]
+        if not gaps[Membership(member.name, room)]
     ]
-    assert not untold
+    assert not missing
 
 
 @pytest.mark.slow
 async def test_a_server_that_is_away_for_long() -> None:
-    """20 s: emits wait and raise, health says so, the memory is bounded, and it heals by itself."""
-    async with brokers.valkey() as broker, lab(broker.url) as run:
+    """20 s: emits raise, /readyz fails, memory is bounded, and the workers recover."""
+    async with brokers.valkey() as broker, fault_run(broker.url) as run:
         await run.flow(80)
         before = [memory(worker) for worker in run.workers]
         gone = time.monotonic()
@@ -127,7 +127,7 @@ async def test_a_server_that_is_away_for_long() -> None:
         await eventually(healthy, 3)
         report = await run.settle()
         logs = [worker.log for worker in run.workers]
-    assert report.clean() and run.live_again(back) < 3, str(report)
+    assert report.clean() and run.recovery_time(back) < 3, str(report)
     assert report.counts["refused: unavailable"] and report.slowest < (PATIENCE + 1) * SECOND
     assert max(growth) < 30_000, growth
     for log in logs:
@@ -135,7 +135,7 @@ async def test_a_server_that_is_away_for_long() -> None:
 
 
 async def assert_refused(worker: Worker) -> None:
-    """A new socket gets its 503 within 5 s."""
+    """A new socket is refused with 503 within 5 s."""
     with pytest.raises(InvalidStatus, match="503"):
         async with asyncio.timeout((PATIENCE + 1) * SECOND):
             async with connect(worker.url, open_timeout=None):
@@ -143,8 +143,8 @@ async def assert_refused(worker: Worker) -> None:
 
 
 def memory(worker: Worker) -> int:
-    """What the worker's process takes, in kB."""
-    with contextlib.suppress(OSError):  # where there is no /proc
+    """The resident memory of the worker's process, in kB."""
+    with contextlib.suppress(OSError):  # if there is no /proc
         for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS"):
                 return int(line.split()[1])

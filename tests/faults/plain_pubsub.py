@@ -1,7 +1,6 @@
-"""The adapter that everybody writes first: PUBLISH and SUBSCRIBE, and no more.
+"""An adapter with PUBLISH and SUBSCRIBE only: no sequence, no history, and redis-py's retries.
 
-No sequence, no history, and redis-py's retries. The fault tests are run against it too: they have
-to find that it loses and doubles messages.
+The fault tests run against it too, and must detect that it loses and doubles messages.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from wsroom.adapters import Offset
 from wsroom.wire.emission import Deliver, Emission, Room
 
 
-class NaiveAdapter(Adapter):
-    """Carries emissions over Redis while nothing goes wrong."""
+class PlainPubSubAdapter(Adapter):
+    """Carries emissions through Redis as long as nothing fails."""
 
-    def __init__(self, url: str, prefix: str = "naive") -> None:
+    def __init__(self, url: str, prefix: str = "pubsub") -> None:
         self._prefix = prefix
         retry = Retry(ConstantBackoff(SECOND), 5)
         self._redis: Any = Redis.from_url(url, socket_timeout=SECOND, retry=retry)

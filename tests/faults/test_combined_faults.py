@@ -1,4 +1,4 @@
-"""All the faults that must cost nothing, at random, one upon the other."""
+"""All faults that must not lose a message, at random and combined."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.faults.lab import ROOMS, Lab, lab
+from tests.faults.run import ROOMS, FaultRun, fault_run
 from tests.support import brokers
 from tests.support.brokers import Broker
 from tests.support.clock import SECOND
@@ -16,9 +16,9 @@ FAULTS = 16
 
 
 class Faults:
-    """Does one thing or another to a run and its broker."""
+    """Injects random faults into a run and its broker."""
 
-    def __init__(self, run: Lab, broker: Broker, seed: int) -> None:
+    def __init__(self, run: FaultRun, broker: Broker, seed: int) -> None:
         self._run = run
         self._broker = broker
         self._random = random.Random(seed)
@@ -27,14 +27,14 @@ class Faults:
     async def one(self) -> None:
         faults: list[Callable[[], Awaitable[None]]] = [
             *(self.cut, self.cut, self.kill_connections, self.forget_scripts),
-            *(self.kill_worker, self.freeze_worker, self.freeze_broker, self.keep_away),
+            *(self.kill_worker, self.freeze_worker, self.freeze_broker, self.refuse_connections),
         ]
         fault = self._random.choice(faults)
         self.log.append(fault.__name__)
         await fault()
-        await self.a_while()
+        await self.pause()
 
-    async def a_while(self) -> None:
+    async def pause(self) -> None:
         await self._run.pause(self._random.random() / 2)
 
     async def cut(self) -> None:
@@ -51,39 +51,39 @@ class Faults:
     async def kill_worker(self) -> None:
         worker = self._random.choice(self._run.workers)
         await worker.kill()
-        await self.a_while()
+        await self.pause()
         await worker.start()
 
     async def freeze_worker(self) -> None:
         worker = self._random.choice(self._run.workers)
         worker.freeze()
-        await self.a_while()
+        await self.pause()
         worker.thaw()
 
     async def freeze_broker(self) -> None:
         self._broker.freeze()
-        await self.a_while()
+        await self.pause()
         self._broker.thaw()
 
-    async def keep_away(self) -> None:
+    async def refuse_connections(self) -> None:
         async with self._broker.closed() as send:
             await send("CLIENT KILL", "TYPE", "pubsub")
-            await self.a_while()
+            await self.pause()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_faults_upon_faults(seed: int) -> None:
-    """Nothing is lost, doubled, reordered, or told to whom it is not for."""
-    async with brokers.valkey() as broker, lab(broker.url, history=300) as run:
+async def test_combined_faults(seed: int) -> None:
+    """Nothing is lost, doubled, reordered, or delivered to the wrong client."""
+    async with brokers.valkey() as broker, fault_run(broker.url, history=300) as run:
         for talker in run.members[::5]:
-            run.speak(talker, [*talker.rooms, ""], event="hush")
-        run.speak(run.members[1], ROOMS[:3], event="both")
+            run.publish_from(talker, [*talker.rooms, ""], event="others")
+        run.publish_from(run.members[1], ROOMS[:3], event="both")
         await run.flow(80)
         faults = Faults(run, broker, seed)
         for _ in range(FAULTS):
             await faults.one()
         await run.flow(160, 40)
         report = await run.settle()
-    assert report.clean() and not any(run.holes().values()), f"{faults.log}\n{report}"
+    assert report.clean() and not any(run.gaps().values()), f"{faults.log}\n{report}"
     assert report.slowest < 6 * SECOND, f"{faults.log}\n{report}"

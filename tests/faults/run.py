@@ -1,4 +1,4 @@
-"""A run: workers in processes, members that resume, publishers, and the verdict."""
+"""A run of the fault tests: workers in processes, clients that resume, publishers, and a report."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.faults.checker import GAP, MESSAGE, Flaw, Membership, SentMessage, check, segments
 from tests.faults.clients import Client, Record
-from tests.faults.traces import HOLE, MESSAGE, Flaw, Place, Said, check, segments
 from tests.support.clock import HOUR, SECOND, TICK, until
 from tests.support.paths import ROOT
 from tests.support.processes import Owned, free_port
@@ -26,7 +26,6 @@ from tests.support.processes import Owned, free_port
 ROOMS = [f"room{number}" for number in range(10)]
 PACE = SECOND / 20
 """Between the messages of one publisher."""
-
 
 TRACEBACK = re.compile(r"[^\n]*\nTraceback.*\n(?:[ \n].*\n)*[^ \n].*")
 
@@ -50,7 +49,7 @@ class Worker(Owned):
         return True
 
     async def status(self, path: str) -> int:
-        """Answer of an HTTP GET, by its status."""
+        """Return the status of an HTTP GET."""
         async with asyncio.timeout(5 * SECOND):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             try:
@@ -61,42 +60,42 @@ class Worker(Owned):
 
 
 class Report(NamedTuple):
-    """What a run came to."""
+    """The result of a run."""
 
     flaws: list[Flaw]
-    hung: list[str]
-    """Requests that got no answer, and members that did not get back into a room."""
-    said: int
+    unanswered: list[str]
+    """Requests without an answer, and clients that did not return to a room."""
+    sent: int
     accepted: int
     delivered: int
     counts: Mapping[str, int]
     slowest: float
-    complaints: list[str]
+    tracebacks: list[str]
     """Tracebacks in the workers' logs, with the lines before them."""
 
     def clean(self) -> bool:
-        """Whether no promise was broken, nothing hung, and nothing failed in the workers."""
-        return not (self.flaws or self.hung or self.complaints)
+        """Whether no guarantee was broken, every request was answered, and no worker failed."""
+        return not (self.flaws or self.unanswered or self.tracebacks)
 
     def kinds(self) -> dict[str, int]:
         return dict(Counter(flaw.kind for flaw in self.flaws))
 
     def __str__(self) -> str:
         lines = [
-            f"{self.said} said, {self.accepted} accepted, {self.delivered} delivered",
-            f"flaws: {self.kinds() or 'none'}; hung: {self.hung[:3] or 'none'}; "
-            f"complaints: {len(self.complaints)}",
+            f"{self.sent} sent, {self.accepted} accepted, {self.delivered} delivered",
+            f"flaws: {self.kinds() or 'none'}; unanswered: {self.unanswered[:3] or 'none'}; "
+            f"tracebacks: {len(self.tracebacks)}",
             f"the slowest answer took {self.slowest:.1f} s",
             ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items())),
         ]
         for flaw in self.flaws[:12]:
-            where = f"{flaw.place.client} in {flaw.place.room or 'the path'}"
+            where = f"{flaw.membership.client} in {flaw.membership.room or 'the path'}"
             lines.append(f"  {flaw.kind}: {flaw.key} for {where}: {flaw.detail}")
-        return "\n".join(lines + self.complaints[:3])
+        return "\n".join(lines + self.tracebacks[:3])
 
 
-class Lab:
-    """Workers, members and publishers, and what the record of them says."""
+class FaultRun:
+    """Workers, members and publishers, and the record of what they did."""
 
     def __init__(self, workers: list[Worker]) -> None:
         self.workers = workers
@@ -118,7 +117,7 @@ class Lab:
         among: Sequence[Worker] = (),
         **options: Any,
     ) -> Client:
-        """Add a member, of any worker or one `among` some; return once it is in its rooms."""
+        """Add a member, on any worker or on one of `among`; return once it is in its rooms."""
         urls = [worker.url for worker in among or self.workers]
         client = Client(self.record, name, urls, rooms, **options)
         self.members.append(client)
@@ -126,14 +125,14 @@ class Lab:
         return client
 
     async def publisher(self, name: str, rooms: Sequence[str] = ROOMS, event: str = "say") -> None:
-        """Add a publisher, which speaks in all rooms in turn; "@m1" is for the member m1 alone."""
+        """Add a publisher to all rooms in turn; "@m1" sends to the socket of member m1 alone."""
         client = Client(self.record, name, self.urls)
         self.publishers.append(client)
         await client.start()
         self._publishing.append(asyncio.create_task(self._publish(client, rooms, event)))
 
-    def speak(self, client: Client, rooms: Sequence[str], event: str = "say") -> None:
-        """Let a member publish too: in these rooms in turn, or to `both`, which is all at once."""
+    def publish_from(self, client: Client, rooms: Sequence[str], event: str = "say") -> None:
+        """Let a member publish too: to these rooms in turn, or with "both" to all at once."""
         self._publishing.append(asyncio.create_task(self._publish(client, rooms, event)))
 
     async def _publish(self, client: Client, rooms: Sequence[str], event: str) -> None:
@@ -148,40 +147,40 @@ class Lab:
                 await self._say(client, room, event)
             await asyncio.sleep(max(TICK, due - time.monotonic()))
 
-    async def _say(self, client: Client, room: str, event: str = "say") -> Said:
+    async def _say(self, client: Client, room: str, event: str = "say") -> SentMessage:
         if not room.startswith("@"):
             return await client.say(room, event)
         (listener,) = [member for member in self.members if f"@{member.name}" == room]
-        return await client.say(room, "whisper", to=listener.id or "ws:gone")
+        return await client.say(room, "direct", to=listener.id or "ws:gone")
 
     async def flow(self, messages: int = 160, seconds: float = 20) -> None:
-        """Let so many messages more be accepted: at full pace 160 a second."""
+        """Wait until so many more messages are accepted; at full pace 160 a second."""
         enough = self.record.accepted + messages
         await until(lambda: self.record.accepted >= enough, seconds)
 
     async def pause(self, seconds: float) -> None:
-        """Let a fault last."""
+        """Let a fault last for some time."""
         await asyncio.sleep(seconds * SECOND)
 
     async def settle(self, seconds: float = 15, late: float = 0) -> Report:
-        """End the publishing, wait for the last message of every room everywhere, and judge.
+        """End the publishing, wait for the last message of every room at every member, and report.
 
-        `late` is what `check` takes.
+        `late` is a parameter of `check`.
         """
-        await self.hush()
+        await self.stop_publishing()
         await self._last(seconds)
         return self.report(late)
 
-    async def hush(self) -> None:
-        """End the publishing; what is under way is answered yet."""
+    async def stop_publishing(self) -> None:
+        """End the publishing; requests in flight are still answered."""
         self._stopped = True
         for client in self.publishers:
-            client.live.set()  # a publisher that waits for a connection need not get it
+            client.live.set()  # a publisher that waits for a connection ends too
         if self._publishing:
             await asyncio.wait(self._publishing, timeout=30 * SECOND)
 
     async def _last(self, seconds: float) -> None:
-        """Say one thing in each room and wait until everybody there has it, or was told a hole."""
+        """Send one message to each room, and wait until every member has it or a later gap."""
         last = Client(self.record, "last", self.urls)
         self.publishers.append(last)
         await last.start()
@@ -202,11 +201,11 @@ class Lab:
         for member in members:
             await until(functools.partial(self._has, member, said), HOUR)
 
-    def _has(self, member: Client, said: Said) -> bool:
-        """Whether it got the message, or was told that it did not, or is not there any more."""
-        trace = self.record.traces.get(Place(member.name, said.room), [])
+    def _has(self, member: Client, said: SentMessage) -> bool:
+        """Whether the member received the message or a later gap, or has left the room."""
+        trace = self.record.traces.get(Membership(member.name, said.room), [])
         return not any(part.open for part in segments(trace)) or any(
-            entry.key == said.key or (entry.kind == HOLE and entry.time >= said.sent)
+            entry.key == said.key or (entry.kind == GAP and entry.time >= said.sent)
             for entry in reversed(trace)
         )
 
@@ -221,9 +220,9 @@ class Lab:
         entries = itertools.chain.from_iterable(record.traces.values())
         logs = "".join(worker.log for worker in self.workers)
         return Report(
-            check(record.said, record.traces, late),
-            record.hung + absent,
-            len(record.said),
+            check(record.sent, record.traces, late),
+            record.unanswered + absent,
+            len(record.sent),
             record.accepted,
             sum(entry.kind == MESSAGE for entry in entries),
             record.counts,
@@ -231,21 +230,21 @@ class Lab:
             TRACEBACK.findall(logs),
         )
 
-    def holes(self, since: float = 0) -> dict[Place, int]:
-        """How many holes each member was told of, in each room."""
+    def gaps(self, since: float = 0) -> dict[Membership, int]:
+        """How many gaps were reported to each member, in each room."""
         traces = self.record.traces.items()
         return {
-            place: sum(entry.kind == HOLE and entry.time >= since for entry in trace)
-            for place, trace in traces
+            membership: sum(entry.kind == GAP and entry.time >= since for entry in trace)
+            for membership, trace in traces
         }
 
-    def live_again(self, since: float) -> float:
-        """Seconds from `since` until every member got, in every room, a message sent after it."""
-        sent = {said.key: said.sent for said in self.record.said}
+    def recovery_time(self, since: float) -> float:
+        """Seconds from `since` until every member received a later message, in every room."""
+        sent = {said.key: said.sent for said in self.record.sent}
         back = 0.0
         for member in self.members:
             for room in member.rooms:
-                trace = self.record.traces[Place(member.name, room)]
+                trace = self.record.traces[Membership(member.name, room)]
                 after = (entry.time for entry in trace if entry.key and sent[entry.key] > since)
                 back = max(back, next(after, math.inf) - since)
         return back / SECOND
@@ -259,7 +258,7 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def lab(
+async def fault_run(
     url: str = "",
     *,
     workers: int = 2,
@@ -268,16 +267,16 @@ async def lab(
     adapter: str = "",
     names: str = "",
     **options: Any,
-) -> AsyncIterator[Lab]:
-    """Start it all: every member is in one room or in two, and everybody on the path.
+) -> AsyncIterator[FaultRun]:
+    """Start a run: every member is in one room or in two, and on the path.
 
-    `adapter` names another than the app's own choice; `options` are its adapter's; `names` is
-    what the clients' names begin with.
+    `adapter` names another adapter than the app's default; `options` are the adapter's; `names`
+    is a prefix of the clients' names.
     """
     env = {"WSROOM_REDIS_URL": url} if url else {}
     env |= {"FAULTS_ADAPTER": adapter, "FAULTS_OPTIONS": json.dumps(options)}
     with tempfile.TemporaryDirectory(prefix="wsroom-") as folder:
-        running = Lab([Worker(Path(folder), env) for _ in range(workers)])
+        running = FaultRun([Worker(Path(folder), env) for _ in range(workers)])
         try:
             await asyncio.gather(*(worker.start() for worker in running.workers))
             starts = [
