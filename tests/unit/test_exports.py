@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import wsroom
+import wsroom.adapters
+import wsroom.rooms
+import wsroom.testing
+import wsroom.testing.contract
 
 
 def test_the_public_names_are_these() -> None:
@@ -30,6 +34,28 @@ def test_the_public_names_are_these() -> None:
         "__version__",
         "on",
     ]
+
+
+def test_what_an_adapter_needs_is_in_one_place() -> None:
+    """`wsroom.adapters` has the base class and every type that it mentions."""
+    assert {name for name in vars(wsroom.adapters) if name[0].isupper()} == {
+        "Adapter", "Deliver", "EMIT", "Emission", "MemoryAdapter", "Offset", "Past", "RESYNC",
+        "Room",
+    }  # fmt: skip
+    assert wsroom.adapters.Adapter is wsroom.Adapter
+
+
+def test_room_can_be_imported_from_its_former_place() -> None:
+    """Code that was written for the former place keeps working."""
+    assert wsroom.rooms.Room is wsroom.adapters.Room
+
+
+def test_the_names_for_tests_are_these() -> None:
+    """The client for tests of apps, and the contract for tests of adapters."""
+    assert wsroom.testing.__all__ == ["Refused", "TestClient", "TestConnection"]
+    assert wsroom.testing.contract.__all__ == [
+        "CHAT", "PATH", "AdapterContract", "HistoryContract", "Worker", "emission",
+    ]  # fmt: skip
 
 
 def test_every_public_name_has_a_docstring() -> None:
