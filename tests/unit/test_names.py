@@ -15,7 +15,7 @@ LIMITS = Limits(event_name=5, room_name=4)
     [
         ("", "event '' is empty; use another name"),
         ("abcdef", "event 'abcdef' is longer than 5 characters; use another name"),
-        ("a\nb", r"event 'a\nb' has a control character; use another name"),
+        ("a\nb", r"event 'a\nb' contains a control character; use another name"),
         ("reply", "event 'reply' is part of the protocol; use another name"),
     ],
 )
@@ -33,7 +33,7 @@ def test_an_invalid_event_is_refused_each_time(event: str, sentence: str) -> Non
     [
         ("", "room '' is empty; use another name"),
         ("ééé", "room 'ééé' is longer than 4 bytes; use another name"),
-        ("\ud800", r"room '\ud800' has half a surrogate pair; use another name"),
+        ("\ud800", r"room '\ud800' contains an unpaired surrogate; use another name"),
         (["chat"], "room ['chat'] must be a string; use another name"),
         (7, "room 7 must be a string; use another name"),
     ],

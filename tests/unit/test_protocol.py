@@ -252,5 +252,5 @@ def test_a_payload_is_at_most_a_mebibyte() -> None:
     """The limit counts the whole frame."""
     overhead = len(protocol.encode("e", ""))
     assert len(protocol.encode("e", "x" * (2**20 - overhead))) == 2**20
-    with pytest.raises(ValueError, match="1048577 bytes; 1048576 is the most"):
+    with pytest.raises(ValueError, match="1048577 bytes; at most 1048576 are"):
         protocol.encode("e", "x" * (2**20 - overhead + 1))

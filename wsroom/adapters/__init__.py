@@ -1,4 +1,4 @@
-"""Carrying emissions between workers, and the types that an adapter is written with."""
+"""Adapters, which carry emissions between workers, and the types that writing one needs."""
 
 from wsroom.adapters.base import Adapter as Adapter
 from wsroom.adapters.memory import MemoryAdapter as MemoryAdapter

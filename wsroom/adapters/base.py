@@ -16,54 +16,54 @@ class Adapter(ABC):
 
     @property
     def healthy(self) -> bool:
-        """Whether its broker can be reached."""
+        """Whether its server can be reached."""
         return True
 
     @abstractmethod
     async def start(self, deliver: Deliver) -> None:
         """Begin to call `deliver`, on the running event loop, with what is published from now on.
 
-        Raises AdapterError where the broker cannot be reached.
+        Raises AdapterError if the server cannot be reached.
         """
 
     @abstractmethod
     async def stop(self, deliver: Deliver) -> None:
-        """End it: when this has returned, `deliver` is not called any more."""
+        """Stop calling `deliver`: after this has returned, it is not called again."""
 
-    def abandon(self, deliver: Deliver) -> None:  # noqa: B027 (most have nothing to forget)
-        """Forget the start with this `deliver`, whose event loop has ended.
+    def abandon(self, deliver: Deliver) -> None:  # noqa: B027 (most adapters have nothing to forget)
+        """Forget the `start` with this `deliver`, whose event loop has ended.
 
-        Nothing can be awaited there any more. What follows is a `start` on another loop, if
-        anything; the start that is forgotten may not have been finished.
+        Nothing can be awaited on that loop. That `start` may be unfinished. A `start` on another
+        loop may follow.
         """
 
     @abstractmethod
     async def publish(self, emission: Emission) -> None:
-        """Carry `emission`, once, to every worker that has subscribed to its sequence, and here.
+        """Deliver `emission` once to each worker that has subscribed to its sequence.
 
-        All of them see the emissions of a sequence in one order; those of one caller in its order.
-        Raises AdapterError where that cannot be said to have happened.
+        That includes this worker. All workers get the emissions of a sequence in one order, which
+        keeps the order of the calls here. Raises AdapterError if delivery could not be confirmed.
         """
 
     @abstractmethod
     async def subscribe(self, room: Room) -> Offset | None:
-        """Return once this worker hears `room`, with the offset at which it stands.
+        """Return once this worker gets what is published to `room`, with the room's offset.
 
-        Idempotent: called at every join. Nothing published after it returned passes by. The offset
-        is None where no history is kept. Raises AdapterError where the broker does not confirm.
+        It is called at each join, so it must be idempotent. Everything published after it has
+        returned is delivered. The offset is None without a history. Raises AdapterError if the
+        server does not confirm.
         """
 
     async def read(self, room: Room, since: Offset | None) -> Past:
-        """Return what happened in a subscribed `room` since the offset, if a history is kept.
+        """Return the emissions of a subscribed `room` since an offset, if a history is kept.
 
-        `since` is None if the client sent something that is not an offset: never complete.
-
-        When it has returned, this worker has been delivered everything up to `Past.offset`.
-        300 emissions or 1 MiB are the most; more is not complete. Raises AdapterError where the
-        broker cannot be reached.
+        When it returns, everything up to `Past.offset` has been delivered to this worker. If there
+        are more than 300 emissions or 1 MiB, or if `since` is unknown, the answer is not complete.
+        `since` is None if a client sent an invalid offset. Raises AdapterError if the server cannot
+        be reached.
         """
         return Past(None, complete=False)
 
     @abstractmethod
     def unsubscribe(self, room: Room) -> None:
-        """Note that this worker has no member in `room` any more; never waits, never raises."""
+        """Note that this worker has no more members in `room`; never blocks, never raises."""

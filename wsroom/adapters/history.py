@@ -1,6 +1,6 @@
-"""What was emitted to rooms lately, and where each stands. No I/O and no asyncio here.
+"""The last emissions of each room, and its offset. No I/O and no asyncio here.
 
-Time comes in as the argument `now`: seconds of any origin, never going back.
+The argument `now` is the time in seconds since any origin; it never decreases.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from wsroom.wire.emission import Emission, Past, Room
 from wsroom.wire.offsets import READ_ENTRIES, ROOM_BYTES, Offset
 
 ENTRY_BYTES = 400
-"""What an entry takes in memory beside its payload and its names."""
+"""Memory that an entry takes besides its payload and its names."""
 
 NAME_BYTES = 200
-"""What a room's name in it takes at the most: such names are 128 bytes long."""
+"""Memory that a room's name in it takes at most: a name has up to 128 bytes."""
 
 IDLE_LOGS = 100_000
-"""Logs that are kept of rooms to which nobody is subscribed."""
+"""How many logs are kept of rooms that are not subscribed."""
 
 
 class RoomLog:
-    """One room's sequence, and its last emissions without a gap."""
+    """The sequence of one room, and its last emissions without a gap."""
 
     __slots__ = ("entries", "epoch", "last", "room", "seq", "size", "subscribed", "used")
 
     def __init__(self, room: Room, epoch: str) -> None:
         self.room = room
         self.epoch = epoch
-        """Names this very sequence: another log of the same room has another one."""
+        """The name of this sequence; a later log of the same room has another one."""
         self.seq = 0
-        """The position of the last emission."""
+        """The number of the last emission."""
         self.entries: deque[tuple[Emission, int]] | None = None  # an empty one takes 700 bytes
         self.size = 0
-        """Bytes of the entries."""
+        """Size of the entries in bytes."""
         self.last = 0.0
-        """When the last emission came."""
+        """Time of the last emission."""
         self.subscribed = True
         self.used = 0.0
-        """When it was last used while nobody was subscribed."""
+        """Time of its last use while it was not subscribed."""
 
-    def since(self, offset: Offset | None) -> Past:
-        """Tell what is known of the time since `offset`."""
+    def read(self, offset: Offset | None) -> Past:
+        """Return the emissions after `offset`."""
         now = Offset(self.epoch, self.seq)
         if offset is None or offset.epoch != self.epoch or offset.seq > self.seq:
             return Past(now, complete=False)
@@ -65,18 +65,19 @@ class RoomLog:
 
 
 class History:
-    """The logs of many rooms, bounded.
+    """The logs of many rooms, within bounds.
 
-    A log is kept while its room is subscribed to, and for `ttl` after its last use. Its entries go
-    when nothing has come for `ttl`; beyond `history` of them, and beyond 1 MiB, the oldest go. Over
-    `max_bytes` in all, entries of the rooms go to which nothing has come for longest. Time is
-    looked at whenever something is asked or added; each entry is looked at twice at the most.
+    A log is kept while its room is subscribed, and for `ttl` after its last use. Its entries are
+    removed `ttl` after the last emission; the oldest ones beyond `history` of them, and beyond
+    1 MiB. Beyond `max_bytes` for all rooms, entries of the rooms with the oldest last emission are
+    removed. Each call but `unsubscribe` removes what has expired; each entry is visited at most
+    twice.
 
     Args:
-        history: entries of a room; 0 keeps where it stands and nothing else.
+        history: how many entries a room has at most; with 0, only its offset is kept.
         ttl: seconds.
-        max_bytes: bytes of all entries.
-        idle: logs that are kept of rooms to which nobody is subscribed; the oldest go.
+        max_bytes: size of all entries.
+        idle: how many logs are kept of rooms that are not subscribed; the oldest are removed.
 
     Raises:
         SetupError: a number is out of its range.
@@ -91,26 +92,26 @@ class History:
         if type(max_bytes) is not int or max_bytes <= 0:
             raise SetupError(f"max_bytes is {max_bytes!r}; use a number of bytes above 0")
         self.name = ""
-        """What all epochs begin with; whoever lets time pass by it makes it unique."""
+        """Prefix of all epochs; the user of this class makes it unique."""
         self.size = 0
-        """Bytes of all entries."""
+        """Size of all entries in bytes."""
         self._history = history
         self._ttl = ttl
         self._max_bytes = max_bytes
         self._max_idle = idle
         self._made = 0
         self._logs: dict[Room, RoomLog] = {}
-        # Both in the order in which they run out of time, so only the first is looked at.
+        # Both are in the order of expiry, so only the first one is checked.
         self._filled: OrderedDict[Room, RoomLog] = OrderedDict()
         self._idle: OrderedDict[Room, RoomLog] = OrderedDict()
-        self._newest: RoomLog | None = None  # the last of those filled: a busy room moves nothing
-        self._due = 0.0  # when something may have run out of time
+        self._newest: RoomLog | None = None  # the last of _filled: a busy room is not moved
+        self._due = 0.0  # when something may expire
 
     def __len__(self) -> int:
         return len(self._logs)
 
     def subscribe(self, room: Room, now: float) -> Offset:
-        """Keep the room's log from now on; return the offset at which it stands."""
+        """Keep the room's log from now on; return its offset."""
         if now >= self._due:
             self._expire(now)
         log = self._logs.get(room)
@@ -123,7 +124,7 @@ class History:
         return Offset(log.epoch, log.seq)
 
     def unsubscribe(self, room: Room, now: float) -> None:
-        """Nobody hears the room any more: keep its log for a while."""
+        """Keep the room's log for `ttl` only."""
         log = self._logs.get(room)
         if log is None or not log.subscribed:
             return
@@ -136,7 +137,7 @@ class History:
     def append(self, emission: Emission, now: float) -> Offset | None:
         """Add an emission to its room's log; return its offset.
 
-        None where there is no log, so that nobody can ever ask for what came.
+        Return None if the room has no log: then no client can ask for its emissions.
         """
         if now >= self._due:
             self._expire(now)
@@ -152,11 +153,11 @@ class History:
         return Offset(log.epoch, seq)
 
     def read(self, room: Room, since: Offset | None, now: float) -> Past:
-        """Tell what happened in the room since the offset."""
+        """Return the emissions of the room after the offset."""
         if now >= self._due:
             self._expire(now)
         log = self._logs.get(room)
-        return Past(None, complete=False) if log is None else log.since(since)
+        return Past(None, complete=False) if log is None else log.read(since)
 
     def _keep(self, log: RoomLog, emission: Emission, now: float) -> None:
         entries = log.entries

@@ -1,4 +1,4 @@
-"""The adapter of a single process."""
+"""The adapter of a single process: delivers at once, and keeps a history."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from wsroom.wire.protocol import SOCKET_ID_PREFIX
 
 
 class MemoryAdapter(Adapter):
-    """Delivers at once, within `publish`, in the process it lives in.
+    """Delivers within `publish`, in one process.
 
-    Several apps in one process may share one: they see each other's rooms as workers would.
+    Several apps in that process may share an adapter; they then share their rooms, as workers do.
 
     Args:
-        history: messages of each room that are kept for clients that come back; 0 for none.
-        ttl: seconds for which they are kept after the room's last one, and for which a room
+        history: how many messages of each room are kept for clients that reconnect; 0 for none.
+        ttl: how many seconds they are kept after the room's last message, and how long a room
             without members is remembered.
-        max_bytes: bytes of all rooms' history together; over it the longest unused goes.
+        max_bytes: the size of all histories together; beyond it, messages of the rooms with the
+            oldest last message are removed.
 
     Raises:
         SetupError: a number is out of its range.
@@ -37,7 +38,7 @@ class MemoryAdapter(Adapter):
         self._history = History(history, ttl, max_bytes)
 
     async def start(self, deliver: Deliver) -> None:
-        # Made here, not with the adapter: processes are forked from one that has an adapter.
+        # Not in __init__: a process that has an adapter may be forked, and names must be unique.
         self._history.name = self._history.name or secrets.token_urlsafe(6)
         self._delivers.append(deliver)
 
@@ -55,7 +56,7 @@ class MemoryAdapter(Adapter):
 
     async def subscribe(self, room: Room) -> Offset | None:
         if room.name.startswith(SOCKET_ID_PREFIX):
-            return None  # no log: what is for one socket is delivered, and not kept
+            return None  # messages to one socket are delivered, but not kept
         return self._history.subscribe(room, monotonic())
 
     async def read(self, room: Room, since: Offset | None) -> Past:

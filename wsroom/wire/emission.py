@@ -9,46 +9,44 @@ from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import SOCKET_ID_PREFIX
 
 EMIT = "emit"
-
-
 RESYNC = "resync"
 
 
 class Room(NamedTuple):
-    """A room's key: the concrete path, and the name on it; the name "" is the path itself."""
+    """A room: its concrete path, and its name there; the name "" is the path itself."""
 
     path: str
     name: str
 
 
 class Emission(NamedTuple):
-    """One emitted message on its way to the members of a room, of several rooms, or of a path."""
+    """One emitted message, for the members of a room, of several rooms, or of a path."""
 
     room: Room
-    """Its room; the path (name "") for path-wide messages and several rooms; a socket's id."""
+    """Its room. The name is "" for a whole path and for several rooms, or the id of one socket."""
     payload: bytes
     """The server frame's JSON, without an offset."""
     rooms: tuple[str, ...] = ()
-    """Names of the rooms that it is for where those are several: one copy each to their union."""
+    """If it is for several rooms, their names: each member of any of them gets one copy."""
     except_socket: str = ""
-    """The id of a socket that gets none."""
+    """The id of a socket that does not get it."""
     except_session: str = ""
-    """The hash of that socket's session, which it keeps when it reconnects under another id."""
+    """The hash of that socket's session, which stays the same when it reconnects."""
     except_rooms: tuple[str, ...] = ()
-    """Names of rooms whose members, as they are at delivery, get none."""
+    """Names of rooms whose members, at the time of delivery, do not get it."""
     kind: str = EMIT
-    """What it asks of the workers that get it: EMIT, or RESYNC, which an adapter itself delivers
-    where it has lost emissions of `room` for good, with the offset from which the room goes on.
-    Where `room` is a worker's own sequence, the path is "" and the offset None."""
+    """EMIT, or RESYNC if an adapter reports that it has lost emissions of `room`. It delivers that
+    with the offset from which the room continues; with None if the path of `room` is "".
+    Workers ignore other kinds."""
     version: int = 1
-    """Of this record's layout, for workers of different releases on one broker."""
+    """The version of these fields, for workers of different releases that share a server."""
 
     @property
     def sequence(self) -> Room:
-        """The room whose order and history it is part of.
+        """The room whose order and history the emission is part of.
 
-        What is for one socket goes to the room of that socket's worker, which its hub has
-        subscribed to from its start: the path "", and the id's part before the point.
+        For a message to one socket it is the room of that socket's worker, to which the worker has
+        been subscribed since its start: the path "", and the part of the id before the point.
         """
         if self.room.name.startswith(SOCKET_ID_PREFIX):
             return Room("", self.room.name.partition(".")[0])
@@ -56,18 +54,18 @@ class Emission(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What a room's history tells about the time since an offset."""
+    """The emissions of a room since an offset, read from its history."""
 
     offset: Offset | None
-    """Where the room stands: what comes after it is delivered live. None without a history."""
+    """The room's current offset: later emissions are delivered live. None without a history."""
     complete: bool
-    """Whether `emissions` is all that happened since; where it is False they are empty."""
+    """Whether `emissions` are all since then; if not, they are empty."""
     emissions: tuple[tuple[Emission, Offset], ...] = ()
     """Emissions with their offsets, in order."""
 
 
 Deliver = Callable[[Emission, Offset | None], None]
-"""Takes an emission and its offset; returns at once.
+"""A function that takes an emission and its offset, and returns at once.
 
-The offset is None where no history is kept, and for what is for one socket.
+The offset is None without a history, and for a message to one socket.
 """

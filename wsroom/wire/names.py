@@ -1,4 +1,4 @@
-"""Checking the names of events and rooms that this side uses. No I/O and no asyncio here."""
+"""Checks the names of events and rooms that this side uses. No I/O and no asyncio here."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from wsroom.limits import Limits
 from wsroom.wire.protocol import RESERVED, event_name_error, room_name_error
 
 MAX_NAMES = 10_000
-"""Names of a kind that a checker remembers; with more it forgets them all."""
+"""How many events, and how many rooms, a checker remembers; beyond it, it forgets them all."""
 
 
 class NameChecker:
     """Checks names of events and rooms, and remembers the valid ones, so that emitting is fast.
 
     Args:
-        limits: the longest names; None if only the other side knows them.
+        limits: the longest allowed names; None if only the other side knows its limits.
 
     """
 
@@ -25,7 +25,7 @@ class NameChecker:
         self._rooms: set[str] = set()
 
     def check_event(self, event: str) -> None:
-        """Raise ValueError if an app must not emit or handle an event of this name."""
+        """Raise ValueError if an app must not emit or handle an event with this name."""
         if event in self._events:
             return
         if event in RESERVED:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 READ_ENTRIES = 300
-"""The most emissions that one `read` returns."""
+"""How many emissions one `read` returns at most."""
 
 ROOM_BYTES = 1024 * 1024
-"""The most bytes that the entries of one room take, and so the most that one `read` returns."""
+"""How many bytes the history of one room has at most, and so what one `read` returns."""
 
 _MAX_LENGTH = 100
 
@@ -21,16 +21,16 @@ class Offset(NamedTuple):
     """
 
     epoch: str
-    """Names one uninterrupted sequence of a room: 1 to 80 characters without quotes."""
+    """Names one uninterrupted sequence of one room: 1 to 80 characters, without `"` and `\\`."""
     seq: int
-    """Counts the emissions of that sequence, from 0."""
+    """At least 0; higher for each emission of that sequence."""
 
     def __str__(self) -> str:
         return f"{self.epoch}:{self.seq}"
 
     @classmethod
     def parse(cls, text: object) -> Offset | None:
-        """Read what `str` returned; None if `text` is invalid, since it comes from a client."""
+        """Read what `str(offset)` returned; None if `text` is invalid, since clients send it."""
         if type(text) is not str or len(text) > _MAX_LENGTH:
             return None
         epoch, _, digits = text.rpartition(":")

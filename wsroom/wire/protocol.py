@@ -1,4 +1,4 @@
-"""The wire contract of docs/protocol.md: frames to values and back. No I/O and no asyncio here."""
+"""The wire protocol (docs/protocol.md): frames to values and back. No I/O and no asyncio here."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ ERROR = "error"
 RESYNC = "resync"
 
 RESERVED = frozenset({JOIN, LEAVE, RESUME, CONNECTED, REPLY, ERROR, RESYNC})
-"""Event names that carry the protocol itself; an app neither handles nor emits them."""
+"""Events of the protocol itself; an app must not handle or emit them."""
 
 SUBPROTOCOL = "wsroom.1"
 RESUME_SUBPROTOCOL = "wsroom.1.resume"
-"""The subprotocol of a client that begins with a `resume`."""
+"""The subprotocol of a client whose first frame is a `resume`."""
 SOCKET_ID_PREFIX = "ws:"
 MAX_PAYLOAD = 1024 * 1024
 MAX_ID = 200
 MAX_SESSION = 200
 
-# C0, DEL and C1: they break logs and terminals, and no name needs them.
+# C0, DEL and C1: they break logs and terminals, and names do not need them.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Inbound:
-    """A client's frame, checked. `id` is None where the client wants no answer."""
+    """A valid frame of a client. `id` is None if the client does not want an answer."""
 
-    # Made for each frame: a named tuple takes twice as long.
+    # One is created for each frame; a named tuple takes twice as long.
     __slots__ = ("event", "id", "message")
 
     def __init__(self, event: str, message: Any, id: str | int | None) -> None:
@@ -51,7 +51,7 @@ class Inbound:
 
 
 def decode(text: str, limits: Limits, known: Container[str] = ()) -> Inbound:
-    """Read a client's text frame; events in `known` have good names.
+    """Read a client's text frame; the names of events in `known` are not checked again.
 
     Raises:
         ProtocolError: `too_large` or `bad_frame`, with a sentence for the client.
@@ -59,21 +59,25 @@ def decode(text: str, limits: Limits, known: Container[str] = ()) -> Inbound:
     """
     length = len(text)
     if length * 4 > limits.frame_size and not _fits(text, limits.frame_size):
-        raise ProtocolError("too_large", f"a frame is {limits.frame_size} bytes at most")
+        raise ProtocolError("too_large", f"a frame must have at most {limits.frame_size} bytes")
     try:
         frame = orjson.loads(text)
     except orjson.JSONDecodeError as exc:
-        raise ProtocolError("bad_frame", f"not JSON: {exc}") from None
+        raise ProtocolError("bad_frame", f"the frame is not JSON: {exc}") from None
     if type(frame) is not dict:
-        raise ProtocolError("bad_frame", 'a frame is an object: {"event": ..., "message": ...}')
+        raise ProtocolError(
+            "bad_frame", 'a frame must be an object: {"event": ..., "message": ...}'
+        )
     id = frame.get("id")
     if id is not None:
         id = _read_id(id)
     event: Any = frame.get("event")
-    # Only more openers than the cap can nest deeper than it, so most frames are never walked.
+    # A frame with fewer brackets than the limit cannot be too deep, so most frames are not walked.
     depth = limits.depth
-    if length > depth and text.count("[") + text.count("{") > depth and _deeper(frame, depth):
-        raise ProtocolError("bad_frame", f"nested deeper than {limits.depth}", id)
+    if length > depth and text.count("[") + text.count("{") > depth and _is_deeper(frame, depth):
+        raise ProtocolError(
+            "bad_frame", f"the frame is nested deeper than {limits.depth} levels", id
+        )
     if type(event) is not str:
         raise ProtocolError("bad_frame", '"event" must be a string', id)
     if event not in known:
@@ -89,18 +93,18 @@ def _read_id(value: Any) -> str | int:
     if type(value) is str and _fits(value, MAX_ID):
         return value
     raise ProtocolError(
-        "bad_frame", f'"id" must be an integer or a string of {MAX_ID} bytes at most'
+        "bad_frame", f'"id" must be an integer or a string of at most {MAX_ID} bytes'
     )
 
 
 def _fits(text: str, size: int) -> bool:
-    # At most four bytes a character, so the count of characters usually decides.
+    # A character has at most four bytes, so the number of characters usually decides.
     if len(text) * 4 <= size:
         return True
     return len(text) <= size and len(text.encode(errors="surrogatepass")) <= size
 
 
-def _deeper(value: Any, depth: int) -> bool:
+def _is_deeper(value: Any, depth: int) -> bool:
     level = [value]
     while level and depth:
         depth -= 1
@@ -114,28 +118,28 @@ def _deeper(value: Any, depth: int) -> bool:
 
 
 def has_control_character(text: str) -> bool:
-    """Whether there are control characters in it, which could forge a line of a log."""
+    """Whether `text` contains a control character, which could forge a line of a log."""
     return _CONTROL.search(text) is not None
 
 
 def event_name_error(event: str, limits: Limits | None) -> str | None:
-    """Say why an event's name is invalid, as the end of a sentence; None if it is valid.
+    """Return why an event's name is invalid, as the end of a sentence; None if it is valid.
 
-    Without `limits` it may have any length.
+    Without `limits` a name can have any length.
     """
     if not event:
         return "is empty"
     if limits is not None and len(event) > limits.event_name:
         return f"is longer than {limits.event_name} characters"
     if _CONTROL.search(event):
-        return "has a control character"
+        return "contains a control character"
     return None
 
 
 def room_name_error(room: object, limits: Limits | None) -> str | None:
-    """Say why a room's name is invalid, as the end of a sentence; None if it is valid.
+    """Return why a room's name is invalid, as the end of a sentence; None if it is valid.
 
-    Without `limits` it may have any length.
+    Without `limits` a name can have any length.
     """
     if type(room) is not str:
         return "must be a string"
@@ -144,16 +148,16 @@ def room_name_error(room: object, limits: Limits | None) -> str | None:
     try:
         size = len(room.encode())
     except UnicodeEncodeError:
-        return "has half a surrogate pair"
+        return "contains an unpaired surrogate"
     if limits is not None and size > limits.room_name:
         return f"is longer than {limits.room_name} bytes"
     if _CONTROL.search(room):
-        return "has a control character"
+        return "contains a control character"
     return None
 
 
 def read_room(message: object, limits: Limits) -> str:
-    """Read the room's name that a client sent with `joinRoom` or `leaveRoom`.
+    """Read the room's name in a client's `joinRoom` or `leaveRoom`.
 
     Raises:
         ProtocolError: `bad_room`.
@@ -164,19 +168,21 @@ def read_room(message: object, limits: Limits) -> str:
         raise ProtocolError("bad_room", f"a room's name {problem}")
     room = str(message)
     if room.startswith(SOCKET_ID_PREFIX):
-        raise ProtocolError("bad_room", "a socket's id is no room that can be joined")
+        raise ProtocolError("bad_room", "a socket's id cannot be joined as a room")
     return room
 
 
 def read_resume(message: object, limits: Limits) -> tuple[str, dict[str, str]]:
-    """Read the session, "" where there is none, and the offsets by room of a `resume`.
+    """Read a `resume`: the session, "" if there is none, and the offsets by room.
 
     Raises:
         ProtocolError: `invalid_message`.
 
     """
     if type(message) is not dict:
-        raise ProtocolError("invalid_message", 'it is an object: {"session": ..., "rooms": ...}')
+        raise ProtocolError(
+            "invalid_message", 'the message must be an object: {"session": ..., "rooms": ...}'
+        )
     session, rooms = message.get("session"), message.get("rooms")
     if session is None:
         session = ""
@@ -186,14 +192,16 @@ def read_resume(message: object, limits: Limits) -> tuple[str, dict[str, str]]:
         )
     if type(rooms) is not dict or not all(type(offset) is str for offset in rooms.values()):
         raise ProtocolError("invalid_message", '"rooms" must be an object of offsets by room')
-    most = limits.rooms_per_socket + 1  # the path
-    if len(rooms) > most:
-        raise ProtocolError("invalid_message", f'"rooms" has {len(rooms)} keys; {most} is the most')
+    limit = limits.rooms_per_socket + 1  # and the path
+    if len(rooms) > limit:
+        raise ProtocolError(
+            "invalid_message", f'"rooms" has {len(rooms)} keys; at most {limit} are allowed'
+        )
     return session, rooms
 
 
 def choose_subprotocol(offered: Collection[str]) -> str | None:
-    """The subprotocol to answer with."""
+    """Return the subprotocol to answer with; None if no known one is offered."""
     for name in (RESUME_SUBPROTOCOL, SUBPROTOCOL):
         if name in offered:
             return name
@@ -207,11 +215,11 @@ def encode(
     room: str | None = None,
     id: str | int | None = None,
 ) -> bytes:
-    """Encode a server's frame; `id` is left out where it is None.
+    """Encode a server's frame; `id` is left out if it is None.
 
     Raises:
-        TypeError: the message holds something that JSON has no form for.
-        ValueError: it holds NaN or an infinity, or the payload is over 1 MiB.
+        TypeError: the message contains a value that JSON cannot represent.
+        ValueError: it contains NaN or an infinity, or the payload is over 1 MiB.
 
     """
     frame = {"event": event, "message": message, "sender": sender, "room": room}
@@ -235,15 +243,17 @@ def _dump(frame: dict[str, Any], nulls: int) -> bytes:
         payload = orjson.dumps(frame)
     except TypeError as exc:
         raise TypeError(f"the message of {event!r} is not JSON: {exc}") from exc.__cause__
-    # orjson writes NaN and the infinities as null, so a payload without a null that nobody asked
-    # for needs no look at its values.
+    # orjson writes NaN and the infinities as null, so the values must be checked only if there are
+    # more nulls than those of the frame itself.
     if payload.count(b"null") > nulls and _has_nan(message):
-        raise ValueError(f"the message of {event!r} holds NaN or an infinity; JSON has no such")
+        raise ValueError(
+            f"the message of {event!r} contains NaN or an infinity, which JSON does not have"
+        )
     if not payload.isascii():
-        payload.decode()  # an orjson.Fragment could hold anything
+        payload.decode()  # an orjson.Fragment can contain any bytes
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(
-            f"the payload of {event!r} is {len(payload)} bytes; {MAX_PAYLOAD} is the most"
+            f"the payload of {event!r} has {len(payload)} bytes; at most {MAX_PAYLOAD} are allowed"
         )
     return payload
 
@@ -257,7 +267,7 @@ def _has_nan(value: Any) -> bool:
         return any(map(_has_nan, value))
     if isinstance(value, Enum):
         return _has_nan(value.value)
-    if hasattr(value, "__dict__"):  # orjson writes what a dataclass' instance holds
+    if hasattr(value, "__dict__"):  # orjson writes the attributes of a dataclass
         return is_dataclass(value) and any(map(_has_nan, vars(value).values()))
     if is_dataclass(value):
         return any(_has_nan(getattr(value, field.name, None)) for field in fields(value))
@@ -272,24 +282,24 @@ def encode_reply(message: Any, id: str | int) -> bytes:
 def encode_error(
     code: str, detail: str, event: str | None = None, id: str | int | None = None
 ) -> bytes:
-    """Encode an `error` frame: a `code` for programs, a `detail` for people; never fails."""
+    """Encode an `error` frame: `code` is for programs, `detail` for people; never raises."""
     message = {"code": sanitize(code), "detail": sanitize(detail), "event": event}
     return encode(ERROR, message, id=id)
 
 
 def encode_resync(room: str | None, offset: Offset | None) -> bytes:
-    """Encode what says that messages of a room were lost; None is the path, or the socket."""
+    """Encode a `resync` frame; without a room it is of the path, or of one socket."""
     position = None if offset is None else str(offset)
     return encode(RESYNC, {"room": room, "offset": position}, room=room)
 
 
 def sanitize(text: str) -> str:
-    """A sentence of the app's as it can be sent: 1,000 characters of valid Unicode at most."""
+    """Make a text of the app valid Unicode of at most 1,000 characters."""
     return text[:1000].encode(errors="replace").decode()
 
 
 def with_offset(payload: bytes, offset: Offset) -> bytes:
-    """Add the `offset` that the adapter's history gave to a room's frame, without parsing it."""
+    """Add an `offset` to a payload, without parsing it."""
     return payload[:-1] + f',"offset":"{offset.epoch}:{offset.seq}"}}'.encode()
 
 
@@ -297,16 +307,16 @@ Frame = dict[str, Any]
 
 
 def read_offsets(frame: Frame, asked: str = "") -> Iterator[tuple[str, str | None]]:
-    """Yield the rooms whose offsets a frame gives; None for a room that the client has left.
+    """Yield the rooms and offsets in a server's frame; None for a room that the client has left.
 
-    `asked` is the event of the client's frame that this one answers.
+    `asked` is the event of the client's frame that this one answers, if any.
     """
     event, message, room = frame["event"], frame["message"], frame["room"] or ""
     if "offset" in frame:
         yield room, frame["offset"]
     elif event == CONNECTED or (event == REPLY and asked == RESUME):
-        for name, told in message.get("rooms", {}).items():
-            offset = told if event == CONNECTED else told.get("offset")
+        for name, answer in message.get("rooms", {}).items():
+            offset = answer if event == CONNECTED else answer.get("offset")
             if offset is not None:
                 yield name, offset
     elif event == RESYNC and message["offset"] is not None:

@@ -156,6 +156,15 @@ class AdapterContract:
             own = [payload for payload in order if payload.startswith(name.encode())]
             assert own == [f"{name} {number}".encode() for number in range(100)]
 
+    async def test_concurrent_calls_keep_their_order(self, workers: list[Worker]) -> None:
+        """Calls of `publish` in one worker must be delivered in the order of the calls."""
+        one, two = workers
+        await two.subscribe(CHAT)
+        emissions = [emission(str(number)) for number in range(20)]
+        await asyncio.gather(*map(one.publish, emissions))
+        await two.wait_for(emissions[-1])
+        assert two.delivered == emissions
+
     async def test_a_subscribed_room_misses_nothing(self, workers: list[Worker]) -> None:
         """What is published after `subscribe` has returned must be delivered, in each room."""
         one, two = workers
