@@ -1,4 +1,4 @@
-"""Who gets a message: rooms, unions, exclusions, the sender, the app itself."""
+"""The recipients of a message: rooms, unions, exclusions, the sender; the app as the sender."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def acting(act: Act, **options: Any) -> WSRoom:
 
 
 async def heard(client: TestClient, *connections: TestConnection) -> list[list[Any]]:
-    """What each connection has heard, in order, once everything has settled."""
+    """Return the messages that each connection got, in order, once the app is idle."""
     await client.settle()
     return [
         [frame["message"] for frame in connection.frames if frame["event"] == "said"]
@@ -33,7 +33,7 @@ async def heard(client: TestClient, *connections: TestConnection) -> list[list[A
 
 
 async def test_a_room_is_who_joined_it() -> None:
-    """`to(room).emit` reaches the room's members, the sender where it is one, and nobody else."""
+    """`to(room).emit` reaches only the room's members, including the sender if it is one."""
 
     async def act(emitter: Emitter, message: Any) -> None:
         await emitter.to("chat").emit("said", message)
@@ -53,7 +53,7 @@ async def test_a_room_is_who_joined_it() -> None:
 
 
 async def test_several_rooms_are_one_message_to_their_union() -> None:
-    """A socket in several of them gets one copy, and is not told their names."""
+    """A socket in several of them gets one copy, without their names."""
 
     async def act(emitter: Emitter, message: Any) -> None:
         await emitter.to("x").to("y", "x").emit("said", message)
@@ -98,7 +98,7 @@ async def test_each_concrete_path_is_its_own_world() -> None:
 
 
 async def test_the_sender_can_be_left_out_or_be_the_only_one() -> None:
-    """`emit_except_sender` and `emit_to_sender`; the latter whatever rooms were chosen."""
+    """`emit_except_sender` and `emit_to_sender`; the latter ignores rooms."""
 
     async def act(emitter: Emitter, message: Any) -> None:
         await emitter.to("chat").emit_except_sender("said", "others")
@@ -135,7 +135,7 @@ async def test_a_socket_id_is_a_room_of_one() -> None:
 
 
 async def test_members_of_a_room_can_be_left_out() -> None:
-    """`except_` looks at who is in the rooms when the message is delivered."""
+    """`except_` applies to the sockets that are in the rooms at delivery."""
 
     async def act(emitter: Emitter, message: Any) -> None:
         target = emitter.to("chat").except_("muted").except_("away")
@@ -154,7 +154,7 @@ async def test_members_of_a_room_can_be_left_out() -> None:
 
 
 async def test_an_emitter_is_immutable() -> None:
-    """`to` and `except_` make new ones, so a later bare emit goes where it always went."""
+    """`to` and `except_` return new ones, so a later emit keeps its recipients."""
 
     async def act(emitter: Emitter, message: Any) -> None:
         room = emitter.to("chat")
@@ -172,7 +172,7 @@ async def test_an_emitter_is_immutable() -> None:
 
 
 async def test_the_app_itself_emits_from_anywhere() -> None:
-    """`app.to` works from a background task and before the first connection; nobody is sender."""
+    """`app.to` works from a background task and before the first connection; `sender` is null."""
     app = acting(lambda emitter, message: asyncio.sleep(0))
     await app.to("chat").emit("said", "nobody is here yet")
     async with TestClient(app) as client:
@@ -187,8 +187,8 @@ async def test_the_app_itself_emits_from_anywhere() -> None:
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/t/{tenant}", "ws"])
-def test_emitting_to_a_path_that_nobody_serves_is_a_setup_error(path: str) -> None:
-    """It would reach nobody, for ever and in silence."""
+def test_emitting_to_a_path_without_a_route_is_a_setup_error(path: str) -> None:
+    """It would never reach a socket, and silently."""
     with pytest.raises(SetupError, match=r"no route serves|is a pattern"):
         acting(lambda emitter, message: asyncio.sleep(0)).to("chat", path=path)
 
@@ -209,17 +209,17 @@ def test_emitting_to_a_path_that_nobody_serves_is_a_setup_error(path: str) -> No
         (lambda to: to.except_("").emit("e"), "room '' is empty"),
     ],
 )
-async def test_what_cannot_be_emitted_is_told_at_once(
+async def test_invalid_emits_raise_at_once(
     wrong: Callable[[Any], Awaitable[None]], error: str
 ) -> None:
-    """A ValueError, where it happens."""
+    """The call raises ValueError."""
     app = acting(lambda emitter, message: asyncio.sleep(0))
     with pytest.raises(ValueError, match=error):
         await wrong(app.to())
 
 
 async def test_apps_on_one_memory_adapter_are_workers_of_one_app() -> None:
-    """Rooms reach across them, each path and room in one order; other apps hear nothing."""
+    """They share rooms, each path and room in one order; other apps get nothing."""
     adapter = MemoryAdapter()
 
     async def act(emitter: Emitter, message: Any) -> None:

@@ -1,4 +1,4 @@
-"""Wire bytes, read back by the parsers of others."""
+"""Wire bytes, read by the parsers of other libraries."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_a_plain_frame_is_exact(length: int) -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("bits", [12, 13, 15])
-def test_a_packed_frame_inflates_to_the_same(length: int, bits: int) -> None:
-    """By a client that has inflated others before, with a window of 12 bits or more."""
+def test_a_deflated_frame_inflates_to_the_same(length: int, bits: int) -> None:
+    """The client has inflated other frames before, with a window of 12 bits or more."""
     extension = client_extension(bits)
     for number in range(3):
         payload = json.dumps({"n": number, "text": "hello again " * (length // 12 + 1)})

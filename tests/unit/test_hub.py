@@ -1,4 +1,4 @@
-"""What an adapter tells a hub beside emissions, and what the hub asks of it."""
+"""The hub and its adapter: RESYNC, joins, starts and stops, and event loops that end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wsroom.wire.protocol import encode
 
 
 def lost(app: WSRoom, room: Room, offset: Offset | None) -> None:
-    """What an adapter does that has lost messages of the room."""
+    """Deliver what an adapter delivers after it lost messages of the room."""
     app._worker.hub.deliver(Emission(room, b"", kind=RESYNC), offset)
 
 
@@ -40,8 +40,8 @@ def empty() -> WSRoom:
     return app
 
 
-async def test_a_room_that_lost_messages_tells_its_members() -> None:
-    """With the offset from which it goes on; nobody else hears of it."""
+async def test_a_room_that_lost_messages_notifies_its_members() -> None:
+    """They get the offset from which the room continues; other sockets get nothing."""
     app = empty()
     async with TestClient(app) as client:
         a, b = await client.connect(), await client.connect()
@@ -54,8 +54,8 @@ async def test_a_room_that_lost_messages_tells_its_members() -> None:
         assert len(b.frames) == 1
 
 
-async def test_a_path_that_lost_messages_tells_its_sockets() -> None:
-    """`room` is null; other paths have not lost anything."""
+async def test_a_path_that_lost_messages_notifies_its_sockets() -> None:
+    """`room` is null; sockets on other paths get nothing."""
     app = empty()
     async with TestClient(app) as client:
         a, other = await client.connect(), await client.connect("/other")
@@ -66,8 +66,8 @@ async def test_a_path_that_lost_messages_tells_its_sockets() -> None:
         assert a.offsets[""] == "x:7" and len(other.frames) == 1
 
 
-async def test_a_worker_that_lost_messages_tells_all_its_sockets() -> None:
-    """What was lost was for any one of them; there is no offset to go on from."""
+async def test_a_worker_that_lost_messages_notifies_all_its_sockets() -> None:
+    """Any of them may have lost a message; there is no offset to continue from."""
     app = empty()
     async with TestClient(app) as client:
         connections = [await client.connect(), await client.connect("/other")]
@@ -80,8 +80,8 @@ async def test_a_worker_that_lost_messages_tells_all_its_sockets() -> None:
             assert connection.offsets == offsets
 
 
-async def test_a_held_resync_is_dropped_where_its_room_was_replayed_past_it() -> None:
-    """And else comes after the reply."""
+async def test_a_held_resync_is_dropped_if_its_room_was_replayed_past_it() -> None:
+    """Otherwise it is written after the reply."""
     app = empty()
     async with TestClient(app) as client:
         a = await client.connect()
@@ -96,8 +96,8 @@ async def test_a_held_resync_is_dropped_where_its_room_was_replayed_past_it() ->
         assert b.frames[-1]["message"]["offset"] == f"{epoch}x:1"
 
 
-async def test_what_later_releases_say_is_ignored() -> None:
-    """A kind that is not known here is delivered to nobody."""
+async def test_emissions_of_later_releases_are_ignored() -> None:
+    """An emission of an unknown kind is not delivered."""
     app = empty()
     async with TestClient(app) as client:
         a = await client.connect()
@@ -108,8 +108,8 @@ async def test_what_later_releases_say_is_ignored() -> None:
         assert len(a.frames) == 2
 
 
-async def test_whatever_an_adapter_delivers_harms_nobody() -> None:
-    """Names and offsets come from elsewhere; what is for nobody here is not even looked at."""
+async def test_unexpected_names_and_offsets_do_no_harm() -> None:
+    """Names and offsets come from other workers; emissions without recipients here are ignored."""
     app = empty()
     payload = encode("odd", None)
     async with TestClient(app) as client:
@@ -130,7 +130,7 @@ async def test_whatever_an_adapter_delivers_harms_nobody() -> None:
 
 
 class Recording(MemoryAdapter):
-    """Says what it is asked, and fails where it is told to."""
+    """Records its calls, and fails if the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,8 +150,8 @@ class Recording(MemoryAdapter):
         return None
 
 
-async def test_a_hub_hears_what_is_for_its_sockets_from_its_start() -> None:
-    """It subscribes to the sequence that messages to them are part of, before there is any."""
+async def test_a_hub_subscribes_to_messages_to_its_sockets_at_its_start() -> None:
+    """It subscribes to the sequence of messages to its sockets before it has any."""
     adapter = Recording()
     hub = Hub(adapter, Limits())
     await hub.start()
@@ -161,7 +161,7 @@ async def test_a_hub_hears_what_is_for_its_sockets_from_its_start() -> None:
 
 
 async def test_a_start_that_fails_leaves_nothing_started() -> None:
-    """And the next one starts afresh."""
+    """The next start begins from scratch."""
     adapter = Recording()
     adapter.away = True
     hub = Hub(adapter, Limits())
@@ -175,7 +175,7 @@ async def test_a_start_that_fails_leaves_nothing_started() -> None:
 
 
 async def test_a_join_under_way_is_not_lost_in_a_resume() -> None:
-    """A handler beside the frames joins while a `resume` of the same socket begins and ends."""
+    """A concurrent handler joins while a `resume` of the same socket begins and ends."""
 
     class Slow(MemoryAdapter):
         gate = asyncio.Event()
@@ -211,7 +211,7 @@ async def test_a_join_under_way_is_not_lost_in_a_resume() -> None:
 
 
 class Asked(MemoryAdapter):
-    """Confirms a subscription to "chat" when the test says so: one answer for each that waits."""
+    """Confirms each subscription to "chat" when the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -257,7 +257,7 @@ async def enter(connection: TestConnection, adapter: Asked, id: int) -> None:
 
 
 async def test_a_join_that_fails_late_undoes_no_later_one() -> None:
-    """The socket left and entered again meanwhile; that counts."""
+    """The socket left and joined again meanwhile, and stays in the room."""
     adapter = Asked()
     app = comings_and_goings(adapter)
     async with TestClient(app) as client:
@@ -277,7 +277,7 @@ async def test_a_join_that_fails_late_undoes_no_later_one() -> None:
 @pytest.mark.parametrize("confirmed", [0, 1])
 @pytest.mark.parametrize("earlier", ["fails", "is confirmed"])
 async def test_one_of_two_joins_is_enough(confirmed: int, earlier: str) -> None:
-    """Whichever is confirmed, the other does not take the socket out again."""
+    """Whichever is confirmed, the failure of the other does not take the socket out again."""
     adapter = Asked()
     app = comings_and_goings(adapter)
     async with TestClient(app) as client:
@@ -293,8 +293,8 @@ async def test_one_of_two_joins_is_enough(confirmed: int, earlier: str) -> None:
         assert [frame["event"] for frame in a.frames].count("joined") == 1
 
 
-async def test_a_socket_is_in_no_room_where_all_its_joins_failed() -> None:
-    """However many waited, and it can join later."""
+async def test_a_socket_is_not_in_a_room_if_all_its_joins_failed() -> None:
+    """It does not matter how many waited; the socket can join later."""
     adapter = Asked()
     app = comings_and_goings(adapter)
     async with TestClient(app) as client:
@@ -312,8 +312,8 @@ async def test_a_socket_is_in_no_room_where_all_its_joins_failed() -> None:
         assert hub.room_names(hub.members[a.id]) == {"chat"} and not hub._pending_joins
 
 
-async def test_a_join_that_was_left_meanwhile_is_no_success() -> None:
-    """Whoever asked for it would think that the socket hears the room."""
+async def test_a_join_fails_if_the_room_was_left_meanwhile() -> None:
+    """Its caller would believe that the socket is in the room."""
     adapter = Asked()
     app = comings_and_goings(adapter)
     async with TestClient(app) as client:
@@ -322,7 +322,7 @@ async def test_a_join_that_was_left_meanwhile_is_no_success() -> None:
         await a.request("leave")
         adapter.confirm(0)
         assert (await a.expect("error"))["code"] == "unavailable"
-        # Nor where somebody else's join has put it there since, and may fail yet.
+        # Nor if a later join has put it there, which may still fail.
         await enter(a, adapter, 2)
         await a.request("leave")
         await enter(a, adapter, 3)
@@ -335,7 +335,7 @@ async def test_a_join_that_was_left_meanwhile_is_no_success() -> None:
 
 
 class Starting(MemoryAdapter):
-    """Takes its time to start, on the event loop that it is used on."""
+    """Starts when the test says so, on the event loop that it is used on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -348,7 +348,7 @@ class Starting(MemoryAdapter):
 
 
 async def test_a_start_is_one_attempt_for_all_who_wait() -> None:
-    """What fails, fails for all of them at once; the next one tries anew."""
+    """If it fails, it fails for all of them at once; the next one tries again."""
     adapter = Starting()
     hub = Hub(adapter, Limits())
     waiting = [asyncio.create_task(hub.start()) for _ in range(3)]
@@ -368,8 +368,8 @@ async def test_a_start_is_one_attempt_for_all_who_wait() -> None:
     await hub.stop()
 
 
-async def test_whoever_gives_up_does_not_end_the_start_for_the_others() -> None:
-    """Not the first one either."""
+async def test_a_cancelled_caller_does_not_end_the_start_for_the_others() -> None:
+    """Neither does the first caller."""
     adapter = Starting()
     hub = Hub(adapter, Limits())
     first, second = (asyncio.create_task(hub.start()) for _ in range(2))
@@ -385,7 +385,7 @@ async def test_whoever_gives_up_does_not_end_the_start_for_the_others() -> None:
 
 
 async def test_a_stop_ends_a_start() -> None:
-    """Whoever waits for it is told, and nothing goes on."""
+    """Its callers get an AdapterError, and nothing keeps running."""
     adapter = Starting()
     hub = Hub(adapter, Limits())
     starting = asyncio.create_task(hub.start())
@@ -398,7 +398,7 @@ async def test_a_stop_ends_a_start() -> None:
 
 
 async def test_a_lifespan_that_is_cancelled_while_it_starts_leaves_nothing() -> None:
-    """A server that is told to stop before it has started does that."""
+    """A server can be stopped before it has started."""
     adapter = Starting()
     app = WSRoom(adapter)
     entering = asyncio.create_task(app.lifespan().__aenter__())
@@ -410,7 +410,7 @@ async def test_a_lifespan_that_is_cancelled_while_it_starts_leaves_nothing() -> 
 
 
 class Bound(MemoryAdapter):
-    """Lives on the event loop that it was started on, as one with connections does."""
+    """Is bound to the event loop that it was started on, like an adapter with connections."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -430,8 +430,8 @@ class Bound(MemoryAdapter):
         await super().publish(emission)
 
 
-def test_an_app_whose_loop_ended_begins_anew_on_another() -> None:
-    """Where it is mounted nobody tells it; the next connection or emit begins it."""
+def test_an_app_whose_loop_ended_starts_again_on_another() -> None:
+    """A mounted app is not notified; the next connection or emit starts it again."""
     adapter = Bound()
     app = WSRoom(adapter)
     hub = app._worker.hub
@@ -458,7 +458,7 @@ def test_an_app_whose_loop_ended_begins_anew_on_another() -> None:
         assert sent[2]["message"] == "hi" and len(hub.members) == 1
         tasks.append(task)
 
-    tasks: list[asyncio.Task[None]] = []  # they are under way when their loops end
+    tasks: list[asyncio.Task[None]] = []  # they are running when their loops end
     for work in (talk, emit, talk, talk):
         asyncio.run(work())
     assert hub.running and all(task.done() for task in tasks)
@@ -466,8 +466,8 @@ def test_an_app_whose_loop_ended_begins_anew_on_another() -> None:
     assert adapter.loop is None and not hub.running
 
 
-def test_what_a_loop_left_behind_is_forgotten() -> None:
-    """Sockets that nobody ended, and what was to be sent in a tick that did not come."""
+def test_sockets_of_an_ended_loop_are_forgotten() -> None:
+    """Sockets that were not ended, and frames for a tick that did not take place."""
     hub = Hub(Bound(), Limits())
     sent: list[object] = []
 

@@ -52,8 +52,8 @@ class RoomsAgainstModel(RuleBasedStateMachine):
 TestRooms = RoomsAgainstModel.TestCase
 
 
-def test_members_of_no_room_are_nobody() -> None:
-    """A look at a room that does not exist makes none."""
+def test_a_room_that_does_not_exist_is_empty() -> None:
+    """Reading a room that does not exist does not create it."""
     rooms: Rooms[int] = Rooms()
     assert not rooms.members(Room("/ws", "x")) and not rooms.of(1) and not rooms.remove(1)
     assert len(rooms) == 0

@@ -1,4 +1,4 @@
-"""What a tick has for many sockets is kept back, shortly, for what is about to come."""
+"""A tick's frames for many sockets are delayed shortly, for frames that are about to come."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHAT = Room("/ws", "chat")
 
 
 class Answering(MemoryAdapter):
-    """Delivers at once, and answers some ticks later, as a broker does; or not at all."""
+    """Delivers at once, and answers some ticks later, like a broker; or never."""
 
     def __init__(self, answer: asyncio.Event | None = None) -> None:
         super().__init__(history=0)
@@ -34,7 +34,7 @@ class Answering(MemoryAdapter):
 
 
 class Peer(Writer):
-    """A member that notes what each of its writes would carry."""
+    """A member that records the messages of each write."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ws:1.{number}", "/ws")
@@ -58,13 +58,13 @@ def emission(number: int) -> Emission:
 
 
 async def emit(hub: Hub, *numbers: int) -> None:
-    """One after the other, as the handlers of one socket do."""
+    """Emit sequentially, like the handlers of one socket."""
     for number in numbers:
         await hub.publish(emission(number))
 
 
-async def test_messages_that_come_one_by_one_are_written_together() -> None:
-    """Each member of a large room is written to once for what one socket said in a row."""
+async def test_sequential_messages_are_written_together() -> None:
+    """Each member of a large room is written to once for consecutive messages of one socket."""
     hub = Hub(Answering(), Limits())
     peers = await fill(hub, DELAY_FROM)
     hub.outbox.max_delay = HOUR
@@ -75,7 +75,7 @@ async def test_messages_that_come_one_by_one_are_written_together() -> None:
 
 
 async def test_a_small_room_does_not_wait() -> None:
-    """To write to few takes less than an answer."""
+    """Writing to few sockets takes less time than an answer."""
     hub = Hub(Answering(), Limits())
     peers = await fill(hub, DELAY_FROM - 1)
     hub.outbox.max_delay = HOUR
@@ -84,8 +84,8 @@ async def test_a_small_room_does_not_wait() -> None:
     await hub.stop()
 
 
-async def test_nobody_waits_for_an_answer_that_does_not_come() -> None:
-    """Two milliseconds, and what is there leaves; then nothing is waited for any more."""
+async def test_a_missing_answer_delays_frames_shortly() -> None:
+    """After two milliseconds the frames are sent, and later ones are not delayed."""
     answer = asyncio.Event()
     hub = Hub(Answering(answer), Limits())
     peers = await fill(hub, DELAY_FROM)
@@ -101,8 +101,8 @@ async def test_nobody_waits_for_an_answer_that_does_not_come() -> None:
     await hub.stop()
 
 
-async def test_what_is_kept_back_leaves_before_a_stop() -> None:
-    """An app that says its last words stops after them, and can be started again."""
+async def test_delayed_frames_are_sent_before_a_stop() -> None:
+    """Frames that were emitted before a stop are sent; the hub can be started again."""
     answer = asyncio.Event()
     hub = Hub(Answering(answer), Limits())
     peers = await fill(hub, DELAY_FROM)

@@ -1,4 +1,4 @@
-"""Any sequence of emits, replies, joins, leaves and closes, against a plain model: each socket
+"""Any sequence of emits, replies, joins, leaves and closes, against a plain model. Each socket
 hears what was said to it, once, in the order of the calls, whichever writer it has.
 """
 
@@ -39,7 +39,7 @@ STEPS = st.one_of(
 
 
 class Peer:
-    """A server's protocol object and its transport, and all that was written to it."""
+    """A server's protocol object and its transport, which record all that is written."""
 
     handshake_complete = True
     close_sent = False
@@ -91,7 +91,7 @@ def encoded(text: str) -> bytes:
 @settings(max_examples=150, deadline=None)
 @given(steps=st.lists(STEPS, max_size=60))
 def test_each_socket_hears_all_in_order(kind: str, steps: list[tuple[str, str, str]]) -> None:
-    """Within a tick and across ticks, whatever is mixed; and nothing after the close."""
+    """Within a tick and across ticks, in any mixture; and nothing after the close."""
     asyncio.run(play(kind, steps))
 
 

@@ -1,4 +1,4 @@
-"""SendWriter against a `send` that the test holds in its hand."""
+"""SendWriter with a `send` that the test controls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wsroom.delivery.send_writer import SendWriter
 
 
 class Wire:
-    """An ASGI `send` that can be stopped, and what went through it."""
+    """An ASGI `send` that can be stopped, and records what was sent."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
@@ -35,7 +35,7 @@ class Wire:
         self.writer.write(PreparedFrame(text.encode()))
 
 
-async def test_what_is_written_early_comes_after_the_first_frame() -> None:
+async def test_early_frames_are_sent_after_the_first() -> None:
     """Frames are held until the handshake is done."""
     wire = Wire()
     wire.write("early")
@@ -50,7 +50,7 @@ async def test_what_is_written_early_comes_after_the_first_frame() -> None:
 @settings(max_examples=50)
 @given(st.lists(st.sampled_from(["write", "tick", "stop", "flow"]), max_size=40))
 def test_any_sequence_arrives_in_order_and_complete(steps: list[str]) -> None:
-    """Whatever the pace of the wire, and the close comes last."""
+    """At any pace of the wire; the close comes last."""
 
     async def play() -> None:
         wire = Wire()
@@ -76,7 +76,7 @@ def test_any_sequence_arrives_in_order_and_complete(steps: list[str]) -> None:
 
 
 async def test_a_socket_that_does_not_shrink_is_slow() -> None:
-    """Over the limit for a second without getting less; a burst that drains is not slow."""
+    """It was over the limit at two checks and did not shrink; a burst that drains is not slow."""
     wire = Wire()
     wire.writer.open(PreparedFrame(b"0"))
     for _ in range(20):
@@ -96,7 +96,7 @@ async def test_a_socket_that_does_not_shrink_is_slow() -> None:
 
 
 async def test_a_socket_that_shrinks_gets_more_time() -> None:
-    """Still over the limit, but less than a second ago."""
+    """It is still over the limit, but has less unsent than at the last check."""
     permits = asyncio.Semaphore(0)
     owner = Owner()
 
@@ -118,7 +118,7 @@ async def test_a_socket_that_shrinks_gets_more_time() -> None:
 
 
 async def test_a_flood_is_slow_at_once() -> None:
-    """16 times the limit bound what a socket may hold before anybody looks."""
+    """16 times the limit bounds the unsent bytes between two checks."""
     wire = Wire()
     wire.writer.open(PreparedFrame(b"0"))
     wire.flowing.clear()
@@ -131,7 +131,7 @@ async def test_a_flood_is_slow_at_once() -> None:
 
 
 async def test_a_send_that_fails_ends_the_writing() -> None:
-    """Servers say in many ways that the peer is gone; nobody else must hear of it."""
+    """Servers report in many ways that the peer has gone; `send` must not raise that elsewhere."""
 
     async def send(message: Message) -> None:
         raise ConnectionResetError

@@ -30,7 +30,7 @@ HANDSHAKE = (
 
 
 class App(WSRoom):
-    """An app that remembers with which codes its sockets ended."""
+    """An app that records the codes with which its sockets ended."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -56,7 +56,7 @@ class App(WSRoom):
 
 @contextlib.asynccontextmanager
 async def never_reading(server: Server, app: App) -> AsyncIterator[Any]:
-    """A client that shakes hands and never reads a byte; yields its writer in the app."""
+    """Connect a client that never reads a byte; yields its writer in the app."""
     before = set(app.members)
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -86,7 +86,7 @@ async def fill(app: App, connection: Any, size: int) -> None:
 
 
 async def test_uvicorn_is_written_to_directly(ws: str) -> None:
-    """Both implementations; `direct=False` turns it off, and it works all the same."""
+    """With both implementations; `direct=False` turns it off, and everything still works."""
     for direct in (True, False):
         app = App(direct=direct)
         async with serve(app, ws=ws) as server, peer(server) as a:
@@ -97,8 +97,8 @@ async def test_uvicorn_is_written_to_directly(ws: str) -> None:
 
 
 @pytest.mark.parametrize("size", [100_000, 900_000, 5_000_000])
-async def test_a_stop_waits_for_nobody(size: int, ws: str) -> None:
-    """SIGTERM's way through uvicorn ends in time, whatever never-reading clients hold."""
+async def test_a_stop_does_not_wait_for_slow_clients(size: int, ws: str) -> None:
+    """SIGTERM ends uvicorn in time, however much is unsent to clients that never read."""
     app = App()
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(serve(app, ws=ws))
@@ -134,7 +134,7 @@ async def gone(socket, code):
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 async def test_sigterm_ends_a_server_in_ten_seconds(loop: str, ws: str, tmp_path: Path) -> None:
-    """A process of its own, uvicorn's defaults, clients that hold 100 kB to 5 MB and never read."""
+    """With uvicorn's defaults, and 100 kB to 5 MB unsent to clients that never read."""
     (tmp_path / "app.py").write_text(STUCK)
     args = ("-m", "uvicorn", "app:app", "--port", "0", "--loop", loop, "--ws", ws)
     async with program(*args, cwd=tmp_path) as server, contextlib.AsyncExitStack() as stack:
@@ -147,7 +147,7 @@ async def test_sigterm_ends_a_server_in_ten_seconds(loop: str, ws: str, tmp_path
             loop_ = asyncio.get_running_loop()
             await loop_.sock_connect(raw, ("127.0.0.1", port))
             await loop_.sock_sendall(raw, HANDSHAKE)
-            await loop_.sock_recv(raw, 12)  # uvicorn forgets what comes with the handshake
+            await loop_.sock_recv(raw, 12)  # uvicorn drops bytes that come with the handshake
             text = json.dumps({"event": "fill", "message": size}).encode()
             await loop_.sock_sendall(raw, struct.pack("!BB4x", 0x81, 0x80 | len(text)) + text)
             await server.line(f"filled {size}")
@@ -157,7 +157,7 @@ async def test_sigterm_ends_a_server_in_ten_seconds(loop: str, ws: str, tmp_path
 
 
 async def test_tls_is_written_to_directly_too(ws: str, tmp_path: Path) -> None:
-    """The transport is another, the way is the same."""
+    """The transport is another class, with the same methods."""
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
     certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
@@ -179,8 +179,8 @@ async def test_tls_is_written_to_directly_too(ws: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [100_000, 900_000])
-async def test_a_close_that_is_not_taken_is_aborted(size: int, ws: str) -> None:
-    """The app's own close, and uvicorn's keepalive: gone 5 s later, hooks included."""
+async def test_a_close_is_aborted_if_the_client_does_not_read(size: int, ws: str) -> None:
+    """The app's close and uvicorn's keepalive: the connection ends 5 s later, and hooks run."""
     app = App()
     config = {"ws_ping_interval": 0.2, "ws_ping_timeout": 0.5}
     for options, code in (({}, 4000), (config, None)):
@@ -196,7 +196,7 @@ async def test_a_close_that_is_not_taken_is_aborted(size: int, ws: str) -> None:
 
 
 async def test_a_slow_member_is_closed_and_delays_nobody(ws: str) -> None:
-    """Over a mebibyte that does not shrink: 1013, and no emit waits for it."""
+    """More than 1 MiB that does not shrink: it is closed with 1013, and no emit waits for it."""
     app = App()
     async with serve(app, ws=ws) as server, peer(server) as good:
         async with never_reading(server, app) as connection:
@@ -211,7 +211,7 @@ async def test_a_slow_member_is_closed_and_delays_nobody(ws: str) -> None:
 
 
 async def test_a_burst_closes_nobody(ws: str) -> None:
-    """Six megabytes at once are far over the limit, but a healthy client takes them."""
+    """Six megabytes at once are far over the limit, but a healthy client reads them."""
     app = App()
     async with serve(app, ws=ws) as server, peer(server) as a:
         for number in range(120):
@@ -224,7 +224,7 @@ async def test_a_burst_closes_nobody(ws: str) -> None:
 
 
 async def test_a_flood_to_one_that_never_reads_is_bounded(ws: str) -> None:
-    """16 times the limit are the most that is held before anybody looks."""
+    """At most 16 times the limit is unsent before the socket is closed."""
     app = App()
     async with serve(app, ws=ws) as server, never_reading(server, app) as connection:
         async with asyncio.timeout(WAIT):
@@ -236,7 +236,7 @@ async def test_a_flood_to_one_that_never_reads_is_bounded(ws: str) -> None:
 
 
 async def test_hidden_features_fall_back(caplog: pytest.LogCaptureFixture) -> None:
-    """A server whose insides have changed is served through ASGI's send; the log says so once."""
+    """An unknown server is served through ASGI's send; the log says so once."""
 
     class Hidden:
         def __init__(self, receive: Any) -> None:
@@ -262,7 +262,7 @@ async def test_hidden_features_fall_back(caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_frames_are_ordered_across_rooms_replies_and_close(ws: str) -> None:
-    """What one handler emits, answers and closes reaches a socket in the order of the calls."""
+    """A handler's emits, reply and close reach a socket in the order of the calls."""
     app = App()
 
     @app.on("mix")

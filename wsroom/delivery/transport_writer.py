@@ -16,13 +16,10 @@ logger = logging.getLogger("wsroom")
 
 
 class _Discarding(list[Chunk | PreparedFrame]):
-    # In place of the collected frames after the end: ignores frames, as `collect` has no check.
+    # Replaces the collected frames after the end, so that `collect` needs no check.
 
     def append(self, frame: Chunk | PreparedFrame) -> None:
         pass
-
-    def __bool__(self) -> bool:
-        return True
 
 
 _DISCARDING = _Discarding()
@@ -128,7 +125,7 @@ class TransportWriter(Writer):
     def flush(self) -> int:
         """Send what was collected; returns its size in bytes."""
         collected = self._collected
-        if not collected or collected is _DISCARDING:
+        if not collected:
             return 0
         chunk = collected[0] if len(collected) == 1 else Chunk(frames_of(collected))
         collected.clear()
