@@ -10,13 +10,13 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self
 
 from wsroom.adapters.redis.codec import Names
-from wsroom.adapters.redis.network.topology import failed
-from wsroom.adapters.redis.network.url import topology
+from wsroom.adapters.redis.network.url import read_topology
 from wsroom.adapters.redis.publishing import Speaker
 from wsroom.adapters.redis.scripts import Keeping
 from wsroom.api.target import Target
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
+from wsroom.shared_start import SharedStart
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import Emission
 from wsroom.wire.names import NameChecker
@@ -51,9 +51,8 @@ class AsyncPublisher:
         self._source = _source(source)
         self._names = Names(prefix)
         self.name_checker = NameChecker(Limits())
-        topology(self._source)  # a wrong URL is told now
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._starting: asyncio.Task[Speaker] | None = None
+        read_topology(self._source)  # raises at once if the URL is invalid
+        self._start = SharedStart(self._connect, "the publisher")
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,32 +77,21 @@ class AsyncPublisher:
         return Target(self, path).to(*rooms)
 
     async def publish(self, emission: Emission) -> None:
-        """Publish what a target emits; connect first where that has not been done."""
-        starting = self._start()
-        if not starting.done():
-            timeout = self._timing.redis_timeout
-            await asyncio.wait([starting], timeout=timeout)
-            if not starting.done():
-                raise AdapterError(f"Redis did not answer within {timeout:g} s")
-        if starting.cancelled():
-            raise AdapterError("the publisher was closed")
-        await starting.result().sequencer.publish(emission)
-
-    def _start(self) -> asyncio.Task[Speaker]:
-        # One attempt for all who wait; where it fails, it fails for all, and the next one is anew.
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            if self._loop is not None and not self._loop.is_closed():
+        """Publish the emission of a target; connect first if it is not connected."""
+        start, loop = self._start, asyncio.get_running_loop()
+        if start.loop is not None and start.loop is not loop:
+            if not start.loop_closed:
                 raise RuntimeError("an AsyncPublisher serves one event loop; make one for each")
-            self._forget()
-            self._loop = loop
-        starting = self._starting
-        if starting is None or (starting.done() and failed(starting)):
-            starting = self._starting = loop.create_task(self._connect(Keeping()))
-            starting.add_done_callback(failed)  # nobody may wait for it any more
-        return starting
+            start.forget()
+        timeout = self._timing.redis_timeout
+        try:
+            speaker = await start.wait(timeout)
+        except TimeoutError:
+            raise AdapterError(f"Redis did not answer within {timeout:g} s") from None
+        await speaker.sequencer.publish(emission)
 
-    async def _connect(self, keeping: Keeping) -> Speaker:
+    async def _connect(self, keeping: Keeping | None = None) -> Speaker:
+        keeping = keeping or Keeping()
         speaker = Speaker(self._source, self._names, keeping, self._timing)
         key = self._names.settings
         try:
@@ -119,16 +107,16 @@ class AsyncPublisher:
 
     async def close(self) -> None:
         """Close the connections; the next emit opens them again."""
-        starting, self._starting = self._starting, None
-        if starting is not None:
-            starting.cancel()  # does nothing where it has ended
-            await asyncio.wait([starting])
-            if not failed(starting):
-                await starting.result().stop()
+        if self._start.loop_closed:
+            self._forget()
+            return
+        speaker = await self._start.cancel()
+        if speaker is not None:
+            await speaker.stop()
 
     def _forget(self) -> None:
-        # The connections are those of another process, or of an event loop that has ended.
-        self._loop = self._starting = None
+        # Its connections belong to another process, or to an event loop that was closed.
+        self._start.forget()
 
 
 class BlockingTarget:

@@ -151,5 +151,5 @@ def test_workers_are_counted(
 def test_a_redis_url_is_not_taken_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """An invalid URL must not give an app that silently runs without Redis."""
     monkeypatch.setenv("WSROOM_REDIS_URL", "http://127.0.0.1")
-    with pytest.raises(SetupError, match="no URL of Redis"):
+    with pytest.raises(SetupError, match="not a URL of Redis"):
         WSRoom()

@@ -131,7 +131,10 @@ async def test_a_server_that_is_away_for_long() -> None:
     assert report.counts["refused: unavailable"] and report.slowest < (PATIENCE + 1) * SECOND
     assert max(growth) < 30_000, growth
     for log in logs:
-        assert re.findall(r"Redis at \S+ is (away|back)", log) == ["away", "back"], log
+        assert re.findall(r"Redis at \S+ is (unavailable|available again)", log) == [
+            "unavailable",
+            "available again",
+        ], log
 
 
 async def assert_refused(worker: Worker) -> None:

@@ -16,7 +16,7 @@ from tests.support.processes import eventually
 from wsroom import AdapterError
 from wsroom.adapters.redis.codec import Names
 from wsroom.adapters.redis.network import topology as topologies
-from wsroom.adapters.redis.network.url import topology
+from wsroom.adapters.redis.network.url import read_topology
 
 
 async def test_a_room_follows_its_slot(cluster: Cluster, prefix: str) -> None:
@@ -36,7 +36,7 @@ async def test_a_room_follows_its_slot(cluster: Cluster, prefix: str) -> None:
         await move(masters, target, source, channel)
 
 
-class Unsteady(topologies.Cluster):
+class Unsteady(topologies.ClusterTopology):
     """A cluster whose next `refresh` fails, if a test sets `fails`."""
 
     fails = False
@@ -54,7 +54,7 @@ async def test_a_slot_that_moves_while_the_topology_is_unavailable(
     """The topology is requested again, also by a worker that only subscribes."""
     one, two = Worker(cluster.url, prefix), Worker(cluster.url, prefix)
     client = RedisCluster.from_url(cluster.url.replace("redis+cluster", "redis"))
-    one.adapter._topology = unsteady = Unsteady(cluster.url, client, own=True)
+    one.adapter._topology = unsteady = Unsteady(cluster.url, client, owns_client=True)
     channel = Names(prefix).channel(CHAT)
     async with started(one, two):
         await one.adapter.subscribe(CHAT)
@@ -111,7 +111,7 @@ async def test_rooms_that_are_left_in_a_cluster_are_unsubscribed(
 
 async def test_a_refresh_of_a_cluster_can_be_cancelled(valkey: Broker) -> None:
     """At any moment: a wait that ignores a cancellation would block the start."""
-    cluster = topology(valkey.url.replace("redis:", "redis+cluster:"))
+    cluster = read_topology(valkey.url.replace("redis:", "redis+cluster:"))
     loop = asyncio.get_running_loop()
     for step in range(400):
         task = asyncio.ensure_future(cluster.refresh())

@@ -90,16 +90,16 @@ async def test_a_client_of_a_cluster_is_an_address(cluster: Cluster, prefix: str
 @pytest.mark.parametrize(
     ("url", "options", "says"),
     [
-        ("http://localhost", {}, "no URL of Redis"),
+        ("http://localhost", {}, "not a URL of Redis"),
         ("redis+sentinel://localhost:26379", {}, "master's name is missing"),
-        ("redis+sentinel://user:secret@:1/m", {}, "is no host"),
+        ("redis+sentinel://user:secret@:1/m", {}, "is not a host"),
         ("redis://localhost", {"history": -1}, "history"),
         ("redis://localhost", {"ttl": 0}, "ttl"),
         ("redis://localhost", {"prefix": "a{b"}, "prefix"),
         ("redis://localhost", {"prefix": ""}, "prefix"),
         ("redis+sentinel://localhost:26379/m", {"trust_persistence": True}, "failover"),
         ("redis+cluster://localhost:6379", {"trust_persistence": True}, "failover"),
-        (5, {}, "no URL"),
+        (5, {}, "neither a URL"),
     ],
 )
 def test_invalid_settings_raise_at_once(url: Any, options: Any, says: str) -> None:

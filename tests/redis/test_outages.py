@@ -49,7 +49,7 @@ async def test_redis_away(prefix: str, caplog: pytest.LogCaptureFixture) -> None
             await client.connect("/ws")
             await until(lambda: len(about_redis(caplog)) > 1)
     said = about_redis(caplog)
-    assert [("is away" in line, "is back" in line) for line in said] == [
+    assert [("is unavailable" in line, "is available again" in line) for line in said] == [
         (True, False),
         (False, True),
     ]

@@ -149,7 +149,7 @@ async def test_wrong_targets_are_told_at_once(valkey: Broker) -> None:
         publisher.to("")
     with pytest.raises(ValueError, match="part of the protocol"):
         await publisher.to("chat").emit("joinRoom")
-    with pytest.raises(SetupError, match="no URL of Redis"):
+    with pytest.raises(SetupError, match="not a URL of Redis"):
         AsyncPublisher("http://localhost")
 
 
@@ -184,7 +184,7 @@ async def test_the_command_emits(valkey: Broker, prefix: str, tmp_path: Path) ->
     ("arguments", "code", "says"),
     [
         (("emit", "chat", "noti", "hi", "--redis", "redis://127.0.0.1:1"), 1, "is not JSON"),
-        (("emit", "chat", "noti", "--redis", "http://127.0.0.1"), 1, "no URL of Redis"),
+        (("emit", "chat", "noti", "--redis", "http://127.0.0.1"), 1, "not a URL of Redis"),
         (("emit", "chat", "noti", "--redis", "redis://127.0.0.1:1"), 1, "cannot be used"),
         (("emit", "chat"), 2, "EVENT"),
         ((), 2, "COMMAND"),
@@ -230,7 +230,7 @@ async def test_closing_a_publisher_during_its_first_emit() -> None:
     """The emit fails; the task that emits is not cancelled."""
     publisher = AsyncPublisher(f"redis://127.0.0.1:{brokers.free_port()}")
     emitting = asyncio.create_task(publisher.to("chat").emit("noti"))
-    await until(lambda: publisher._starting)
+    await until(lambda: publisher._start.loop)
     await publisher.close()
     await asyncio.wait([emitting])
     assert not emitting.cancelled() and isinstance(emitting.exception(), AdapterError)
@@ -247,9 +247,9 @@ async def test_closing_a_publisher_ends_waiting_emits() -> None:
     """A thread that emits while Redis is away does not wait for ever."""
     publisher = Publisher(f"redis://127.0.0.1:{brokers.free_port()}")
     emitting = asyncio.create_task(asyncio.to_thread(publisher.to("chat").emit, "noti"))
-    await until(lambda: publisher._inner._starting)
+    await until(lambda: publisher._inner._start.loop)
     await asyncio.to_thread(publisher.close)
-    with pytest.raises(AdapterError, match="closed"):
+    with pytest.raises(AdapterError, match="stopped"):
         await emitting
 
 

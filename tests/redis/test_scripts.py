@@ -23,7 +23,7 @@ class Sequence:
     def __init__(self, broker: Broker, prefix: str, run: str = "run", **keeping: Any) -> None:
         self.broker = broker
         self.keys = keys(f"{prefix}:{{x}}")
-        self.scripts = scripts_for(run, Keeping(**keeping), shards=False)
+        self.scripts = scripts_for(run, Keeping(**keeping), sharded=False)
 
     async def publish(self, by: str, number: int, before: int | str = "", text: str = "") -> Any:
         words = (2, *self.keys, by, number, before, text)

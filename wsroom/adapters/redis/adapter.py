@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from wsroom.adapters.base import Adapter
 from wsroom.adapters.redis.codec import Names
-from wsroom.adapters.redis.network.url import topology
+from wsroom.adapters.redis.network.url import read_topology
 from wsroom.adapters.redis.receiver import Listener
 from wsroom.adapters.redis.scripts import UNUSED_TTL, Keeping
 from wsroom.errors import AdapterError, SetupError
@@ -66,7 +66,7 @@ class RedisAdapter(Adapter):
         self._source = source
         self._timing = _timing
         self._names = Names(prefix)
-        self._topology = topology(source)
+        self._topology = read_topology(source)
         if trust_persistence and self._topology.fails_over:
             raise SetupError(
                 "trust_persistence: a failover of Sentinel or Cluster may lose the last messages; "
@@ -114,7 +114,7 @@ class RedisAdapter(Adapter):
             AdapterError: a server cannot be used, or the check took more than 10 s.
 
         """
-        servers = topology(self._source)  # its own connections, so that it disturbs no others
+        servers = read_topology(self._source)  # its own connections, so that it disturbs no others
         versions = set()
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):

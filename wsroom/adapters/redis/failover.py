@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 from wsroom.adapters.redis.codec import Names
-from wsroom.adapters.redis.network.servers import Links
+from wsroom.adapters.redis.network.servers import Servers
 from wsroom.adapters.redis.sender import Publication, Publications
 from wsroom.errors import AdapterError
 from wsroom.wire.emission import RESYNC, Emission, Room
@@ -21,7 +21,7 @@ MOST_DOUBTS = 10_000
 class Sequencer:
     """Publishes, with a bound on what waits, and tells what a failover may have lost."""
 
-    def __init__(self, names: Names, links: Links) -> None:
+    def __init__(self, names: Names, links: Servers) -> None:
         self._names = names
         self._links = links
         self._loop = asyncio.get_running_loop()  # asking for it takes a system call in Python 3.11
@@ -66,8 +66,8 @@ class Sequencer:
             self._remember(emission.sequence, publication.run_id)
 
     async def _wait_for_slot(self, channel: str, size: int) -> None:
-        link = self._links.route(channel)
-        if link is None or not link.prompt:
+        link = self._links.link_for(channel)
+        if link is None or not link.responsive:
             most, most_bytes = WAITING
             if self._count >= most or (self._count and self._bytes + size > most_bytes):
                 raise AdapterError("Redis does not answer, and too much waits for it already")
@@ -123,15 +123,15 @@ class Sequencer:
         # A cluster's master that is cut off from the others soon takes nothing more. With Sentinel
         # it goes on, and only the Sentinels know: what they have not been asked since is doubtful,
         # however long ago it was.
-        known = self._last[run_id] if self._links.shards else self._links.confirmed
+        known = self._last[run_id] if self._links.sharded else self._links.confirmed_at
         return time > known - self._links.timing.doubtful
 
     def _tell_doubts(self) -> None:
         now = self._loop.time()
         for room, (run_id, time) in self._taken.items():
             channel = self._names.channel(room)
-            link = self._links.route(channel)
-            changed = link is not None and link.up and link.run_id != run_id
+            link = self._links.link_for(channel)
+            changed = link is not None and link.connected and link.run_id != run_id
             if changed and self._is_doubtful(run_id, time) and room not in self._telling:
                 self._telling.add(room)
                 told = self._doubts.add(channel, Emission(room, b"", kind=RESYNC), now)

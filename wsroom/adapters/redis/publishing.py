@@ -7,8 +7,8 @@ from typing import Any
 from wsroom.adapters.redis.codec import Names
 from wsroom.adapters.redis.failover import Sequencer
 from wsroom.adapters.redis.network.link import Link
-from wsroom.adapters.redis.network.servers import Links
-from wsroom.adapters.redis.network.url import topology
+from wsroom.adapters.redis.network.servers import Servers
+from wsroom.adapters.redis.network.url import read_topology
 from wsroom.adapters.redis.scripts import Keeping, network_settings
 from wsroom.timing import Timing
 
@@ -17,11 +17,11 @@ class Speaker:
     """A publisher's dealings with Redis, from its first emit to its close."""
 
     def __init__(self, source: Any, names: Names, keeping: Keeping, timing: Timing) -> None:
-        servers = topology(source)
+        servers = read_topology(source)
         settings = network_settings(
-            names, keeping, shards=servers.shards, listens=False, timing=timing
+            names, keeping, sharded=servers.sharded, subscribes=False, timing=timing
         )
-        self.links = Links(servers, self, settings)
+        self.links = Servers(servers, self, settings)
         self.sequencer = Sequencer(names, self.links)
 
     async def stop(self) -> None:
@@ -29,7 +29,7 @@ class Speaker:
         self.sequencer.stop()
         await self.links.stop()
 
-    def came_up(self, link: Link) -> None:
+    def connected(self, link: Link) -> None:
         """Send what waited for the connection, and tell what may be lost with the one before."""
         self.sequencer.came_up()
 
@@ -37,17 +37,17 @@ class Speaker:
         """Send what the server refused for a passing reason."""
         self.sequencer.send_again()
 
-    def went_down(self, link: Link) -> None:
+    def disconnected(self, link: Link) -> None:
         """Nothing is heard from there."""
 
-    def moved(self) -> None:
+    def places_changed(self) -> None:
         """Nothing is heard from anywhere."""
 
-    def subscribed(self, link: Link, channel: str) -> None:
+    def subscribed(self, channel: str) -> None:
         """Nothing is subscribed."""
 
-    def unsubscribed(self, link: Link, channel: str) -> None:
+    def unsubscribed(self, channel: str, place: str) -> None:
         """Nothing was subscribed."""
 
-    def heard(self, channel: str, data: bytes) -> None:
+    def received(self, channel: str, data: bytes) -> None:
         """Nothing is heard."""

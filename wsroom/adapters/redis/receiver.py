@@ -11,7 +11,7 @@ from wsroom.adapters.redis.codec import Names, Record, decode_record
 from wsroom.adapters.redis.failover import Sequencer
 from wsroom.adapters.redis.feed import Feed, Verdict
 from wsroom.adapters.redis.network.link import Link
-from wsroom.adapters.redis.network.servers import Links
+from wsroom.adapters.redis.network.servers import Servers
 from wsroom.adapters.redis.network.topology import Topology
 from wsroom.adapters.redis.scripts import Keeping, keys, network_settings
 from wsroom.errors import AdapterError
@@ -38,7 +38,7 @@ class Read(NamedTuple):
 class Reader:
     """Reads the histories of rooms."""
 
-    def __init__(self, links: Links) -> None:
+    def __init__(self, links: Servers) -> None:
         self._links = links
 
     async def read(self, feed: Feed, epoch: str, seq: int, most: int) -> Read:
@@ -71,9 +71,9 @@ class Listener:
         timing: Timing = DEFAULT_TIMING,
     ) -> None:
         settings = network_settings(
-            names, keeping, shards=topology.shards, listens=True, timing=timing
+            names, keeping, sharded=topology.sharded, subscribes=True, timing=timing
         )
-        self.links = Links(topology, self, settings)
+        self.links = Servers(topology, self, settings)
         self.sequencer = Sequencer(names, self.links)
         self.reader = Reader(self.links)
         self.feeds: dict[str, Feed] = {}
@@ -150,18 +150,18 @@ class Listener:
 
     # -- what the links tell ---------------------------------------------------------------
 
-    def came_up(self, link: Link) -> None:
+    def connected(self, link: Link) -> None:
         """Subscribe to what lives there; what was missed is read as each is confirmed."""
         for feed in self._feeds_at(link):
-            link.subscribe(feed.channel)
+            link.subscriptions.subscribe(feed.channel)
         self.sequencer.came_up()
 
-    def went_down(self, link: Link) -> None:
+    def disconnected(self, link: Link) -> None:
         """What is heard from there later does not follow what was heard before."""
         for feed in self._feeds_at(link):
             feed.break_off()
 
-    def moved(self) -> None:
+    def places_changed(self) -> None:
         """Other servers may serve some channels now: hear them there."""
         for feed in self.feeds.values():
             if feed.place is None or feed.place != self.links.place(feed.channel):
@@ -174,34 +174,34 @@ class Listener:
     def _settle(self, feed: Feed) -> None:
         feed.break_off()
         feed.place = self.links.place(feed.channel)
-        link = self.links.at(feed.place)
-        if link is not None and link.up:  # else it is done when the link comes up
-            link.subscribe(feed.channel)
+        link = self.links.link_to(feed.place)
+        if link is not None and link.connected:  # else it is done when the link comes up
+            link.subscriptions.subscribe(feed.channel)
 
     def _leave_place(self, feed: Feed) -> None:
-        link = self.links.find(feed.place)
-        if link is not None and link.up:
-            link.unsubscribe(feed.channel)
+        link = self.links.existing_link(feed.place)
+        if link is not None and link.connected:
+            link.subscriptions.unsubscribe(feed.channel)
 
     def can_retry(self) -> None:
         """Send what the server refused for a passing reason."""
         self.sequencer.send_again()
 
-    def subscribed(self, link: Link, channel: str) -> None:
+    def subscribed(self, channel: str) -> None:
         """From now on the channel is heard: read what was before."""
         feed = self.feeds.get(channel)
         if feed is not None:
             self._catch_up(feed)
 
-    def unsubscribed(self, link: Link, channel: str) -> None:
+    def unsubscribed(self, channel: str, place: str) -> None:
         """The channel's slot may have moved: find out where to."""
         feed = self.feeds.get(channel)
-        if feed is not None and feed.place == link.place:
+        if feed is not None and feed.place == place:
             feed.break_off()
             feed.place = None
-            self.links.look_again()
+            self.links.refresh_soon()
 
-    def heard(self, channel: str, data: bytes) -> None:
+    def received(self, channel: str, data: bytes) -> None:
         """Deliver what was published, if it is the next."""
         feed = self.feeds.get(channel)
         if feed is None:

@@ -43,7 +43,7 @@ class Keeping(NamedTuple):
         return cls(history, ttl, bool(trusted))
 
 
-def scripts_for(run_id: str, keeping: Keeping, *, shards: bool) -> Scripts:
+def scripts_for(run_id: str, keeping: Keeping, *, sharded: bool) -> Scripts:
     """The scripts for the server with this run_id; that and the settings are part of their text."""
     settings = {
         "RUN": f"'{run_id}'",
@@ -53,20 +53,20 @@ def scripts_for(run_id: str, keeping: Keeping, *, shards: bool) -> Scripts:
         "TTL": str(keeping.ttl),
         "STATE_TTL": str(2 * keeping.ttl + STATE_TTL),
         "UNUSED_TTL": str(UNUSED_TTL),
-        "PUBLISH": "'SPUBLISH'" if shards else "'PUBLISH'",
+        "PUBLISH": "'SPUBLISH'" if sharded else "'PUBLISH'",
     }
     head = f"local {', '.join(settings)} = {', '.join(settings.values())}\n"
     return {name: _script(head + _text(name)) for name in ("publish", "read")}
 
 
 def network_settings(
-    names: Names, keeping: Keeping, *, shards: bool, listens: bool, timing: Timing
+    names: Names, keeping: Keeping, *, sharded: bool, subscribes: bool, timing: Timing
 ) -> NetworkSettings:
-    """Settings of the connections of a worker, which listens, or of a publisher."""
+    """Settings of the connections of a worker, which subscribes, or of a publisher."""
     return NetworkSettings(
-        scripts_for=partial(scripts_for, keeping=keeping, shards=shards),
+        scripts_for=partial(scripts_for, keeping=keeping, sharded=sharded),
         heartbeat_channel=names.beat,
-        listens=listens,
+        subscribes=subscribes,
         timing=timing,
     )
 

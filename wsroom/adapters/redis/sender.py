@@ -10,8 +10,8 @@ from typing import Any
 
 from wsroom.adapters.redis.codec import encode_record
 from wsroom.adapters.redis.network.link import Link
-from wsroom.adapters.redis.network.retryable import is_passing
-from wsroom.adapters.redis.network.servers import Links
+from wsroom.adapters.redis.network.retryable import is_retryable
+from wsroom.adapters.redis.network.servers import Servers
 from wsroom.adapters.redis.scripts import keys
 from wsroom.errors import AdapterError
 from wsroom.wire.emission import Emission
@@ -52,7 +52,7 @@ class Publications:
     room, and the script refuses it where that one is missing; then both are sent again, in order.
     """
 
-    def __init__(self, links: Links) -> None:
+    def __init__(self, links: Servers) -> None:
         self._publisher = secrets.token_hex(6)
         self._links = links
         self._timeout = links.timing.redis_timeout
@@ -110,13 +110,13 @@ class Publications:
         before = room[index - 1] if index else None
         if before is not None and before.link is None:
             return  # its turn comes after that one's
-        link = self._links.route(publication.channel)
-        if link is None or not link.up:
+        link = self._links.link_for(publication.channel)
+        if link is None or not link.connected:
             return
         publication.link = link
         publication.run_id = link.run_id
         publication.sent = True
-        link.run_script(
+        link.commands.run_script(
             "publish",
             (
                 *keys(publication.channel),
@@ -133,9 +133,9 @@ class Publications:
             return
         if not isinstance(answer, Exception):
             publication.future.set_result(None)
-        elif is_passing(answer):
+        elif is_retryable(answer):
             publication.link = None
-            self._links.retry(answer)
+            self._links.schedule_retry(answer)
         else:
             # A script that fails in the middle (one of its commands is not allowed) has done what
             # came before.

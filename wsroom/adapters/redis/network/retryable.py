@@ -1,4 +1,4 @@
-"""Why the server did not do what it was asked, and what may be asked again."""
+"""Which refusals of a server are temporary, so that the command can be sent again."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from redis.exceptions import (
 )
 
 
-class Lost(RedisError):
-    """The connection ended before the answer came; whether it was carried out is not known."""
+class ConnectionBroken(RedisError):
+    """The connection ended before the answer arrived; the command may have been executed."""
 
 
-PASSING = (
-    *(Lost, NoScriptError, MovedError, AskError, TryAgainError),
+RETRYABLE = (
+    *(ConnectionBroken, NoScriptError, MovedError, AskError, TryAgainError),
     *(ClusterDownError, MasterDownError, ReadOnlyError),
 )
-"""What may be over in a moment: these are tried again, for as long as there is patience."""
+"""Refusals that may be over in a moment: the command is sent again until its time is up."""
+
+RETRYABLE_PREFIX = "WSROOM"
+"""How the error replies of scripts begin that ask to be sent again."""
 
 
-def is_passing(answer: object) -> bool:
-    """Whether the server's refusal may be over in a moment."""
-    if isinstance(answer, PASSING):
+def is_retryable(answer: object) -> bool:
+    """Return whether the server's refusal may be over in a moment."""
+    if isinstance(answer, RETRYABLE):
         return True
-    return isinstance(answer, ResponseError) and str(answer).startswith("WSROOM")
+    return isinstance(answer, ResponseError) and str(answer).startswith(RETRYABLE_PREFIX)

@@ -1,4 +1,4 @@
-"""The servers that an app's Redis consists of now, and what happens when they change."""
+"""The servers that an app's Redis consists of, and what happens when they change."""
 
 from __future__ import annotations
 
@@ -8,70 +8,73 @@ from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError, RedisError
 
-from wsroom.adapters.redis.network.link import Link, NetworkSettings
-from wsroom.adapters.redis.network.link import Owner as LinkOwner
-from wsroom.adapters.redis.network.retryable import Lost, is_passing
+from wsroom.adapters.redis.network.link import Link, LinkListener, NetworkSettings
+from wsroom.adapters.redis.network.retryable import ConnectionBroken, is_retryable
 from wsroom.adapters.redis.network.topology import Topology
 from wsroom.errors import AdapterError
+from wsroom.logs import LogOnce
 
 logger = logging.getLogger("wsroom")
 
 
-class Owner(LinkOwner, Protocol):
-    """Whoever publishes and hears through the links."""
+class ServersListener(LinkListener, Protocol):
+    """What publishes and receives messages through the servers."""
 
-    def moved(self) -> None:
-        """Other servers may serve some channels now."""
+    def places_changed(self) -> None:
+        """Some channels may have another place now."""
 
 
-class Links:
-    """A link for each place that is needed, made when it is; one log line for each outage."""
+class Servers:
+    """Has a link to each place that is used, made at the first use; logs each outage once."""
 
-    def __init__(self, topology: Topology, owner: Owner, settings: NetworkSettings) -> None:
+    def __init__(
+        self, topology: Topology, listener: ServersListener, settings: NetworkSettings
+    ) -> None:
         self._topology = topology
-        self._owner = owner
+        self._listener = listener
         self._settings = settings
         self.timing = settings.timing
         self._links: dict[str, Link] = {}
         self._changed = asyncio.Event()
-        self._tending: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
-        self._away_since: float | None = None
-        self._said_away = False
+        self._watching: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+        self._unhealthy_since: float | None = None
+        self._outage = LogOnce()
         self._stopped = False
-        self._unsure = False  # somebody has no place, or nobody could tell where things are
-        self.confirmed = 0.0
+        self._outdated = False  # a channel has no place, or the last refresh failed
+        self.confirmed_at = 0.0
         """When all servers that are used were last known to be the right ones, in seconds."""
-        self.subscribed = owner.subscribed
-        self.unsubscribed = owner.unsubscribed
-        self.heard = owner.heard
+        # Handed on without a function in between: messages come this way.
+        self.subscribed = listener.subscribed
+        self.unsubscribed = listener.unsubscribed
+        self.received = listener.received
 
     @property
     def fails_over(self) -> bool:
-        """Whether another server may take over, without the last messages of the one before."""
+        """Whether another server may take over, without the last messages of the former one."""
         return self._topology.fails_over
 
     @property
-    def shards(self) -> bool:
+    def sharded(self) -> bool:
         """Whether there are several servers at a time, each for some of the channels."""
-        return self._topology.shards
+        return self._topology.sharded
 
     @property
     def healthy(self) -> bool:
-        """Whether all servers that are needed answer, and what is published there is heard."""
+        """Whether all servers that are used are connected and answer."""
         return bool(self._links) and all(link.healthy for link in self._links.values())
 
     @property
     def problem(self) -> str:
-        """Why Redis cannot be used, as far as it is known."""
+        """Why Redis cannot be used, as far as that is known."""
         problems = {str(link.problem) or repr(link.problem) for link in self._links.values()}
         return "; ".join(sorted(problems - {"None"})) or "it does not answer"
 
     async def start(self, key: str, *commands: tuple[Any, ...]) -> list[Any]:
-        """Connect, and run the first commands, where `key` lives; return the answers.
+        """Connect, and send the first commands to the server of `key`; return the answers.
 
         Raises:
-            AdapterError: it is not, or cannot be used, within `Timing.start_timeout`.
+            AdapterError: Redis cannot be used within `Timing.start_timeout`.
 
         """
         problem: Exception | None = None
@@ -92,11 +95,11 @@ class Links:
                 f"Redis at {self._topology.url} cannot be used: {reason}; start it, or set "
                 "another URL"
             ) from problem
-        self._tending = asyncio.get_running_loop().create_task(self._tend(), name="wsroom: Redis")
+        self._watching = asyncio.get_running_loop().create_task(self._watch(), name="wsroom: Redis")
         return answers
 
     async def ask(self, channel: str, words: tuple[Any, ...]) -> Any:
-        """Send a command, or a script by its name, to where `channel` lives; return the answer.
+        """Send a command, or a script by its name, to the server of `channel`; return the answer.
 
         Raises:
             AdapterError: Redis refused, or did not answer within `Timing.redis_timeout`.
@@ -107,15 +110,15 @@ class Links:
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    link = await self.wait_for(channel)
-                    changed = self._changed  # it may change before we hear of the refusal
-                    answer = await link.ask(words)
+                    link = await self._connected_link(channel)
+                    changed = self._changed  # it may change before this task has the answer
+                    answer = await link.commands.ask(words)
                     if not isinstance(answer, Exception):
                         return answer
                     refusal = answer
-                    if not is_passing(answer):
+                    if not is_retryable(answer):
                         raise AdapterError(f"Redis refused: {answer}") from answer
-                    self.retry(answer)
+                    self.schedule_retry(answer)
                     await changed.wait()
         except TimeoutError:
             raise AdapterError(
@@ -123,9 +126,9 @@ class Links:
             ) from refusal
 
     async def stop(self) -> None:
-        """End all connections; none is made any more."""
+        """End all connections, and make no others."""
         self._stopped = True
-        for task in (self._tending, self._looking):
+        for task in (self._watching, self._refreshing):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -134,15 +137,17 @@ class Links:
             await link.stop()
         await self._topology.close()
 
+    # -- places and links ------------------------------------------------------------------
+
     def place(self, channel: str) -> str | None:
-        """The place of a channel; None where nobody serves it now."""
+        """Return the place of a channel; None if no server has it now."""
         place = self._topology.place(channel)
         if place is None:
-            self._unsure = True
+            self._outdated = True
         return place
 
-    def at(self, place: str | None) -> Link | None:
-        """The link to a place, made where there is none."""
+    def link_to(self, place: str | None) -> Link | None:
+        """Return the link to a place; make one if there is none."""
         if place is None or self._stopped:
             return None
         link = self._links.get(place)
@@ -150,105 +155,109 @@ class Links:
             link = self._links[place] = Link(self._topology, place, self, self._settings)
         return link
 
-    def find(self, place: str | None) -> Link | None:
-        """The link to a place, if there is one."""
+    def existing_link(self, place: str | None) -> Link | None:
+        """Return the link to a place, if there is one."""
         return None if place is None else self._links.get(place)
 
-    def route(self, channel: str) -> Link | None:
-        """The link to where a channel lives."""
-        return self.at(self.place(channel))
+    def link_for(self, channel: str) -> Link | None:
+        """Return the link to the place of a channel."""
+        return self.link_to(self.place(channel))
 
-    async def wait_for(self, channel: str) -> Link:
-        """The link to where a channel lives, once it is up; for ever where it never is."""
+    async def _connected_link(self, channel: str) -> Link:
         while True:
-            link = self.route(channel)
-            if link is not None and link.up:
+            link = self.link_for(channel)
+            if link is not None and link.connected:
                 return link
             await self._changed.wait()
 
-    def retry(self, refusal: Exception) -> None:
-        """See to it that the owner is told when it may try again."""
-        if not isinstance(refusal, (Lost, NoScriptError)):  # the link tells of these
-            self.look_again()
+    # -- retries and changes of places -----------------------------------------------------
 
-    def look_again(self) -> None:
-        """Something was refused: learn where things are now, soon, and try it again."""
-        if self._looking is None or self._looking.done():
-            look = self._look()
-            self._looking = asyncio.get_running_loop().create_task(look, name="wsroom: Redis")
+    def schedule_retry(self, refusal: Exception) -> None:
+        """Make sure that the listener is notified when it may try again."""
+        # After these two the link notifies it.
+        if not isinstance(refusal, (ConnectionBroken, NoScriptError)):
+            self.refresh_soon()
 
-    async def _look(self) -> None:
+    def refresh_soon(self) -> None:
+        """Find the places again, in a moment, and then let the listener try again."""
+        if self._refreshing is None or self._refreshing.done():
+            refresh = self._refresh()
+            self._refreshing = asyncio.get_running_loop().create_task(refresh, name="wsroom: Redis")
+
+    async def _refresh(self) -> None:
         await asyncio.sleep(self.timing.retry_after)
-        asked = asyncio.get_running_loop().time()
-        self._unsure = True
+        asked_at = asyncio.get_running_loop().time()
+        self._outdated = True
         try:
             async with asyncio.timeout(self.timing.start_timeout):
                 await self._topology.refresh()
         except (RedisError, OSError, TimeoutError) as exc:
-            logger.debug("where Redis' servers are is not known: %r", exc)
+            logger.debug("the servers of Redis could not be found: %r", exc)
         else:
-            self._unsure = False
-            await self._forget(self._topology.places())
-            self._check_links(asked)
-            self._owner.moved()
-        self._change()
-        self._owner.can_retry()
+            self._outdated = False
+            await self._keep_links_to(self._topology.places())
+            self._check_links(asked_at)
+            self._listener.places_changed()
+        self.can_retry()
 
-    def _check_links(self, asked: float) -> None:
-        right = True
-        for link in self._links.values():
-            if link.up and self._topology.moved(link.place, link.address):
-                link.replace()
-                right = False
-            right = right and link.up
-        if right:
-            self.confirmed = asked
-
-    async def _forget(self, places: set[str]) -> None:
+    async def _keep_links_to(self, places: set[str]) -> None:
         for place in self._links.keys() - places:
             await self._links.pop(place).stop()
 
-    # -- what a link tells -----------------------------------------------------------------
+    def _check_links(self, asked_at: float) -> None:
+        right = True
+        for link in self._links.values():
+            if link.connected and self._topology.moved(link.place, link.address):
+                link.reconnect()
+                right = False
+            right = right and link.connected
+        if right:
+            self.confirmed_at = asked_at
 
-    def came_up(self, link: Link) -> None:
-        """It is connected."""
-        self._owner.came_up(link)
-        self._change()
+    # -- notifications from links ----------------------------------------------------------
 
-    def went_down(self, link: Link) -> None:
-        """It is not connected any more."""
-        self._owner.went_down(link)
+    def connected(self, link: Link) -> None:
+        """The link is connected: those who wait for it can go on."""
+        self._listener.connected(link)
+        self._wake_waiting()
+
+    def disconnected(self, link: Link) -> None:
+        """The link is not connected any more."""
+        self._listener.disconnected(link)
 
     def can_retry(self) -> None:
-        """What the server did not know it knows again."""
-        self._change()
-        self._owner.can_retry()
+        """Refused commands may be sent again."""
+        self._wake_waiting()
+        self._listener.can_retry()
 
-    def _change(self) -> None:
+    def _wake_waiting(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def _tend(self) -> None:
+    # -- watching --------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self.timing.refresh_interval)
-            self._say(loop.time())
-            all_up = all(link.up for link in self._links.values())
-            # A deposed master that comes back takes what it is told for as long as the Sentinels
-            # let it, and nobody hears it: it must not be asked any more.
-            looks = self._topology.fails_over and not (self._topology.shards and all_up)
-            if looks or self._unsure:
-                self.look_again()
+            self._log_outage(loop.time())
+            # A deposed master that is reachable again accepts emissions until the Sentinels demote
+            # it, and no other worker receives them: this worker must leave it as soon as possible.
+            connected = all(link.connected for link in self._links.values())
+            refresh = self._topology.fails_over and not (self._topology.sharded and connected)
+            if refresh or self._outdated:
+                self.refresh_soon()
 
-    def _say(self, now: float) -> None:
+    def _log_outage(self, now: float) -> None:
         if self.healthy:
-            if self._said_away:
-                away = now - (self._away_since or now)
-                logger.warning("Redis at %s is back after %.0f s", self._topology.url, away)
-            self._away_since, self._said_away = None, False
+            if self._outage.reset():
+                seconds = now - (self._unhealthy_since or now)
+                logger.warning(
+                    "Redis at %s is available again after %.0f s", self._topology.url, seconds
+                )
+            self._unhealthy_since = None
             return
-        if self._away_since is None:
-            self._away_since = now
-        if not self._said_away and now - self._away_since >= self.timing.outage_after:
-            self._said_away = True
-            logger.warning("Redis at %s is away: %s", self._topology.url, self.problem)
+        if self._unhealthy_since is None:
+            self._unhealthy_since = now
+        if now - self._unhealthy_since >= self.timing.outage_after and self._outage.due():
+            logger.warning("Redis at %s is unavailable: %s", self._topology.url, self.problem)

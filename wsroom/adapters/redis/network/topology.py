@@ -1,4 +1,4 @@
-"""Which Redis server a sequence lives on, and how to connect to it."""
+"""Which Redis server has a channel and its keys, and how to connect to it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from redis.exceptions import (
     SlotNotCoveredError,
 )
 
-# Ours instead of whatever redis-py has as defaults: it would repeat a write whose answer was late,
-# which doubles it, and connect again without a word, which hides a gap.
+# redis-py's defaults would repeat a write whose answer is late, which doubles it, and reconnect
+# silently, which hides a gap.
 OVERRIDES: dict[str, Any] = {
     "protocol": 2,
     "decode_responses": False,
@@ -30,25 +30,25 @@ OVERRIDES: dict[str, Any] = {
     "health_check_interval": 0,
 }
 
-# The same for the questions that redis-py asks itself, of Sentinels and of a cluster's nodes.
-ASKING: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+# For the connections on which redis-py itself asks Sentinels and the nodes of a cluster.
+DISCOVERY_OPTIONS: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
 
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 Connector = Callable[..., AbstractConnection]
 
 
-class Unsuitable(ConnectionError):
+class UnsuitableServer(ConnectionError):
     """This server cannot be used: not the master, or too old."""
 
 
-class Server:
-    """A connection to one server, and what that server said of itself."""
+class ServerConnection:
+    """A connection to one server, and what INFO says about that server."""
 
     def __init__(self, connection: AbstractConnection, info: dict[str, str]) -> None:
         self.connection = connection
         self.run_id = info["run_id"]
-        """Names the process: another one, or the same started again, has another."""
+        """Names the server process; a restarted server has another one."""
         self.address = f"{getattr(connection, 'host', '')}:{getattr(connection, 'port', '')}"
         valkey = info.get("valkey_version")
         self.version = f"Valkey {valkey}" if valkey else f"Redis {info['redis_version']}"
@@ -62,34 +62,38 @@ class Server:
 
 
 class Topology(ABC):
-    """Where sequences live. A *place* is a server's role: its name stays while servers change."""
+    """Maps channels to places, and places to servers.
 
-    shards: bool = False
+    A *place* is the role of a server, such as the master of some slots: its name stays the same
+    when another server takes the role over.
+    """
+
+    sharded: bool = False
     """Whether there are several places, and channels are sharded over them."""
     fails_over: bool = False
-    """Whether another server may take over, without the last messages of the one before."""
+    """Whether another server may take a place over, without the last messages of the former one."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        """For people: without a password."""
+        """For logs and errors: without a password."""
 
     async def refresh(self) -> None:
-        """Learn the places; raises RedisError where nobody can tell."""
+        """Find the places; raises RedisError or OSError if they cannot be found."""
         return
 
     def place(self, channel: str) -> str | None:
-        """The place of a channel and its keys; None where nobody serves it now."""
+        """Return the place of a channel and its keys; None if no server has it now."""
         return ""
 
     def places(self) -> set[str]:
-        """All places that there are."""
+        """Return all places."""
         return {""}
 
     def moved(self, place: str, address: str) -> bool:
-        """Whether `refresh` has told that another server has this place now."""
+        """Return whether `refresh` has found another server than `address` at this place."""
         return False
 
-    async def connect(self, place: str, timeout: float) -> Server:
+    async def connect(self, place: str, timeout: float) -> ServerConnection:
         """Connect to the server that has this place now, within `timeout` seconds.
 
         Raises:
@@ -107,14 +111,14 @@ class Topology(ABC):
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise
-        return Server(connection, info)
+        return ServerConnection(connection, info)
 
     @abstractmethod
     async def _find(self, place: str) -> tuple[Connector, Mapping[str, Any]]:
-        """Return the class of connections to the server that has this place, and its options."""
+        """Return the class of connections to the server that has this place, and their options."""
 
     async def close(self) -> None:
-        """Close what asks for places."""
+        """Close the connections that are used to find places."""
         return
 
 
@@ -126,15 +130,15 @@ async def _ask_info(connection: AbstractConnection) -> dict[str, str]:
         lines = answer.decode(errors="replace").splitlines()
         info.update(line.split(":", 1) for line in lines if ":" in line)
     if int(info.get("redis_version", "0").split(".")[0]) < 7:
-        raise Unsuitable(f"it is version {info.get('redis_version')}; wsroom needs 7.0")
+        raise UnsuitableServer(f"its version is {info.get('redis_version')}; wsroom needs 7.0")
     if not info.get("run_id"):
-        raise Unsuitable("it does not say which server it is (INFO has no run_id)")
+        raise UnsuitableServer("its INFO has no run_id")
     if info.get("role") != "master":
-        raise Unsuitable("it is a replica, or the failover has not ended yet")
+        raise UnsuitableServer("it is a replica, or a failover has not ended yet")
     return info
 
 
-class Single(Topology):
+class SingleServer(Topology):
     """One server, at a fixed address."""
 
     def __init__(self, url: str, pool: ConnectionPool) -> None:
@@ -145,8 +149,8 @@ class Single(Topology):
         return self._pool.connection_class, self._pool.connection_kwargs
 
 
-class Sentinels(Topology):
-    """Whatever server the Sentinels call the master."""
+class SentinelTopology(Topology):
+    """The server that the Sentinels report as the master."""
 
     fails_over = True
 
@@ -154,7 +158,7 @@ class Sentinels(Topology):
         super().__init__(url)
         self._sentinel = sentinel
         self._master = master
-        # A client's own pool makes connections that ask the Sentinels by themselves.
+        # Connections of a client's own pool ask the Sentinels by themselves.
         tls = issubclass(pool.connection_class, SSLConnection)
         self._class = SSLConnection if tls else Connection
         self._kwargs = {**pool.connection_kwargs}
@@ -162,7 +166,7 @@ class Sentinels(Topology):
         self._address: tuple[str, int] = "", 0
 
     async def refresh(self) -> None:
-        host, port = await _asked(self._sentinel.discover_master(self._master))
+        host, port = await _cancellable(self._sentinel.discover_master(self._master))
         self._address = host, port
 
     def moved(self, place: str, address: str) -> bool:
@@ -177,26 +181,26 @@ class Sentinels(Topology):
         await self._sentinel.aclose()
 
 
-class Cluster(Topology):
-    """A Redis Cluster; its places are its masters' addresses."""
+class ClusterTopology(Topology):
+    """A Redis Cluster; its places are the addresses of its masters."""
 
-    shards = True
+    sharded = True
     fails_over = True
 
-    def __init__(self, url: str, client: RedisCluster, *, own: bool) -> None:
+    def __init__(self, url: str, client: RedisCluster, *, owns_client: bool) -> None:
         super().__init__(url)
         self._client = client
-        self._own = own
-        self._known = False
+        self._owns_client = owns_client
+        self._initialized = False
 
     async def refresh(self) -> None:
         try:
-            if self._known:
-                await _asked(self._client.nodes_manager.initialize())
+            if self._initialized:
+                await _cancellable(self._client.nodes_manager.initialize())
             else:
-                await _asked(self._client.initialize())
-                self._known = True
-        except RedisClusterException as exc:  # which is no RedisError
+                await _cancellable(self._client.initialize())
+                self._initialized = True
+        except RedisClusterException as exc:  # it is not a RedisError
             raise ConnectionError(str(exc)) from exc
 
     def place(self, channel: str) -> str | None:
@@ -213,31 +217,28 @@ class Cluster(Topology):
     async def _find(self, place: str) -> tuple[Connector, Mapping[str, Any]]:
         node = self._client.nodes_manager.get_node(node_name=place)
         if node is None:
-            raise Unsuitable(f"{place} is no part of the cluster any more")
+            raise UnsuitableServer(f"{place} is not part of the cluster any more")
         return node.connection_class, node.connection_kwargs
 
     async def close(self) -> None:
-        if self._own:
+        if self._owns_client:
             await self._client.aclose()
-            self._known = False
+            self._initialized = False
 
 
-async def _asked(work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Await a question that redis-py asks itself, so that it can be given up.
-
-    With a `socket_timeout` redis-py waits by `asyncio.wait_for`, which up to Python 3.11 loses a
-    cancellation that comes with the answer (bpo-37658): a timeout would never end a start.
-    """
+async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
+    # With a `socket_timeout` redis-py uses `asyncio.wait_for`, which up to Python 3.11 loses a
+    # cancellation that arrives together with the answer (bpo-37658): a timeout would never end.
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait([task])
     except asyncio.CancelledError:
         task.cancel()
-        task.add_done_callback(failed)  # nobody waits for it any more
+        task.add_done_callback(_retrieve_exception)
         raise
     return task.result()
 
 
-def failed(task: asyncio.Task[Any]) -> bool:
-    """Whether a task ended without a result; once asked, asyncio logs no more that nobody did."""
-    return task.cancelled() or task.exception() is not None
+def _retrieve_exception(task: asyncio.Task[Any]) -> BaseException | None:
+    # asyncio logs exceptions that are never retrieved; here no caller waits for the task any more.
+    return None if task.cancelled() else task.exception()
