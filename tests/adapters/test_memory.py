@@ -1,4 +1,4 @@
-"""MemoryAdapter under the contract: one adapter, two hubs on it."""
+"""MemoryAdapter passes the contract, with two workers on one adapter."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ class TestMemoryAdapter(HistoryContract):
 
 
 def test_memory_is_not_shared_between_processes() -> None:
-    """That is what makes several workers a refused start."""
+    """Therefore several workers refuse to start."""
     assert MemoryAdapter.shared is False and Adapter.shared is True
 
 
-async def test_what_was_abandoned_is_delivered_to_no_more() -> None:
-    """Only that: others may share the adapter. It may begin again, or never have begun."""
+async def test_an_abandoned_start_gets_nothing() -> None:
+    """Other apps on the adapter go on. It can start again, and need not have started."""
     adapter = MemoryAdapter()
-    heard: list[str] = []
+    delivered: list[str] = []
 
     def one(emission: Emission, offset: Offset | None) -> None:
-        heard.append("one")
+        delivered.append("one")
 
     def two(emission: Emission, offset: Offset | None) -> None:
-        heard.append("two")
+        delivered.append("two")
 
     adapter.abandon(one)
     await adapter.start(one)
     await adapter.start(two)
     adapter.abandon(one)
     await adapter.publish(emission("hello"))
-    assert heard == ["two"]
+    assert delivered == ["two"]
     await adapter.start(one)
     await adapter.publish(emission("hello"))
-    assert heard == ["two", "two", "one"]
+    assert delivered == ["two", "two", "one"]

@@ -1,4 +1,4 @@
-"""Memory, Redis and a model, driven side by side: whoever is in a room sees the same."""
+"""Memory, Redis and a model take the same random steps, and members see the same messages."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def make_app(adapter: Adapter) -> WSRoom:
 
     @app.on("say")
     async def say(emitter: Emitter, message: Any) -> None:
-        text, to, but, hushed = message
-        target = emitter.to(*to).except_(*but)
-        await (target.emit_except_sender if hushed else target.emit)("said", text)
+        text, to, except_, skip_sender = message
+        target = emitter.to(*to).except_(*except_)
+        await (target.emit_except_sender if skip_sender else target.emit)("said", text)
 
     return app
 
 
 class System:
-    """Three workers on one adapter, with the sockets of the test on them."""
+    """Three workers on one kind of adapter, and the test's sockets on them."""
 
     def __init__(self, adapters: list[Adapter]) -> None:
         self.clients = [TestClient(make_app(one), timeout=10 * SECOND) for one in adapters]
@@ -69,75 +69,76 @@ class System:
     async def cut(self, index: int) -> None:
         await self.sockets[index].close()
 
-    async def come_back(self, index: int, worker: int) -> None:
+    async def reconnect(self, index: int, worker: int) -> None:
         old = self.sockets[index]
-        self.traces[index] += said(old)
+        self.traces[index] += messages(old)
         new = await self.clients[worker].connect("/ws", subprotocols=["wsroom.1.resume"])
         answer = await new.resume(old)
-        assert all(told["recovered"] for told in answer.values()), answer
+        assert all(room["recovered"] for room in answer.values()), answer
         self.sockets[index] = new
 
-    async def until_all_saw(self, indexes: list[int], what: tuple[str, Any]) -> None:
+    async def until_all_saw(self, indexes: list[int], message: tuple[str, Any]) -> None:
         for index in indexes:
             socket = self.sockets[index]
-            while what not in said(socket):
+            while message not in messages(socket):
                 await socket.expect("said")
 
     def trace(self, index: int) -> dict[str, list[Any]]:
         """What the socket saw, room by room."""
         socket = self.sockets[index]
         seen: dict[str, list[Any]] = {}
-        for room, text in (*self.traces[index], *said(socket)):
+        for room, text in (*self.traces[index], *messages(socket)):
             seen.setdefault(room, []).append(text)
         return seen
 
 
-def said(socket: TestConnection) -> list[tuple[str, Any]]:
+def messages(socket: TestConnection) -> list[tuple[str, Any]]:
     return [(f["room"] or PATH, f["message"]) for f in socket.frames if f["event"] == "said"]
 
 
-class Said(NamedTuple):
+class Message(NamedTuple):
     """A message in the model."""
 
     text: int
     to: tuple[str, ...]
-    but: tuple[str, ...]
-    hushed: Member | None
-    """Its sender, where it is not for that one."""
+    except_: tuple[str, ...]
+    except_member: Member | None
+    """Its sender, if `emit_except_sender` sent it."""
 
 
 class Member:
     """A socket in the model."""
 
-    def __init__(self, log: dict[str, list[Said]]) -> None:
+    def __init__(self, log: dict[str, list[Message]]) -> None:
         self.log = log
         self.at = {PATH: len(log[PATH])}
-        """The rooms it is in, and up to where it knows what happened there."""
-        self.here = True
+        """The rooms it is in, with the number of messages there that it has got or missed."""
+        self.connected = True
         self.seen: dict[str, list[Any]] = {}
 
     def join(self, room: str) -> None:
         self.at[room] = len(self.log[room])
 
-    def hear(self, room: str, said: Said) -> bool:
-        """Whether it is for this one; who is in a room is decided when it is delivered."""
-        to = said.to if room == PATH else (room,)
-        heard = not to or not self.at.keys().isdisjoint(to)
-        heard = heard and self.at.keys().isdisjoint(said.but) and said.hushed is not self
-        if heard:
-            self.seen.setdefault(room, []).append(said.text)
-        return heard
+    def take(self, room: str, message: Message) -> bool:
+        """Take a message, if it is for this member; its rooms at delivery decide."""
+        to = message.to if room == PATH else (room,)
+        taken = not to or not self.at.keys().isdisjoint(to)
+        taken = taken and self.at.keys().isdisjoint(message.except_)
+        taken = taken and message.except_member is not self
+        if taken:
+            self.seen.setdefault(room, []).append(message.text)
+        return taken
 
-    def come_back(self) -> None:
-        self.here = True
+    def reconnect(self) -> None:
+        self.connected = True
         for room, since in self.at.items():
-            for said in self.log[room][since:]:
-                self.hear(room, said)
+            for message in self.log[room][since:]:
+                self.take(room, message)
             self.at[room] = len(self.log[room])
 
 
 class Parity(RuleBasedStateMachine):
-    """Steps that all three take; at the end of each run the traces are the same."""
+    """Steps that all three take; at the end of each run their traces are equal."""
 
     runner: asyncio.Runner
     url: str
@@ -150,7 +151,7 @@ class Parity(RuleBasedStateMachine):
         shared: list[Adapter] = [RedisAdapter(self.url, prefix=prefix) for _ in WORKERS]
         self.systems = [System([memory for _ in WORKERS]), System(shared)]
         self.members: list[Member] = []
-        self.log: dict[str, list[Said]] = {room: [] for room in (PATH, *ROOMS)}
+        self.log: dict[str, list[Message]] = {room: [] for room in (PATH, *ROOMS)}
         self.count = 0
         self.each(lambda system: system.start())
 
@@ -160,8 +161,8 @@ class Parity(RuleBasedStateMachine):
 
         return self.runner.run(steps())
 
-    def pick(self, index: int, here: bool = True) -> int | None:
-        found = [i for i, member in enumerate(self.members) if member.here is here]
+    def pick(self, index: int, connected: bool = True) -> int | None:
+        found = [i for i, member in enumerate(self.members) if member.connected is connected]
         return found[index % len(found)] if found else None
 
     @precondition(lambda self: len(self.members) < 6)
@@ -182,46 +183,51 @@ class Parity(RuleBasedStateMachine):
             self.members[at].at.pop(room, None)
             self.each(lambda system: system.sockets[at].leave(room))
 
-    @rule(index=indexes, to=some_rooms, but=some_rooms, hushed=st.booleans())
-    def emit(self, index: int, to: tuple[str, ...], but: tuple[str, ...], hushed: bool) -> None:
+    @rule(index=indexes, to=some_rooms, except_=some_rooms, skip_sender=st.booleans())
+    def emit(
+        self, index: int, to: tuple[str, ...], except_: tuple[str, ...], skip_sender: bool
+    ) -> None:
         if (at := self.pick(index)) is not None:
-            self.say(at, to, but, hushed)
+            self.say(at, to, except_, skip_sender)
 
-    def say(self, at: int, to: tuple[str, ...], but: tuple[str, ...], hushed: bool) -> None:
+    def say(
+        self, at: int, to: tuple[str, ...], except_: tuple[str, ...], skip_sender: bool
+    ) -> None:
         self.count += 1
-        message = [self.count, to, but, hushed]
+        message = [self.count, to, except_, skip_sender]
         self.each(lambda system: system.sockets[at].request("say", message))
         room = to[0] if len(to) == 1 else PATH
-        self.log[room].append(Said(self.count, to, but, self.members[at] if hushed else None))
-        heard = []
+        except_member = self.members[at] if skip_sender else None
+        self.log[room].append(Message(self.count, to, except_, except_member))
+        recipients = []
         for index, member in enumerate(self.members):
-            if member.here and room in member.at and member.hear(room, self.log[room][-1]):
+            if member.connected and room in member.at and member.take(room, self.log[room][-1]):
                 member.at[room] = len(self.log[room])
-                heard.append(index)
-        # Who is in a room is decided at delivery, so nobody comes or goes before that.
-        self.each(lambda system: system.until_all_saw(heard, (room, self.count)))
+                recipients.append(index)
+        # The rooms of a member at delivery decide, so the next step must wait for the delivery.
+        self.each(lambda system: system.until_all_saw(recipients, (room, self.count)))
 
     @rule(index=indexes)
     def cut(self, index: int) -> None:
         if (at := self.pick(index)) is not None:
-            self.members[at].here = False
+            self.members[at].connected = False
             self.each(lambda system: system.cut(at))
 
     @rule(index=indexes, worker=workers)
-    def come_back(self, index: int, worker: int) -> None:
-        if (at := self.pick(index, here=False)) is not None:
-            self.bring_back(at, worker)
+    def reconnect(self, index: int, worker: int) -> None:
+        if (at := self.pick(index, connected=False)) is not None:
+            self.reconnect_at(at, worker)
 
-    def bring_back(self, at: int, worker: int) -> None:
-        self.members[at].come_back()
-        self.each(lambda system: system.come_back(at, worker))
+    def reconnect_at(self, at: int, worker: int) -> None:
+        self.members[at].reconnect()
+        self.each(lambda system: system.reconnect(at, worker))
 
     @invariant()
-    def nobody_is_left(self) -> None:
-        """A room is known to a worker only while it has a member there."""
+    def no_empty_room_is_kept(self) -> None:
+        """A worker knows a room only while it has a member there."""
         for system in getattr(self, "systems", ()):
             rooms = [len(client.app._worker.hub.rooms) for client in system.clients]
-            assert sum(rooms) <= sum(len(one.at) for one in self.members if one.here)
+            assert sum(rooms) <= sum(len(one.at) for one in self.members if one.connected)
 
     def teardown(self) -> None:
         if not hasattr(self, "systems"):
@@ -233,8 +239,8 @@ class Parity(RuleBasedStateMachine):
 
     def compare(self) -> None:
         for at, member in enumerate(self.members):
-            if not member.here:
-                self.bring_back(at, at % len(WORKERS))
+            if not member.connected:
+                self.reconnect_at(at, at % len(WORKERS))
         if not self.members:
             return
         self.each(lambda system: system.sockets[0].join(*ROOMS))
@@ -249,7 +255,7 @@ class Parity(RuleBasedStateMachine):
 
 @pytest.mark.timeout(240)
 def test_memory_redis_and_a_model_see_the_same(valkey: Broker, prefix: str) -> None:
-    """Per room and socket the same traces, whatever happens."""
+    """Each socket sees the same messages in each room after all steps."""
     with asyncio.Runner() as runner:
         Parity.runner = runner
         Parity.url = valkey.url

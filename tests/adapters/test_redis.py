@@ -1,4 +1,4 @@
-"""RedisAdapter under the contract, on everything that it can be pointed at."""
+"""RedisAdapter passes the contract on each kind of server that it supports."""
 
 from __future__ import annotations
 

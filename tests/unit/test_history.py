@@ -1,4 +1,4 @@
-"""History by itself: offsets, what is kept and for how long, against a plain model."""
+"""The history alone: offsets, what is kept and for how long, compared with a naive model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NEWS = Room("/ws", "news")
 MANY = 10**9
 
 
-def said(text: str, room: Room = CHAT) -> Emission:
+def emission_of(text: str, room: Room = CHAT) -> Emission:
     return Emission(room, text.encode())
 
 
 def texts(past: Past) -> list[str] | None:
-    """The texts of what was missed; None where that is not known."""
+    """The texts of the missed emissions; None if they are not complete."""
     if not past.complete:
         assert past.emissions == ()
         return None
@@ -35,19 +35,19 @@ def texts(past: Past) -> list[str] | None:
     "offset", ["a:0", "a:1", "a:b:17", "é:9", "-_:12345678901234567890"], ids=ascii
 )
 def test_an_offset_is_read_as_it_was_written(offset: str) -> None:
-    """Epoch and position, whatever the epoch looks like."""
+    """Epoch and number, also if the epoch contains colons or other characters."""
     parsed = Offset.parse(offset)
     assert parsed is not None and str(parsed) == offset
 
 
-RUBBISH: list[object] = ["", ":", "a", "a:", ":1", "a:01", "a:-1", "a:+1", "a:1 ", "a:1.0", "a:1_0"]
-RUBBISH += ["a:\u0661", "a:²", "a:" + "1" * 5000, "a" * 5000 + ":1"]
-RUBBISH += [None, 1, True, 1.5, ["a:1"], {"a": 1}, b"a:1"]
+INVALID: list[object] = ["", ":", "a", "a:", ":1", "a:01", "a:-1", "a:+1", "a:1 ", "a:1.0", "a:1_0"]
+INVALID += ["a:\u0661", "a:²", "a:" + "1" * 5000, "a" * 5000 + ":1"]
+INVALID += [None, 1, True, 1.5, ["a:1"], {"a": 1}, b"a:1"]
 
 
-@pytest.mark.parametrize("offset", RUBBISH, ids=lambda offset: repr(offset)[:20])
-def test_rubbish_is_no_offset(offset: object) -> None:
-    """It comes from clients, so nothing that they send may raise."""
+@pytest.mark.parametrize("offset", INVALID, ids=lambda offset: repr(offset)[:20])
+def test_an_invalid_offset_is_none(offset: object) -> None:
+    """Clients send offsets, so parsing never raises."""
     assert Offset.parse(offset) is None
 
 
@@ -65,12 +65,12 @@ def test_rubbish_is_no_offset(offset: object) -> None:
         max_size=60,
     ),
 )
-def test_history_is_what_a_naive_one_would_be(
+def test_the_history_equals_a_naive_model(
     history: int, ttl: int, steps: list[tuple[str, Any]]
 ) -> None:
-    """After any steps each offset ever told is answered in full, or not at all."""
+    """After any steps, each offset that was ever returned is answered in full, or not at all."""
     real, naive = History(history, ttl, MANY), Naive(history, ttl)
-    told: dict[str, list[tuple[Offset, tuple[int, int]]]] = {"a": [], "b": []}
+    returned: dict[str, list[tuple[Offset, tuple[int, int]]]] = {"a": [], "b": []}
     now = 0
     for number, (step, value) in enumerate(steps):
         if step == "wait":
@@ -86,17 +86,17 @@ def test_history_is_what_a_naive_one_would_be(
             offset: Offset | None = real.subscribe(room, now)
             place: tuple[int, int] | None = naive.subscribe(value)
         else:
-            offset = real.append(said(str(number), room), now)
+            offset = real.append(emission_of(str(number), room), now)
             place = naive.publish(value, str(number), now)
         assert (offset is None) == (place is None)
         if offset is not None and place is not None:
-            told[value].append((offset, place))
-        for name, offsets in told.items():
+            returned[value].append((offset, place))
+        for name, offsets in returned.items():
             for since, theirs in offsets:
                 past = real.read(Room("/ws", name), since, now)
                 assert texts(past) == naive.read(name, theirs)
-    # Equal offsets mean equal places, and nothing is kept for longer than it may be.
-    pairs = [pair for offsets in told.values() for pair in offsets]
+    # Equal offsets are equal positions, and nothing is kept longer than `ttl`.
+    pairs = [pair for offsets in returned.values() for pair in offsets]
     assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(set(pairs))
     naive.expire(now + ttl)
     real.read(CHAT, None, now + ttl)
@@ -105,7 +105,7 @@ def test_history_is_what_a_naive_one_would_be(
 
 
 class Naive:
-    """The same without bounds of size, by lists alone."""
+    """The same with lists only, and without bounds of size."""
 
     def __init__(self, history: int, ttl: int) -> None:
         self.history = history
@@ -150,106 +150,106 @@ class Naive:
         return missed if len(missed) <= room["kept"] else None
 
 
-def test_where_nothing_was_missed_all_is_known() -> None:
-    """However long ago it was, and where nothing at all is kept."""
-    for history in (0, 100):
-        log = History(history, 300, MANY)
-        log.subscribe(CHAT, 0)
-        offset = log.append(said("hi"), 1)
+def test_the_last_offset_is_always_complete() -> None:
+    """After any time, and also if no emissions are kept."""
+    for kept in (0, 100):
+        history = History(kept, 300, MANY)
+        history.subscribe(CHAT, 0)
+        offset = history.append(emission_of("hi"), 1)
         assert offset is not None
-        assert log.read(CHAT, offset, 10_000) == (offset, True, ())
+        assert history.read(CHAT, offset, 10_000) == (offset, True, ())
 
 
-def test_a_room_that_was_forgotten_is_another_one() -> None:
-    """Its offsets are new, so those of before are never taken for them."""
-    log = History(100, 300, MANY)
-    first = log.subscribe(CHAT, 0)
-    log.unsubscribe(CHAT, 0)
-    assert log.subscribe(CHAT, 299) == first
-    log.unsubscribe(CHAT, 300)
-    second = log.subscribe(CHAT, 600)
+def test_a_forgotten_room_has_a_new_epoch() -> None:
+    """Offsets of the old epoch are not complete in the new one."""
+    history = History(100, 300, MANY)
+    first = history.subscribe(CHAT, 0)
+    history.unsubscribe(CHAT, 0)
+    assert history.subscribe(CHAT, 299) == first
+    history.unsubscribe(CHAT, 300)
+    second = history.subscribe(CHAT, 600)
     assert second != first
-    assert log.read(CHAT, first, 600) == (second, False, ())
+    assert history.read(CHAT, first, 600) == (second, False, ())
 
 
-def test_a_read_brings_300_at_the_most() -> None:
-    """One more is not complete, though history has them."""
-    log = History(1000, 300, MANY)
-    first = log.subscribe(CHAT, 0)
+def test_a_read_returns_at_most_300_emissions() -> None:
+    """301 are not complete, although they are kept."""
+    history = History(1000, 300, MANY)
+    first = history.subscribe(CHAT, 0)
     for number in range(300):
-        log.append(said(str(number)), 0)
-    assert len(texts(log.read(CHAT, first, 0)) or ()) == 300
-    log.append(said("one more"), 0)
-    assert texts(log.read(CHAT, first, 0)) is None
+        history.append(emission_of(str(number)), 0)
+    assert len(texts(history.read(CHAT, first, 0)) or ()) == 300
+    history.append(emission_of("one more"), 0)
+    assert texts(history.read(CHAT, first, 0)) is None
 
 
-def test_a_room_has_a_mebibyte() -> None:
-    """The oldest go; one message that is larger by itself is not kept at all."""
-    log = History(100, 300, MANY)
-    first = log.subscribe(CHAT, 0)
+def test_a_room_keeps_at_most_a_mebibyte() -> None:
+    """The oldest emissions are removed; one that is larger alone is not kept."""
+    history = History(100, 300, MANY)
+    first = history.subscribe(CHAT, 0)
     half = ROOM_BYTES // 2 - ENTRY_BYTES
-    log.append(said("x" * half), 0)
-    second = log.append(said("x" * half), 0)
-    assert second is not None and log.size == ROOM_BYTES
-    assert texts(log.read(CHAT, first, 0)) is not None
-    third = log.append(said("y"), 0)
-    assert third is not None and texts(log.read(CHAT, first, 0)) is None
-    assert texts(log.read(CHAT, second, 0)) == ["y"]
-    log.append(said("x" * ROOM_BYTES), 0)
-    assert log.size == 0 and texts(log.read(CHAT, third, 0)) is None
-    last = log.append(said("z"), 0)
-    assert last is not None and log.size == ENTRY_BYTES + 1
+    history.append(emission_of("x" * half), 0)
+    second = history.append(emission_of("x" * half), 0)
+    assert second is not None and history.size == ROOM_BYTES
+    assert texts(history.read(CHAT, first, 0)) is not None
+    third = history.append(emission_of("y"), 0)
+    assert third is not None and texts(history.read(CHAT, first, 0)) is None
+    assert texts(history.read(CHAT, second, 0)) == ["y"]
+    history.append(emission_of("x" * ROOM_BYTES), 0)
+    assert history.size == 0 and texts(history.read(CHAT, third, 0)) is None
+    last = history.append(emission_of("z"), 0)
+    assert last is not None and history.size == ENTRY_BYTES + 1
 
 
 def test_all_rooms_together_have_a_limit() -> None:
-    """Beyond it the room to which nothing has come for longest loses its oldest."""
-    log = History(100, 300, 4 * (ENTRY_BYTES + 1))
-    since = {room: log.subscribe(room, 0) for room in (CHAT, NEWS)}
-    after = {room: log.append(said("1", room), 0) for room in (CHAT, NEWS)}
-    log.append(said("2", NEWS), 1)
-    log.append(said("2", CHAT), 2)
-    log.append(said("3", CHAT), 3)
-    assert log.size == 4 * (ENTRY_BYTES + 1)
-    assert texts(log.read(NEWS, since[NEWS], 3)) is None
-    assert texts(log.read(NEWS, after[NEWS], 3)) == ["2"]
-    assert texts(log.read(CHAT, since[CHAT], 3)) == ["1", "2", "3"]
+    """Beyond it, the room with the oldest last emission loses its oldest emissions."""
+    history = History(100, 300, 4 * (ENTRY_BYTES + 1))
+    since = {room: history.subscribe(room, 0) for room in (CHAT, NEWS)}
+    after = {room: history.append(emission_of("1", room), 0) for room in (CHAT, NEWS)}
+    history.append(emission_of("2", NEWS), 1)
+    history.append(emission_of("2", CHAT), 2)
+    history.append(emission_of("3", CHAT), 3)
+    assert history.size == 4 * (ENTRY_BYTES + 1)
+    assert texts(history.read(NEWS, since[NEWS], 3)) is None
+    assert texts(history.read(NEWS, after[NEWS], 3)) == ["2"]
+    assert texts(history.read(CHAT, since[CHAT], 3)) == ["1", "2", "3"]
     for number in range(4, 10):
-        log.append(said(str(number), CHAT), 4)
-    assert texts(log.read(NEWS, after[NEWS], 4)) is None
-    assert log.size == 4 * (ENTRY_BYTES + 1)
+        history.append(emission_of(str(number), CHAT), 4)
+    assert texts(history.read(NEWS, after[NEWS], 4)) is None
+    assert history.size == 4 * (ENTRY_BYTES + 1)
 
 
-def test_names_in_an_emission_count() -> None:
+def test_names_in_an_emission_count_as_bytes() -> None:
     """An emission to thousands of rooms takes more than its payload."""
-    log = History(100, 300, MANY)
-    log.subscribe(CHAT, 0)
-    log.append(Emission(CHAT, b"x", tuple(map(str, range(1000))), except_rooms=("y",)), 0)
-    assert log.size > 100_000
+    history = History(100, 300, MANY)
+    history.subscribe(CHAT, 0)
+    history.append(Emission(CHAT, b"x", tuple(map(str, range(1000))), except_rooms=("y",)), 0)
+    assert history.size > 100_000
 
 
 def test_rooms_without_members_are_bounded() -> None:
-    """The one that was left longest ago is forgotten; those with members are not counted."""
-    log = History(100, 300, MANY, idle=2)
+    """The one that has been empty for longest is forgotten; those with members are not counted."""
+    history = History(100, 300, MANY, idle=2)
     rooms = [Room("/ws", str(number)) for number in range(5)]
-    first = {room: log.subscribe(room, 0) for room in rooms}
+    first = {room: history.subscribe(room, 0) for room in rooms}
     for room in rooms:
-        log.append(said("hi", room), 0)
+        history.append(emission_of("hi", room), 0)
     for room in rooms[:3]:
-        log.unsubscribe(room, 1)
-    log.append(said("ho", rooms[1]), 2)
-    log.unsubscribe(rooms[3], 3)
-    assert len(log) == 3 and log.size == 4 * (ENTRY_BYTES + 2)
-    kept = [texts(log.read(room, first[room], 3)) for room in rooms]
+        history.unsubscribe(room, 1)
+    history.append(emission_of("ho", rooms[1]), 2)
+    history.unsubscribe(rooms[3], 3)
+    assert len(history) == 3 and history.size == 4 * (ENTRY_BYTES + 2)
+    kept = [texts(history.read(room, first[room], 3)) for room in rooms]
     assert kept == [None, ["hi", "ho"], None, ["hi"], ["hi"]]
 
 
-def test_nothing_is_kept_of_rooms_that_nobody_knows() -> None:
-    """No offset was ever told there, so nobody can ask."""
-    log = History(100, 300, MANY)
-    assert log.append(said("hi"), 0) is None
-    log.unsubscribe(CHAT, 0)
-    assert log.read(CHAT, Offset("1", 0), 0) == (None, False, ())
-    assert len(log) == log.size == 0
+def test_emissions_of_unknown_rooms_are_not_kept() -> None:
+    """No client has an offset of such a room, so none can ask for them."""
+    history = History(100, 300, MANY)
+    assert history.append(emission_of("hi"), 0) is None
+    history.unsubscribe(CHAT, 0)
+    assert history.read(CHAT, Offset("1", 0), 0) == (None, False, ())
+    assert len(history) == history.size == 0
 
 
 @pytest.mark.parametrize(
@@ -272,14 +272,14 @@ def test_nothing_is_kept_of_rooms_that_nobody_knows() -> None:
     ids=str,
 )
 def test_numbers_out_of_range_are_a_setup_error(options: dict[str, Any]) -> None:
-    """At once, with the number in the message."""
+    """The constructor raises it, with the number in the message."""
     ((name, value),) = options.items()
     with pytest.raises(SetupError, match=f"{name} is {value!r}"):
         MemoryAdapter(**options)
 
 
 async def test_two_adapters_never_share_an_offset() -> None:
-    """Nor does one with another in a process forked from the same one: it is named at the start."""
+    """Nor do adapters in forked processes: the prefix of the epochs is chosen at the start."""
     offsets = set()
     for _ in range(2):
         adapter = MemoryAdapter()

@@ -1,4 +1,4 @@
-"""The wire contract as values: decode and encode."""
+"""The wire protocol: reading and encoding frames."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMITS = Limits()
 
 
 def nested(depth: int) -> str:
-    """A frame whose own object is the first of `depth` levels."""
+    """A frame of `depth` levels, the first of which is its own object."""
     return '{"event":"e","message":' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
 
 
@@ -43,8 +43,8 @@ def nested(depth: int) -> str:
         ('{"event":"a","id":"' + "é" * 100 + '"}', ("a", None, "é" * 100)),
     ],
 )
-def test_a_frame_is_read(text: str, inbound: tuple[Any, ...]) -> None:
-    """What is well formed becomes event, message and id; unknown keys are ignored."""
+def test_a_valid_frame_is_read(text: str, inbound: tuple[Any, ...]) -> None:
+    """It becomes event, message and id; unknown keys are ignored."""
     frame = protocol.decode(text, LIMITS)
     assert (frame.event, frame.message, frame.id) == inbound
 
@@ -86,8 +86,8 @@ def test_a_frame_is_read(text: str, inbound: tuple[Any, ...]) -> None:
         "\ud800",
     ],
 )
-def test_what_is_no_frame_is_a_bad_frame(text: str) -> None:
-    """Anything else is `bad_frame`, with a sentence."""
+def test_an_invalid_frame_is_a_bad_frame(text: str) -> None:
+    """The error has the code `bad_frame` and a sentence."""
     with pytest.raises(ProtocolError) as caught:
         protocol.decode(text, LIMITS)
     assert caught.value.code == "bad_frame"
@@ -95,14 +95,14 @@ def test_what_is_no_frame_is_a_bad_frame(text: str) -> None:
 
 
 def test_the_id_of_a_bad_frame_is_kept_for_the_answer() -> None:
-    """Who waits for an answer gets the error under its id."""
+    """A client that waits for an answer gets the error with its id."""
     with pytest.raises(ProtocolError) as caught:
         protocol.decode('{"event":1,"id":7}', LIMITS)
     assert caught.value.id == 7
 
 
-def test_nesting_up_to_the_limit_is_fine() -> None:
-    """The frame's own object counts as the first of 64 levels; brackets in text as none."""
+def test_nesting_up_to_the_limit_is_valid() -> None:
+    """The frame's own object is the first of 64 levels; brackets in strings do not count."""
     assert protocol.decode(nested(64), LIMITS).event == "e"
     assert protocol.decode('{"event":"e","message":"' + "[" * 100 + '"}', LIMITS).event == "e"
     wide = '{"event":"e","message":[' + ",".join(["[]"] * 100) + "]}"
@@ -111,7 +111,7 @@ def test_nesting_up_to_the_limit_is_fine() -> None:
 
 @given(st.recursive(st.none() | st.booleans(), lambda inner: st.lists(inner, max_size=3)))
 def test_depth_is_counted_as_json_nests(value: Any) -> None:
-    """The check agrees with a plain recursive count."""
+    """The check equals a recursive count."""
 
     def depth(value: Any) -> int:
         return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
@@ -128,7 +128,7 @@ def test_depth_is_counted_as_json_nests(value: Any) -> None:
 
 @pytest.mark.parametrize("filler", ["x", "é", "\U0001f600"])
 def test_a_frame_is_measured_in_bytes(filler: str) -> None:
-    """A frame of exactly the limit passes, one byte more is `too_large`."""
+    """A frame of exactly the limit is valid; one byte more is `too_large`."""
     frame = '{"event":"e","message":"%s"}'
     room = LIMITS.frame_size - len(frame) + 2
     count, rest = divmod(room, len(filler.encode()))
@@ -143,12 +143,12 @@ def test_a_frame_is_measured_in_bytes(filler: str) -> None:
 @pytest.mark.parametrize(
     "room", ["chat", "\U0001f600", "a:b", "{x}", "*", "x" * 128, " ", "é" * 64]
 )
-def test_a_room_may_have_any_name(room: str) -> None:
-    """Signs that mean something in patterns mean nothing in names."""
+def test_a_valid_room_is_read(room: str) -> None:
+    """Characters with a meaning in patterns have none in names."""
     assert protocol.read_room(room, LIMITS) == room
 
 
-NO_ROOMS: list[object] = [
+INVALID_ROOMS: list[object] = [
     None,
     True,
     1,
@@ -165,8 +165,8 @@ NO_ROOMS: list[object] = [
 ]
 
 
-@pytest.mark.parametrize("room", [*NO_ROOMS, "ws:", "ws:1234.abcd"])
-def test_what_is_no_room_is_a_bad_room(room: object) -> None:
+@pytest.mark.parametrize("room", [*INVALID_ROOMS, "ws:", "ws:1234.abcd"])
+def test_an_invalid_room_is_a_bad_room(room: object) -> None:
     """A room's name is a string of 1 to 128 bytes; sockets' ids cannot be joined."""
     with pytest.raises(ProtocolError) as caught:
         protocol.read_room(room, LIMITS)
@@ -174,7 +174,7 @@ def test_what_is_no_room_is_a_bad_room(room: object) -> None:
 
 
 def test_a_server_frame_has_exactly_its_keys() -> None:
-    """event, message, sender, room; an id where it answers one; an offset where one is added."""
+    """event, message, sender, room; an id if it is an answer; an offset if one is added."""
     payload = protocol.encode("intro", {"a": [1, None]}, "ws:1", "chat")
     assert payload == b'{"event":"intro","message":{"a":[1,null]},"sender":"ws:1","room":"chat"}'
     assert json.loads(protocol.encode_reply(None, 0)) == {
@@ -219,21 +219,21 @@ class Colour(enum.Enum):
         OrderedDict(a=math.nan),
     ],
 )
-def test_nan_and_infinities_are_refused(message: Any) -> None:
-    """JSON has no form for them, and a silent null would be a wrong number."""
+def test_nan_and_infinities_are_invalid(message: Any) -> None:
+    """JSON cannot represent them, and null would be a wrong number."""
     with pytest.raises(ValueError, match="NaN"):
         protocol.encode("e", message)
 
 
 @pytest.mark.parametrize("message", [{1, 2}, b"bytes", 2**70, object(), {1: 2}, "\ud800", 1j])
-def test_what_json_has_no_form_for_is_refused(message: Any) -> None:
-    """The error names the event and what was wrong."""
+def test_values_that_json_lacks_are_invalid(message: Any) -> None:
+    """The error names the event and the reason."""
     with pytest.raises(TypeError, match="'e' is not JSON"):
         protocol.encode("e", message)
 
 
-def test_common_values_have_a_form() -> None:
-    """Nulls, dataclasses, dates, UUIDs and tuples go through."""
+def test_common_values_are_encoded() -> None:
+    """None, dataclasses, dates, UUIDs and tuples have a JSON form."""
     moment = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
     message = [None, "null", Point(1.0), moment, uuid.UUID(int=1), (1, 2), Colour.RED, 2**64 - 1]
     assert json.loads(protocol.encode("e", message))["message"] == [
