@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
 
 from wsroom.delivery.frames import DEFLATE_FROM, Chunk, PreparedFrame
 from wsroom.delivery.writer import Writer
@@ -82,17 +82,15 @@ class Outbox:
                 for writer in writers:
                     writer.collect(chunk)
 
-    def _take_chunks(self) -> list[tuple[Chunk, Iterable[Writer]]]:
+    def _take_chunks(self) -> Iterator[tuple[Chunk, Iterable[Writer]]]:
         frames, self.frames = self.frames, []
         members, self._members = self._members, frozenset()
         skipped, self._skipped = self._skipped, {}
-        chunks: list[tuple[Chunk, Iterable[Writer]]] = []
-        chunks.append((Chunk(frames), members - skipped.keys() if skipped else members))
+        yield Chunk(frames), members - skipped.keys() if skipped else members
         for writer, indices in skipped.items():
             rest = [frame for index, frame in enumerate(frames) if index not in indices]
             if rest and writer in members:
-                chunks.append((Chunk(rest), (writer,)))
-        return chunks
+                yield Chunk(rest), (writer,)
 
     def watch(self, writer: Writer) -> None:
         """Check `writer` from time to time, until it has no unsent bytes."""
