@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.support.adapters import CHAT, Worker, emission, started
 from tests.support.brokers import Broker, Cluster
-from tests.support.clock import until
+from tests.support.clock import QUICK, until
 from tests.support.processes import eventually
 from wsroom import AdapterError
 from wsroom.adapters.redis.codec import Names
@@ -124,7 +124,7 @@ async def test_a_refresh_of_a_cluster_can_be_cancelled(valkey: Broker) -> None:
 
 
 async def test_a_single_server_is_not_a_cluster(valkey: Broker, prefix: str) -> None:
-    worker = Worker(valkey.url.replace("redis:", "redis+cluster:"), prefix)
+    worker = Worker(valkey.url.replace("redis:", "redis+cluster:"), prefix, _timing=QUICK)
     with pytest.raises(AdapterError, match="cluster"):
         async with started(worker):
             raise AssertionError("it started")

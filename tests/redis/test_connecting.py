@@ -13,6 +13,7 @@ from redis.asyncio.sentinel import Sentinel
 from tests.support import brokers
 from tests.support.adapters import assert_works, chat_app
 from tests.support.brokers import Broker, Cluster, Replicated
+from tests.support.clock import QUICK
 from wsroom import RedisAdapter, SetupError
 from wsroom.testing import TestClient
 
@@ -28,7 +29,8 @@ async def test_a_password_a_user_and_a_database(prefix: str) -> None:
 async def test_a_wrong_password_is_a_clear_error(prefix: str) -> None:
     """The error does not contain the password."""
     async with brokers.valkey(user="lisa on >secret ~* &* +@all") as broker:
-        adapter = RedisAdapter(f"redis://lisa:wrong@127.0.0.1:{broker.port}", prefix=prefix)
+        url = f"redis://lisa:wrong@127.0.0.1:{broker.port}"
+        adapter = RedisAdapter(url, prefix=prefix, _timing=QUICK)
         with pytest.raises(SetupError, match=r"did not start.*cannot be used") as failure:
             async with TestClient(chat_app(adapter)):
                 raise AssertionError("it started")

@@ -9,12 +9,11 @@ import pytest
 
 from tests.support import brokers
 from tests.support.adapters import CHAT, Worker, chat_app, emission, started
-from tests.support.clock import SECOND, until
+from tests.support.clock import QUICK, SECOND, until
 from tests.support.proxy import Proxy
 from wsroom import AdapterError, RedisAdapter
 from wsroom.adapters.redis.codec import Names
 from wsroom.testing import TestClient
-from wsroom.timing import DEFAULT_TIMING
 
 
 def about_redis(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -25,7 +24,7 @@ async def test_redis_away(prefix: str, caplog: pytest.LogCaptureFixture) -> None
     """Emits wait, then fail; sockets stay, new ones are refused; the adapter recovers by itself."""
     caplog.set_level(logging.WARNING, "wsroom")
     async with brokers.valkey() as broker:
-        adapter = RedisAdapter(broker.url, prefix=prefix)
+        adapter = RedisAdapter(broker.url, prefix=prefix, _timing=QUICK)
         app = chat_app(adapter)
         async with TestClient(app, timeout=10 * SECOND) as client:
             a = await client.connect("/ws")
@@ -37,7 +36,7 @@ async def test_redis_away(prefix: str, caplog: pytest.LogCaptureFixture) -> None
             since = loop.time()
             with pytest.raises(AdapterError) as failure:
                 await app.to("chat").emit("noti")
-            assert loop.time() - since < 6 * SECOND
+            assert loop.time() - since < QUICK.redis_timeout + SECOND
             assert not failure.value.maybe_sent
             with pytest.raises(Exception, match="503"):
                 await client.connect("/ws")
@@ -58,7 +57,7 @@ async def test_redis_away(prefix: str, caplog: pytest.LogCaptureFixture) -> None
 async def test_too_much_that_waits_is_refused_at_once(prefix: str) -> None:
     """Memory stays bounded while Redis is away: 1,000 emissions, or 1 MiB."""
     async with brokers.valkey() as broker:
-        adapter = RedisAdapter(broker.url, prefix=prefix)
+        adapter = RedisAdapter(broker.url, prefix=prefix, _timing=QUICK)
         app = chat_app(adapter)
         async with TestClient(app):
             await broker.kill()
@@ -78,7 +77,7 @@ async def test_too_much_that_waits_is_refused_at_once(prefix: str) -> None:
 async def test_a_frozen_redis_says_maybe_and_nothing_is_doubled(prefix: str) -> None:
     """Redis may execute the emission after it continues; a later emission is delivered after it."""
     async with brokers.valkey() as broker:
-        app = chat_app(RedisAdapter(broker.url, prefix=prefix))
+        app = chat_app(RedisAdapter(broker.url, prefix=prefix, _timing=QUICK))
         async with TestClient(app, timeout=10 * SECOND) as client:
             a = await client.connect("/ws")
             await a.join("chat")
@@ -97,7 +96,7 @@ async def test_a_frozen_redis_says_maybe_and_nothing_is_doubled(prefix: str) -> 
 async def test_an_emission_that_failed_unsent_is_never_sent(prefix: str) -> None:
     """Redis returns in the moment in which two emits of a room fail."""
     async with brokers.valkey() as broker:
-        worker = Worker(broker.url, prefix)
+        worker = Worker(broker.url, prefix, _timing=QUICK)
         async with started(worker):
             await worker.adapter.subscribe(CHAT)
             listener = worker.adapter._listener
@@ -106,7 +105,7 @@ async def test_an_emission_that_failed_unsent_is_never_sent(prefix: str) -> None
             await broker.kill()
             await until(lambda: not listener.links.healthy)
             publications = listener.sequencer._publications
-            since = asyncio.get_running_loop().time() - DEFAULT_TIMING.redis_timeout
+            since = asyncio.get_running_loop().time() - QUICK.redis_timeout
             two = [publications.add(channel, emission(text), since) for text in ("one", "two")]
             await until(lambda: all(one.future.done() for one in two))
             await broker.start()
@@ -123,14 +122,14 @@ async def test_an_emission_that_failed_unsent_is_never_sent(prefix: str) -> None
 async def test_an_emit_that_waited_for_its_turn_waits_no_longer_than_others(prefix: str) -> None:
     """Its timeout is measured from the call, also if other emissions are sent first."""
     async with brokers.valkey() as broker:
-        worker = Worker(broker.url, prefix)
+        worker = Worker(broker.url, prefix, _timing=QUICK)
         async with started(worker):
             assert worker.adapter._listener is not None
             publications = worker.adapter._listener.sequencer._publications
             broker.freeze()
             now = asyncio.get_running_loop().time()
             young = publications.add("a", emission("x"), now)
-            old = publications.add("b", emission("y"), now - DEFAULT_TIMING.redis_timeout)
+            old = publications.add("b", emission("y"), now - QUICK.redis_timeout)
             with pytest.raises(AdapterError, match="did not answer"):
                 await old.future
             assert not young.future.done()
@@ -143,7 +142,7 @@ async def test_a_server_that_became_a_replica_is_left(prefix: str) -> None:
     async with brokers.valkey() as one, brokers.valkey() as two:
         proxy = Proxy(one.port)
         async with proxy.listen() as port:
-            worker = Worker(f"redis://127.0.0.1:{port}", prefix)
+            worker = Worker(f"redis://127.0.0.1:{port}", prefix, _timing=QUICK)
             async with started(worker):
                 await worker.adapter.subscribe(CHAT)
                 await worker.adapter.publish(emission("before"))

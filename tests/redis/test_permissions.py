@@ -11,6 +11,7 @@ import pytest
 from tests.support import brokers
 from tests.support.adapters import CHAT, Worker, assert_works, emission, started
 from tests.support.brokers import Broker
+from tests.support.clock import QUICK
 from tests.support.paths import DOCS
 from wsroom import AdapterError, AsyncPublisher, RedisAdapter
 from wsroom.adapters.redis.codec import Names
@@ -31,7 +32,7 @@ async def without_channels(prefix: str) -> AsyncIterator[tuple[Broker, Worker]]:
     """A worker whose Redis user may use no channel but that of its own heartbeat."""
     rights = f"on >pw ~* &{prefix}:beat* -@all +@all"
     async with brokers.valkey(user=f"app {rights}") as broker:
-        worker = Worker(f"redis://app:pw@127.0.0.1:{broker.port}", prefix)
+        worker = Worker(f"redis://app:pw@127.0.0.1:{broker.port}", prefix, _timing=QUICK)
         async with started(worker):
             yield broker, worker
 

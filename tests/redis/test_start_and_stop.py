@@ -11,7 +11,7 @@ import pytest
 from tests.support import brokers
 from tests.support.adapters import CHAT, Worker, assert_works, chat_app, emission, started
 from tests.support.brokers import Broker
-from tests.support.clock import SECOND, until
+from tests.support.clock import QUICK, SECOND, until
 from tests.support.servers import program
 from wsroom import AdapterError, RedisAdapter, SetupError, WSRoom
 from wsroom.adapters import Room
@@ -52,8 +52,8 @@ async def test_an_unreachable_redis_is_a_refused_start(tmp_path: Path, workers: 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster", "redis+sentinel"])
 async def test_an_unreachable_redis_is_always_the_same_error(scheme: str, prefix: str) -> None:
     """An AdapterError, for every exception of redis-py."""
-    worker = Worker(f"{scheme}://127.0.0.1:{brokers.free_port()}/0", prefix)
-    async with asyncio.timeout(6 * SECOND):
+    worker = Worker(f"{scheme}://127.0.0.1:{brokers.free_port()}/0", prefix, _timing=QUICK)
+    async with asyncio.timeout(QUICK.start_timeout + 2 * SECOND):
         with pytest.raises(AdapterError, match="cannot be used"):
             async with started(worker):
                 raise AssertionError("it started")

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.clock import SECOND, until
+from tests.support.clock import QUICK, SECOND, until
 from tests.support.fakes import Owner
 from wsroom.asgi.types import Message
 from wsroom.delivery.frames import PreparedFrame
@@ -24,7 +24,7 @@ class Wire:
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.owner = Owner()
-        self.writer = SendWriter("ws:1", "/ws", self.send, Outbox(1000), self.owner)
+        self.writer = SendWriter("ws:1", "/ws", self.send, Outbox(1000, QUICK), self.owner)
 
     async def send(self, message: Message) -> None:
         await self.flowing.wait()
@@ -103,7 +103,7 @@ async def test_a_socket_that_shrinks_gets_more_time() -> None:
     async def send(message: Message) -> None:
         await permits.acquire()
 
-    writer = SendWriter("ws:1", "/ws", send, Outbox(1000), owner)
+    writer = SendWriter("ws:1", "/ws", send, Outbox(1000, QUICK), owner)
     writer.open(PreparedFrame(b"0"))
     for _ in range(30):
         writer.write(PreparedFrame(b"x" * 100))
@@ -137,7 +137,7 @@ async def test_a_send_that_fails_ends_the_writing() -> None:
         raise ConnectionResetError
 
     owner = Owner()
-    writer = SendWriter("ws:1", "/ws", send, Outbox(1000), owner)
+    writer = SendWriter("ws:1", "/ws", send, Outbox(1000, QUICK), owner)
     writer.open(PreparedFrame(b"0"))
     writer.write(PreparedFrame(b"1"))
     await until(lambda: writer._ended)

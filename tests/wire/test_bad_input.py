@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.support.clock import HOUR, SECOND, until
+from tests.support.clock import HOUR, QUICK, SECOND, until
 from tests.support.peers import WAIT, Peer, bare, count_pings, peer
 from tests.support.servers import Server, serve
 from wsroom import Emitter, Limits, Socket, WSRoom
@@ -389,8 +389,8 @@ async def vanish(server: Server) -> None:
 
 
 async def test_a_peer_that_never_reads_is_closed(ws: str) -> None:
-    """Over a mebibyte unsent, not shrinking for a second: it is closed, others are not delayed."""
-    app = room_app()
+    """Over a mebibyte unsent that does not shrink: it is closed, others are not delayed."""
+    app = room_app(_timing=QUICK)
     codes: list[int] = []
     ended = asyncio.Event()
 

@@ -1,9 +1,10 @@
-"""Readers that are slow, stopped or gone, on real sockets of a real uvicorn."""
+"""Clients that read slowly or not at all, on real sockets of a real uvicorn."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import socket
 import ssl
@@ -17,7 +18,7 @@ import pytest
 import trustme
 from websockets.asyncio.client import connect
 
-from tests.support.clock import SECOND, until
+from tests.support.clock import QUICK, SECOND, until
 from tests.support.peers import WAIT, Peer, peer
 from tests.support.servers import Server, program, serve
 from wsroom import Emitter, Socket, WSRoom
@@ -30,7 +31,7 @@ HANDSHAKE = (
 
 
 class App(WSRoom):
-    """An app that records the codes with which its sockets ended."""
+    """An app that records the codes with which its sockets end."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -56,7 +57,7 @@ class App(WSRoom):
 
 @contextlib.asynccontextmanager
 async def never_reading(server: Server, app: App) -> AsyncIterator[Any]:
-    """Connect a client that never reads a byte; yields its writer in the app."""
+    """Connect a client that never reads after its handshake; yields its writer in the app."""
     before = set(app.members)
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -78,15 +79,15 @@ def unsent(connection: Any) -> int:
 
 
 async def fill(app: App, connection: Any, size: int) -> None:
-    """Emit to one socket until `size` bytes are unsent in the server."""
-    while unsent(connection) < size:
+    """Emit to one socket until `size` bytes are unsent in the server, or it is found slow."""
+    while unsent(connection) < size and connection.id in app.members:
         await app.to(connection.id).emit("bulk", "x" * 50_000)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
 
 async def test_uvicorn_is_written_to_directly(ws: str) -> None:
-    """With both implementations; `direct=False` turns it off, and everything still works."""
+    """With both implementations; with `direct=False` frames are sent through ASGI."""
     for direct in (True, False):
         app = App(direct=direct)
         async with serve(app, ws=ws) as server, peer(server) as a:
@@ -98,8 +99,8 @@ async def test_uvicorn_is_written_to_directly(ws: str) -> None:
 
 @pytest.mark.parametrize("size", [100_000, 900_000, 5_000_000])
 async def test_a_stop_does_not_wait_for_slow_clients(size: int, ws: str) -> None:
-    """SIGTERM ends uvicorn in time, however much is unsent to clients that never read."""
-    app = App()
+    """uvicorn's shutdown ends in time, whatever is unsent to clients that never read."""
+    app = App(_timing=QUICK)
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(serve(app, ws=ws))
         connection = await stack.enter_async_context(never_reading(server, app))
@@ -107,14 +108,16 @@ async def test_a_stop_does_not_wait_for_slow_clients(size: int, ws: str) -> None
         began = time.monotonic()
         server.should_exit = True
         await until(lambda: not server.server_state.connections)
-        assert time.monotonic() - began < 10 * SECOND
+        assert time.monotonic() - began < 4 * SECOND
     assert app.codes in ([1012], [1013])
 
 
 STUCK = """
+import json, os
 from wsroom import WSRoom
+from wsroom.timing import Timing
 
-app = WSRoom()
+app = WSRoom(_timing=Timing(**json.loads(os.environ.get("TIMING", "{}"))))
 
 @app.on("fill")
 async def fill(emitter, size):
@@ -132,32 +135,48 @@ async def gone(socket, code):
 """
 
 
+@pytest.mark.slow
+async def test_sigterm_ends_a_server_in_ten_seconds(tmp_path: Path) -> None:
+    """With the real times; 100 kB to 5 MB are unsent to clients that never read."""
+    await stop_with_unsent_bytes(tmp_path, 10)
+
+
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-async def test_sigterm_ends_a_server_in_ten_seconds(loop: str, ws: str, tmp_path: Path) -> None:
-    """With uvicorn's defaults, and 100 kB to 5 MB unsent to clients that never read."""
+async def test_sigterm_ends_a_server(loop: str, ws: str, tmp_path: Path) -> None:
+    """With short times, so that SIGTERM ends the server in two seconds."""
+    options = ("--loop", loop, "--ws", ws)
+    env = {"TIMING": json.dumps(dataclasses.asdict(QUICK))}
+    await stop_with_unsent_bytes(tmp_path, 4, *options, env=env)
+
+
+async def stop_with_unsent_bytes(tmp_path: Path, within: float, *options: str, **more: Any) -> None:
+    """Send SIGTERM to uvicorn while bytes are unsent; it ends `within` so many seconds."""
     (tmp_path / "app.py").write_text(STUCK)
-    args = ("-m", "uvicorn", "app:app", "--port", "0", "--loop", loop, "--ws", ws)
-    async with program(*args, cwd=tmp_path) as server, contextlib.AsyncExitStack() as stack:
+    args = ("-m", "uvicorn", "app:app", "--port", "0", *options)
+    async with (
+        program(*args, cwd=tmp_path, **more) as server,
+        contextlib.AsyncExitStack() as stack,
+    ):
         line = await server.line("Uvicorn running on")
         port = int(line.split("127.0.0.1:")[1].split()[0])
         for size in (100_000, 900_000, 5_000_000):
             raw = stack.enter_context(socket.socket())
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             raw.setblocking(False)
-            loop_ = asyncio.get_running_loop()
-            await loop_.sock_connect(raw, ("127.0.0.1", port))
-            await loop_.sock_sendall(raw, HANDSHAKE)
-            await loop_.sock_recv(raw, 12)  # uvicorn drops bytes that come with the handshake
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(raw, ("127.0.0.1", port))
+            await loop.sock_sendall(raw, HANDSHAKE)
+            await loop.sock_recv(raw, 12)  # uvicorn drops what follows the handshake at once
             text = json.dumps({"event": "fill", "message": size}).encode()
-            await loop_.sock_sendall(raw, struct.pack("!BB4x", 0x81, 0x80 | len(text)) + text)
+            await loop.sock_sendall(raw, struct.pack("!BB4x", 0x81, 0x80 | len(text)) + text)
             await server.line(f"filled {size}")
         server.process.terminate()
-        await server.end(timeout=10)
+        await server.end(timeout=within)
     assert server.output.count("ended with") == 3 and "Traceback" not in server.output
 
 
 async def test_tls_is_written_to_directly_too(ws: str, tmp_path: Path) -> None:
-    """The transport is another class, with the same methods."""
+    """Another transport is used in the same way."""
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
     certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
@@ -180,11 +199,10 @@ async def test_tls_is_written_to_directly_too(ws: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [100_000, 900_000])
 async def test_a_close_is_aborted_if_the_client_does_not_read(size: int, ws: str) -> None:
-    """The app's close and uvicorn's keepalive: the connection ends 5 s later, and hooks run."""
-    app = App()
+    """After the app's own close and after uvicorn's keepalive; the hooks run too."""
     config = {"ws_ping_interval": 0.2, "ws_ping_timeout": 0.5}
     for options, code in (({}, 4000), (config, None)):
-        app = App()
+        app = App(_timing=QUICK)
         async with serve(app, ws=ws, **options) as server:
             async with never_reading(server, app) as connection:
                 await fill(app, connection, size)
@@ -196,8 +214,8 @@ async def test_a_close_is_aborted_if_the_client_does_not_read(size: int, ws: str
 
 
 async def test_a_slow_member_is_closed_and_delays_nobody(ws: str) -> None:
-    """More than 1 MiB that does not shrink: it is closed with 1013, and no emit waits for it."""
-    app = App()
+    """Over a mebibyte unsent that does not shrink: 1013, and no emit waits for it."""
+    app = App(_timing=QUICK)
     async with serve(app, ws=ws) as server, peer(server) as good:
         async with never_reading(server, app) as connection:
             while unsent(connection) < 2_000_000:
@@ -211,7 +229,7 @@ async def test_a_slow_member_is_closed_and_delays_nobody(ws: str) -> None:
 
 
 async def test_a_burst_closes_nobody(ws: str) -> None:
-    """Six megabytes at once are far over the limit, but a healthy client reads them."""
+    """Six megabytes at once are far over the limit, but a healthy client takes them."""
     app = App()
     async with serve(app, ws=ws) as server, peer(server) as a:
         for number in range(120):
@@ -224,8 +242,8 @@ async def test_a_burst_closes_nobody(ws: str) -> None:
 
 
 async def test_a_flood_to_one_that_never_reads_is_bounded(ws: str) -> None:
-    """At most 16 times the limit is unsent before the socket is closed."""
-    app = App()
+    """At most 16 times the limit are unsent before the next check."""
+    app = App(_timing=QUICK)
     async with serve(app, ws=ws) as server, never_reading(server, app) as connection:
         async with asyncio.timeout(WAIT):
             while not app.codes and connection.id in app.members:
@@ -236,7 +254,7 @@ async def test_a_flood_to_one_that_never_reads_is_bounded(ws: str) -> None:
 
 
 async def test_hidden_features_fall_back(caplog: pytest.LogCaptureFixture) -> None:
-    """An unknown server is served through ASGI's send; the log says so once."""
+    """If the transport of a server is unknown, frames go through ASGI's send; logged once."""
 
     class Hidden:
         def __init__(self, receive: Any) -> None:
@@ -262,7 +280,7 @@ async def test_hidden_features_fall_back(caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_frames_are_ordered_across_rooms_replies_and_close(ws: str) -> None:
-    """A handler's emits, reply and close reach a socket in the order of the calls."""
+    """Emits, replies and the close of one handler reach a socket in the order of the calls."""
     app = App()
 
     @app.on("mix")
