@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import pytest_asyncio
 
 from tests.support.brokers import Postgres
@@ -118,6 +120,22 @@ async def test_ended_connections_lose_nothing(postgres: Postgres, members: list[
     assert numbers == sorted(set(numbers)) and set(confirmed) <= set(numbers)
     for member in members:
         assert not [frame for frame in member.connection.frames if frame["event"] == "resync"]
+
+
+@pytest.mark.slow
+async def test_a_frozen_server_fails_an_emit(postgres: Postgres, members: list[Member]) -> None:
+    """An emit waits for 5 s, as the page says; afterwards the workers go on without a loss."""
+    one, two = members
+    async with postgres.frozen():
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(AdapterError) as failure:
+            await one.app.to("chat").emit("number", 1)
+        assert failure.value.maybe_sent
+        assert asyncio.get_running_loop().time() - began < 6 * SECOND
+    await eventually(lambda: one.emit(2))
+    numbers = await one.numbers_until(2)
+    assert numbers == await two.numbers_until(2)
+    assert numbers in ([2], [1, 2])
 
 
 async def test_a_crash_of_the_server_is_reported(postgres: Postgres, members: list[Member]) -> None:

@@ -79,6 +79,19 @@ class Postgres(Owned):
         )
         return len(ended)
 
+    @contextlib.asynccontextmanager
+    async def frozen(self) -> AsyncIterator[None]:
+        """Stop all processes of the server during the body: connections stay open."""
+        rows = await self.query("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        pids = [self.pid, *(pid for (pid,) in rows)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     async def crash(self) -> None:
         """Kill one process of the server: it ends all others, recovers, and serves again."""
         [[pid]] = await self.query(
