@@ -95,7 +95,7 @@ def test_the_history_equals_a_naive_model(
             for since, theirs in offsets:
                 past = real.read(Room("/ws", name), since, now)
                 assert texts(past) == naive.read(name, theirs)
-    # Equal offsets are equal positions, and nothing is kept longer than `ttl`.
+    # Equal offsets are equal positions, and entries are not kept longer than `ttl`.
     pairs = [pair for offsets in returned.values() for pair in offsets]
     assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(set(pairs))
     naive.expire(now + ttl)

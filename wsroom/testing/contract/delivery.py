@@ -199,7 +199,7 @@ class AdapterContract:
         assert one.delivered.count(last) == 1
 
     async def test_stop_ends_delivery(self, workers: list[Worker]) -> None:
-        """After `stop` one worker must get nothing and the others go on; it may start again."""
+        """After `stop`, a worker must get no more emissions; it may start again."""
         one, two = workers
         for worker in workers:
             await worker.subscribe(CHAT)

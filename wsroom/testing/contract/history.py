@@ -89,7 +89,7 @@ class HistoryContract(AdapterContract):
         assert past.complete and [each for each, _ in past.emissions] == missed
 
     async def test_an_incomplete_read_returns_no_emissions(self, workers: list[Worker]) -> None:
-        """If emissions are no longer kept, or over 300, `read` returns only where the room is."""
+        """If emissions are no longer kept, or over 300, `read` returns only the room's offset."""
         one, two = workers
         first = await one.subscribe(CHAT)
         for number in range(301):
