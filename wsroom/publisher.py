@@ -9,10 +9,10 @@ from collections.abc import Coroutine
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self
 
-from wsroom.adapters.redis.codec import Names
+from wsroom.adapters.redis.codec import RedisNames
 from wsroom.adapters.redis.network.url import read_topology
-from wsroom.adapters.redis.publishing import Speaker
-from wsroom.adapters.redis.scripts import Keeping
+from wsroom.adapters.redis.publishing import PublishingClient
+from wsroom.adapters.redis.scripts import HistorySettings
 from wsroom.api.target import Target
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 class AsyncPublisher:
-    """Emits to the rooms of an app whose workers are on the same Redis, without being one of them.
+    """Emits to the rooms of an app from a process that serves no sockets, through the same Redis.
 
-    What it emits has the same order, history and guarantees as what the workers emit. It connects
-    with the first emit. How much history is kept is what the workers have written into Redis.
+    Its emissions have the same order, history and guarantees as those of the workers. It connects
+    at the first emit. The history settings are those that the workers have written into Redis.
 
     Args:
-        source: what RedisAdapter takes; the environment variable WSROOM_REDIS_URL where it is None.
-        prefix: that of the workers' adapter.
+        source: a source of RedisAdapter; if None, the environment variable WSROOM_REDIS_URL.
+        prefix: the prefix of the workers' adapter.
 
     Raises:
-        SetupError: there is no URL, or it is none of Redis.
+        SetupError: there is no URL, or it is not a URL of Redis.
 
     """
 
@@ -49,7 +49,7 @@ class AsyncPublisher:
     ) -> None:
         self._timing = _timing
         self._source = _source(source)
-        self._names = Names(prefix)
+        self._names = RedisNames(prefix)
         self.name_checker = NameChecker(Limits())
         read_topology(self._source)  # raises at once if the URL is invalid
         self._start = SharedStart(self._connect, "the publisher")
@@ -64,16 +64,16 @@ class AsyncPublisher:
         """Choose who gets a message: `await publisher.to("chat").emit("noti", "hi")`.
 
         Args:
-            rooms: names of rooms, or ids of sockets; none means everybody on the path.
-            path: a concrete path ("/t/acme"), without what the app is mounted under.
+            rooms: names of rooms, or ids of sockets; without any, all sockets of the path.
+            path: a concrete path ("/t/acme"), without the path where the app is mounted.
 
         Raises:
-            ValueError: a name is no room's name, or the path is none.
+            ValueError: the name of a room, or the path, is invalid.
 
         """
-        path.encode()  # a ValueError where it is no text
+        path.encode()  # raises ValueError if it cannot be encoded
         if not path.startswith("/") or "{" in path:
-            raise ValueError(f"path {path!r} is none; give a concrete path, like '/ws'")
+            raise ValueError(f"path {path!r} is invalid; use a concrete path, like '/ws'")
         return Target(self, path).to(*rooms)
 
     async def publish(self, emission: Emission) -> None:
@@ -85,34 +85,34 @@ class AsyncPublisher:
             start.forget()
         timeout = self._timing.redis_timeout
         try:
-            speaker = await start.wait(timeout)
+            client = await start.wait(timeout)
         except TimeoutError:
             raise AdapterError(f"Redis did not answer within {timeout:g} s") from None
-        await speaker.sequencer.publish(emission)
+        await client.publisher.publish(emission)
 
-    async def _connect(self, keeping: Keeping | None = None) -> Speaker:
-        keeping = keeping or Keeping()
-        speaker = Speaker(self._source, self._names, keeping, self._timing)
+    async def _connect(self, history: HistorySettings | None = None) -> PublishingClient:
+        history = history or HistorySettings()
+        client = PublishingClient(self._source, self._names, history, self._timing)
         key = self._names.settings
         try:
-            [values] = await speaker.links.start(key, ("HMGET", key, *Keeping._fields))
+            [values] = await client.servers.start(key, ("HMGET", key, *history._fields))
         except BaseException:
-            await speaker.stop()
+            await client.stop()
             raise
-        told = Keeping.of_values(values)
-        if told == keeping:
-            return speaker
-        await speaker.stop()
-        return await self._connect(told)
+        written = HistorySettings.from_values(values)
+        if written == history:
+            return client
+        await client.stop()
+        return await self._connect(written)
 
     async def close(self) -> None:
         """Close the connections; the next emit opens them again."""
         if self._start.loop_closed:
             self._forget()
             return
-        speaker = await self._start.cancel()
-        if speaker is not None:
-            await speaker.stop()
+        client = await self._start.cancel()
+        if client is not None:
+            await client.stop()
 
     def _forget(self) -> None:
         # Its connections belong to another process, or to an event loop that was closed.
@@ -120,7 +120,7 @@ class AsyncPublisher:
 
 
 class BlockingTarget:
-    """Who a message of a `Publisher` is for; immutable, so it can be kept and shared."""
+    """The recipients of a message of a `Publisher`; immutable, so it can be kept and shared."""
 
     def __init__(self, publisher: Publisher, target: Target) -> None:
         self._publisher = publisher
@@ -135,23 +135,22 @@ class BlockingTarget:
         return BlockingTarget(self._publisher, self._target.except_(*rooms))
 
     def emit(self, event: str, message: Any = None) -> None:
-        """Emit, and return once Redis has it; raises what `Target.emit` raises."""
+        """Emit, and return once Redis has the message; raises the errors of `Target.emit`."""
         self._publisher._run(self._target.emit(event, message))
 
 
 class Publisher:
-    """The same as `AsyncPublisher` for code without an event loop; any thread may use it.
+    """Does the same as `AsyncPublisher` for code without an event loop; any thread may use it.
 
-    It has a thread of its own for the connection, started by the first emit, and again in a process
-    that was forked from this one (Celery, gunicorn).
+    It has a thread of its own for the connection. The first emit starts it, also in a process that
+    was forked from this one (Celery, gunicorn).
 
     Args:
-        source: a URL that RedisAdapter takes; the environment variable WSROOM_REDIS_URL where it
-            is None.
-        prefix: that of the workers' adapter.
+        source: a URL for RedisAdapter; if None, the environment variable WSROOM_REDIS_URL.
+        prefix: the prefix of the workers' adapter.
 
     Raises:
-        SetupError: there is no URL, or it is none of Redis.
+        SetupError: there is no URL, or it is not a URL of Redis.
 
     """
 
@@ -179,7 +178,7 @@ class Publisher:
         return BlockingTarget(self, self._inner.to(*rooms, path=path))
 
     def close(self) -> None:
-        """End the thread and its connection; an emit that waits raises AdapterError."""
+        """End the thread and its connection; waiting emits raise AdapterError."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
@@ -199,7 +198,7 @@ class Publisher:
             await asyncio.wait(others)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._process != os.getpid():  # forked: another thread may have held the lock there
+        if self._process != os.getpid():  # forked, maybe while another thread held the lock
             self._process, self._lock = os.getpid(), threading.Lock()
             self._loop = None
             self._inner._forget()

@@ -17,8 +17,8 @@ from tests.support.clock import SECOND, until
 from tests.support.proxy import Proxy
 from wsroom import Adapter, AdapterError, RedisAdapter
 from wsroom.adapters import Offset
-from wsroom.adapters.redis.codec import Names, decode_record
-from wsroom.adapters.redis.scripts import keys
+from wsroom.adapters.redis.codec import RedisNames, decode_record
+from wsroom.adapters.redis.scripts import sequence_keys
 from wsroom.timing import DEFAULT_TIMING
 from wsroom.wire.emission import RESYNC, Emission, Room
 
@@ -90,7 +90,7 @@ async def test_a_gap_is_reported_before_waiting_messages(prefix: str) -> None:
         new = await replicated.failed_over(old)
         accepted = await said
         await adapter.stop(ignore)
-        _, history = keys(Names(prefix).channel(room))
+        _, history = sequence_keys(RedisNames(prefix).channel(room))
         entries = await new.cli("LRANGE", history, 0, -1)
     kept = [decode_record(room, entry.encode()) for entry in entries]
     assert accepted

@@ -14,7 +14,7 @@ from tests.support.brokers import Broker, Cluster
 from tests.support.clock import QUICK, until
 from tests.support.processes import eventually
 from wsroom import AdapterError
-from wsroom.adapters.redis.codec import Names
+from wsroom.adapters.redis.codec import RedisNames
 from wsroom.adapters.redis.network import topology as topologies
 from wsroom.adapters.redis.network.url import read_topology
 
@@ -55,7 +55,7 @@ async def test_a_slot_that_moves_while_the_topology_is_unavailable(
     one, two = Worker(cluster.url, prefix), Worker(cluster.url, prefix)
     client = RedisCluster.from_url(cluster.url.replace("redis+cluster", "redis"))
     one.adapter._topology = unsteady = Unsteady(cluster.url, client, owns_client=True)
-    channel = Names(prefix).channel(CHAT)
+    channel = RedisNames(prefix).channel(CHAT)
     async with started(one, two):
         await one.adapter.subscribe(CHAT)
         await two.adapter.publish(emission("before"))
@@ -101,7 +101,7 @@ async def test_rooms_that_are_left_in_a_cluster_are_unsubscribed(
         for _ in range(2):
             await worker.adapter.subscribe(CHAT)
             worker.adapter.unsubscribe(CHAT)
-        node = await cluster.master(Names(prefix).channel(CHAT))
+        node = await cluster.master(RedisNames(prefix).channel(CHAT))
 
         async def unsubscribed() -> bool:
             return not await node.cli("PUBSUB", "SHARDCHANNELS", f"{prefix}:{{/ws*")

@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.brokers import Broker
 from tests.support.clock import SECOND, until
 from wsroom import Emitter, RedisAdapter, Socket, WSRoom
-from wsroom.adapters.redis.codec import Names
+from wsroom.adapters.redis.codec import RedisNames
 from wsroom.testing import TestClient
 from wsroom.wire.emission import Room
 
@@ -32,7 +32,7 @@ async def begin_anew(valkey: Broker, app: WSRoom, prefix: str, witness: Any) -> 
     """One message in the epoch that ends, one in the next; `witness` has heard both."""
     await app.to().emit("said", OLD)
     await until(lambda: OLD in told(witness))
-    await valkey.cli("DEL", Names(prefix).channel(Room("/ws", "")))
+    await valkey.cli("DEL", RedisNames(prefix).channel(Room("/ws", "")))
     await app.to().emit("said", NEW)
     await until(lambda: NEW in told(witness))
 

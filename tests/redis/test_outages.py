@@ -12,7 +12,7 @@ from tests.support.adapters import CHAT, Worker, chat_app, emission, started
 from tests.support.clock import QUICK, SECOND, until
 from tests.support.proxy import Proxy
 from wsroom import AdapterError, RedisAdapter
-from wsroom.adapters.redis.codec import Names
+from wsroom.adapters.redis.codec import RedisNames
 from wsroom.testing import TestClient
 
 
@@ -69,7 +69,7 @@ async def test_too_much_that_waits_is_refused_at_once(prefix: str) -> None:
                 done = [task for task in waiting if task.done()]
                 late = [task for task in waiting if not task.done()]
                 assert len(late) == most
-                assert all("too much" in str(task.exception()) for task in done)
+                assert all("too many" in str(task.exception()) for task in done)
                 await asyncio.wait(late)
                 assert all(isinstance(task.exception(), AdapterError) for task in late)
 
@@ -99,19 +99,19 @@ async def test_an_emission_that_failed_unsent_is_never_sent(prefix: str) -> None
         worker = Worker(broker.url, prefix, _timing=QUICK)
         async with started(worker):
             await worker.adapter.subscribe(CHAT)
-            listener = worker.adapter._listener
-            assert listener is not None
-            channel = Names(prefix).channel(CHAT)
+            receiver = worker.adapter._receiver
+            assert receiver is not None
+            channel = RedisNames(prefix).channel(CHAT)
             await broker.kill()
-            await until(lambda: not listener.links.healthy)
-            publications = listener.sequencer._publications
+            await until(lambda: not receiver.servers.healthy)
+            sender = receiver.publisher._sender
             since = asyncio.get_running_loop().time() - QUICK.redis_timeout
-            two = [publications.add(channel, emission(text), since) for text in ("one", "two")]
+            two = [sender.add(channel, emission(text), since) for text in ("one", "two")]
             await until(lambda: all(one.future.done() for one in two))
             await broker.start()
-            await until(lambda: listener.links.healthy)
+            await until(lambda: receiver.servers.healthy)
             for one in two:
-                publications.remove(one)
+                sender.remove(one)
                 error = one.future.exception()
                 assert isinstance(error, AdapterError) and not error.maybe_sent
             await worker.adapter.publish(emission("after"))
@@ -124,12 +124,12 @@ async def test_an_emit_that_waited_for_its_turn_waits_no_longer_than_others(pref
     async with brokers.valkey() as broker:
         worker = Worker(broker.url, prefix, _timing=QUICK)
         async with started(worker):
-            assert worker.adapter._listener is not None
-            publications = worker.adapter._listener.sequencer._publications
+            assert worker.adapter._receiver is not None
+            sender = worker.adapter._receiver.publisher._sender
             broker.freeze()
             now = asyncio.get_running_loop().time()
-            young = publications.add("a", emission("x"), now)
-            old = publications.add("b", emission("y"), now - QUICK.redis_timeout)
+            young = sender.add("a", emission("x"), now)
+            old = sender.add("b", emission("y"), now - QUICK.redis_timeout)
             with pytest.raises(AdapterError, match="did not answer"):
                 await old.future
             assert not young.future.done()

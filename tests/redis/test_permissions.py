@@ -14,8 +14,8 @@ from tests.support.brokers import Broker
 from tests.support.clock import QUICK
 from tests.support.paths import DOCS
 from wsroom import AdapterError, AsyncPublisher, RedisAdapter
-from wsroom.adapters.redis.codec import Names
-from wsroom.adapters.redis.scripts import keys
+from wsroom.adapters.redis.codec import RedisNames
+from wsroom.adapters.redis.scripts import sequence_keys
 
 
 async def test_an_acl_may_be_narrow(prefix: str) -> None:
@@ -52,13 +52,13 @@ async def test_a_message_that_may_not_be_published_is_refused_as_a_whole(prefix:
         for _ in range(2):
             with pytest.raises(AdapterError, match=r"refused: .*may not publish to the channel"):
                 await worker.adapter.publish(emission("x"))
-        assert worker.adapter._listener is not None
-        channel = Names(prefix).channel(CHAT)
-        words = ("publish", *keys(channel), "somebody", 1, "", b"a record")
+        assert worker.adapter._receiver is not None
+        channel = RedisNames(prefix).channel(CHAT)
+        words = ("publish", *sequence_keys(channel), "somebody", 1, "", b"a record")
         for _ in range(2):
             with pytest.raises(AdapterError, match="may not publish"):
-                await worker.adapter._listener.links.ask(channel, words)
-        assert await broker.cli("EXISTS", *keys(channel)) == 0
+                await worker.adapter._receiver.servers.ask(channel, words)
+        assert await broker.cli("EXISTS", *sequence_keys(channel)) == 0
 
 
 async def test_a_permission_that_is_granted_later_is_enough(prefix: str) -> None:

@@ -13,7 +13,7 @@ from tests.support.brokers import Broker
 from tests.support.clock import SECOND
 from wsroom import AsyncPublisher, RedisAdapter
 from wsroom.adapters import Room
-from wsroom.adapters.redis.scripts import Keeping, keys, scripts_for
+from wsroom.adapters.redis.scripts import HistorySettings, scripts_for, sequence_keys
 from wsroom.testing import TestClient
 
 
@@ -22,8 +22,8 @@ class Sequence:
 
     def __init__(self, broker: Broker, prefix: str, run: str = "run", **keeping: Any) -> None:
         self.broker = broker
-        self.keys = keys(f"{prefix}:{{x}}")
-        self.scripts = scripts_for(run, Keeping(**keeping), sharded=False)
+        self.keys = sequence_keys(f"{prefix}:{{x}}")
+        self.scripts = scripts_for(run, HistorySettings(**keeping), sharded=False)
 
     async def publish(self, by: str, number: int, before: int | str = "", text: str = "") -> Any:
         words = (2, *self.keys, by, number, before, text)

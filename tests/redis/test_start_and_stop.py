@@ -67,7 +67,7 @@ async def test_a_join_that_a_stop_ends_leaves_nothing_behind(prefix: str) -> Non
             await broker.kill()
             await until(lambda: not worker.adapter.healthy)
             joining = asyncio.create_task(worker.adapter.subscribe(CHAT))
-            await until(lambda: worker.adapter._listener and worker.adapter._listener._progress)
+            await until(lambda: worker.adapter._receiver and worker.adapter._receiver._progress)
         with pytest.raises(AdapterError, match="left meanwhile"):
             await joining
         await broker.start()

@@ -1,3 +1,3 @@
-"""All that wsroom knows of Redis and Valkey; nothing outside this folder imports redis."""
+"""All that wsroom knows about Redis and Valkey; no other folder imports redis."""
 
 from wsroom.adapters.redis.adapter import RedisAdapter as RedisAdapter

@@ -1,4 +1,4 @@
-"""The adapter for several workers: Redis gives each room its one order, and carries it to all."""
+"""The adapter for several workers: Redis gives each room one order, and carries it to all."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from wsroom.adapters.base import Adapter
-from wsroom.adapters.redis.codec import Names
+from wsroom.adapters.redis.codec import RedisNames
 from wsroom.adapters.redis.network.url import read_topology
-from wsroom.adapters.redis.receiver import Listener
-from wsroom.adapters.redis.scripts import UNUSED_TTL, Keeping
+from wsroom.adapters.redis.receiver import Receiver
+from wsroom.adapters.redis.scripts import UNUSED_TTL, HistorySettings
 from wsroom.errors import AdapterError, SetupError
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import Deliver, Emission, Past, Room
@@ -25,28 +25,28 @@ SETTINGS_TTL = 24 * 3600
 
 
 class RedisAdapter(Adapter):
-    """Carries emissions between workers and hosts through Redis 7 or Valkey 8, or later ones.
+    """Carries emissions between workers and hosts, through Redis 7 or Valkey 8 or later.
 
-    Every emission goes to Redis, which gives it its place in its room's order, and comes back to
-    all workers that have members there, this one too. A worker that missed something, whatever the
-    reason, notices it by the gap in the numbers and reads it again; where it is not kept any more,
-    the room's members are told (`resync`).
+    Every emission goes to Redis, which gives it a place in its room's order, and is delivered to
+    all workers that have members there, this one included. If a worker missed emissions, for
+    whatever reason, it notices the gap in their numbers and reads them from the history. If they
+    are not kept any more, the room's members are notified (`resync`).
 
     Args:
         source: `redis://host:6379`, `rediss://`, `unix:///path`, `redis+sentinel://host:26379,
-            host:26379/master`, `redis+cluster://host:6379`; or an asyncio client of redis-py, which
-            is taken as the description of where to connect.
-        prefix: what the names of all keys and channels begin with; apps with different ones do not
-            meet.
-        history: emissions kept for each room, for clients that come back; 0 keeps none, and still
-            notices every gap.
+            host:26379/master`, `redis+cluster://host:6379`; or an asyncio client of redis-py, of
+            which only the address and the options are used.
+        prefix: the beginning of the names of all keys and channels; apps with different prefixes
+            do not share rooms.
+        history: emissions kept for each room, for clients that reconnect; with 0 none is kept, and
+            gaps are still noticed.
         ttl: seconds for which they are kept after the room's last one.
-        trust_persistence: whether a server that was started again goes on where it stopped: only
-            where it writes everything to disk (`appendonly yes`). Without it a new start of Redis
-            is a new beginning, and clients are told to reload their state.
+        trust_persistence: whether rooms continue after a restart of Redis. Use it only if Redis
+            writes everything to disk (`appendonly yes`). Without it, clients are told to reload
+            their state after a restart.
 
     Raises:
-        SetupError: the URL or a number cannot be used, or persistence is trusted where a failover
+        SetupError: the URL or a number is invalid, or persistence is trusted although a failover
             can lose the last messages (Sentinel, Cluster).
 
     """
@@ -65,44 +65,45 @@ class RedisAdapter(Adapter):
             raise SetupError(f"history={history!r}, ttl={ttl!r}; use 0 or more, and above 0")
         self._source = source
         self._timing = _timing
-        self._names = Names(prefix)
+        self._names = RedisNames(prefix)
         self._topology = read_topology(source)
         if trust_persistence and self._topology.fails_over:
             raise SetupError(
                 "trust_persistence: a failover of Sentinel or Cluster may lose the last messages; "
                 "leave it out"
             )
-        self._keeping = Keeping(history, ttl, trust_persistence)
-        self._listener: Listener | None = None
+        self._history = HistorySettings(history, ttl, trust_persistence)
+        self._receiver: Receiver | None = None
 
     @property
     def healthy(self) -> bool:
-        """Whether Redis answers, and what is published there is heard."""
-        return self._listener is not None and self._listener.links.healthy
+        """Whether Redis answers, and messages that are published there are received."""
+        return self._receiver is not None and self._receiver.servers.healthy
 
     @property
     def foreign(self) -> int:
-        """Messages on our channels that were none of ours, since the start; they are dropped."""
-        return 0 if self._listener is None else self._listener.foreign
+        """How many messages of other programs came through its channels; they are dropped."""
+        return 0 if self._receiver is None else self._receiver.foreign
 
     async def start(self, deliver: Deliver) -> None:
-        if self._listener is not None:
+        if self._receiver is not None:
             raise SetupError("a RedisAdapter serves one app; make one for each")
-        self._listener = Listener(self._topology, self._names, self._keeping, deliver, self._timing)
+        receiver = Receiver(self._topology, self._names, self._history, deliver, self._timing)
+        self._receiver = receiver
         try:
-            await self._listener.links.start(self._names.settings, *self._settings())
+            await receiver.servers.start(self._names.settings, *self._write_settings())
         except BaseException:
             await self.stop(deliver)
             raise
-        self._listener.spawn(self._keep_states(self._listener))
+        receiver.spawn(self._prevent_expiry(receiver))
 
     async def stop(self, deliver: Deliver) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            await listener.stop()
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            await receiver.stop()
 
     def abandon(self, deliver: Deliver) -> None:
-        self._listener = None  # its tasks and connections have ended with their event loop
+        self._receiver = None  # its tasks and connections have ended with their event loop
 
     async def check_servers(self) -> str:
         """Connect to each server once, whether the adapter has started or not.
@@ -114,7 +115,7 @@ class RedisAdapter(Adapter):
             AdapterError: a server cannot be used, or the check took more than 10 s.
 
         """
-        servers = read_topology(self._source)  # its own connections, so that it disturbs no others
+        servers = read_topology(self._source)  # its own connections, which disturb no others
         versions = set()
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
@@ -131,7 +132,7 @@ class RedisAdapter(Adapter):
         return f"{servers.url} is {', '.join(sorted(versions))}"
 
     async def publish(self, emission: Emission) -> None:
-        await self._running().sequencer.publish(emission)
+        await self._running().publisher.publish(emission)
 
     async def subscribe(self, room: Room) -> Offset | None:
         return await self._running().subscribe(room)
@@ -140,27 +141,27 @@ class RedisAdapter(Adapter):
         return await self._running().read(room, since)
 
     def unsubscribe(self, room: Room) -> None:
-        if self._listener is not None:
-            self._listener.unsubscribe(room)
+        if self._receiver is not None:
+            self._receiver.unsubscribe(room)
 
-    def _running(self) -> Listener:
-        if self._listener is None:
+    def _running(self) -> Receiver:
+        if self._receiver is None:
             raise AdapterError("the adapter has not started, or has stopped")
-        return self._listener
+        return self._receiver
 
-    def _settings(self) -> tuple[tuple[str | int, ...], ...]:
-        # For publishers in other processes, which must keep as much as we do.
+    def _write_settings(self) -> tuple[tuple[str | int, ...], ...]:
+        # For publishers in other processes, which must keep as much history as workers do.
         key = self._names.settings
-        return ("HSET", key, *self._keeping.to_fields()), ("EXPIRE", key, SETTINGS_TTL)
+        return ("HSET", key, *self._history.to_fields()), ("EXPIRE", key, SETTINGS_TTL)
 
-    async def _keep_states(self, listener: Listener) -> None:
-        # However quiet our rooms are, their positions must not expire.
+    async def _prevent_expiry(self, receiver: Receiver) -> None:
+        # The positions of subscribed rooms must not expire, even if nothing is emitted there.
         while True:
             await asyncio.sleep(UNUSED_TTL / 3)
             with contextlib.suppress(AdapterError):  # the next round is soon enough
-                for words in self._settings():
-                    await listener.links.ask(self._names.settings, words)
-            for feed in list(listener.feeds.values()):
+                for words in self._write_settings():
+                    await receiver.servers.ask(self._names.settings, words)
+            for feed in list(receiver.feeds.values()):
                 if feed.live:
                     with contextlib.suppress(AdapterError):
-                        await listener.reader.read(feed, feed.epoch or "", feed.seq, 0)
+                        await receiver.history.read(feed, feed.epoch or "", feed.seq, 0)

@@ -1,10 +1,10 @@
-"""What travels through Redis: names of keys and channels, and emissions as bytes.
+"""The form of data in Redis: names of keys and channels, and emissions as bytes.
 
 No I/O and no asyncio here. A record is four lines, the last of which is the payload:
 
     <epoch>:<seq>                     the offset, written by the script
     <version> <publisher> <number>    who published it; a publisher's numbers only grow
-    <JSON or nothing>                 whom it is for, where that is not simply its room
+    <JSON or nothing>                 its audience, if that is not simply its room
     <payload>
 """
 
@@ -19,14 +19,14 @@ from wsroom.errors import SetupError
 from wsroom.wire.emission import EMIT, Emission, Room
 from wsroom.wire.offsets import Offset
 
-_BY = re.compile(r"([0-9]{1,4}) ([0-9a-f]{1,64}) ([0-9]{1,16})", re.ASCII)
+_PUBLISHER = re.compile(r"([0-9]{1,4}) ([0-9a-f]{1,64}) ([0-9]{1,16})", re.ASCII)
 _PREFIX = re.compile(r"[^\x00-\x20{}\x7f]{1,64}")
 
 VERSION = 1
 
 
 class Record(NamedTuple):
-    """An emission as a worker hears it."""
+    """An emission as workers receive it."""
 
     epoch: str
     seq: int
@@ -35,35 +35,35 @@ class Record(NamedTuple):
     emission: Emission
 
 
-class Names:
+class RedisNames:
     """The names of keys and channels under one prefix.
 
     Raises:
-        SetupError: the prefix cannot be part of a key's name.
+        SetupError: the prefix is invalid.
 
     """
 
     def __init__(self, prefix: str) -> None:
         if not _PREFIX.fullmatch(prefix):
             raise SetupError(
-                f"prefix {prefix!r} is not 1 to 64 characters without spaces and braces"
+                f"prefix {prefix!r} is invalid; use 1 to 64 characters without spaces and braces"
             )
         self.settings = f"{prefix}:settings"
-        self.beat = f"{prefix}:beat"
-        """What the channels of heartbeats begin with."""
+        self.heartbeat = f"{prefix}:beat"
+        """The beginning of the names of heartbeat channels."""
         self._start = f"{prefix}:{{"
 
     def channel(self, room: Room) -> str:
-        """The channel of a sequence, from which scripts.keys() makes the names of its keys.
+        """Return the channel of a sequence; `sequence_keys` makes the names of its keys from it.
 
-        The braces are a hash tag: in a cluster all of them live on one node. Neither a path nor a
-        room's name holds a line feed, so no two rooms share a channel.
+        The braces are a hash tag: in a cluster, the channel and the keys have one slot. Neither a
+        path nor the name of a room contains a line feed, so no two rooms share a channel.
         """
         return f"{self._start}{room.path}\n{room.name}}}"
 
 
 def encode_record(publisher: str, number: int, emission: Emission) -> bytes:
-    """An emission as the script takes it, which adds the offset."""
+    """Encode an emission for the script, which adds the offset."""
     head = f"{emission.version} {publisher} {number}\n".encode()
     return b"%b%b\n%b" % (head, _encode_audience(emission), emission.payload)
 
@@ -71,7 +71,7 @@ def encode_record(publisher: str, number: int, emission: Emission) -> bytes:
 def _encode_audience(emission: Emission) -> bytes:
     audience: dict[str, Any] = {}
     if emission.sequence != emission.room:
-        audience["room"] = tuple(emission.room)  # orjson takes no subclasses
+        audience["room"] = tuple(emission.room)  # orjson does not accept subclasses
     for name in ("rooms", "except_socket", "except_session", "except_rooms"):
         value = getattr(emission, name)
         if value:
@@ -82,23 +82,23 @@ def _encode_audience(emission: Emission) -> bytes:
 
 
 def decode_record(room: Room, data: bytes) -> Record:
-    """Read what was heard on the channel of `room`, or was kept in its history.
+    """Decode a message from the channel of `room`, or an entry of its history.
 
     Raises:
-        ValueError: it is no record of ours.
+        ValueError: it is not a record.
 
     """
     parts = data.split(b"\n", 3)
     if len(parts) != 4:
         raise ValueError("not four lines")
-    offset, by, audience, payload = parts
+    offset, published_by, audience, payload = parts
     position = Offset.parse(offset.decode())
-    publisher = _BY.fullmatch(by.decode())
+    publisher = _PUBLISHER.fullmatch(published_by.decode())
     if position is None or publisher is None:
         raise ValueError("no offset, or no publisher")
     version = int(publisher[1])
     if version != VERSION:
-        # Of a later release: it has its place in the sequence, but nobody here understands it.
+        # Of a later release: it has its place in the sequence, but this release cannot read it.
         emission = Emission(room, b"", kind="unknown", version=version)
     elif audience:
         emission = _decode_audience(room, audience, payload)
@@ -110,7 +110,7 @@ def decode_record(room: Room, data: bytes) -> Record:
 def _decode_audience(room: Room, audience: bytes, payload: bytes) -> Emission:
     values = orjson.loads(audience)
     if type(values) is not dict:
-        raise ValueError("the audience is no object")
+        raise ValueError("the audience is not an object")
     return Emission(
         room=_room(values["room"]) if "room" in values else room,
         payload=payload,
@@ -124,18 +124,18 @@ def _decode_audience(room: Room, audience: bytes, payload: bytes) -> Emission:
 
 def _room(value: object) -> Room:
     if type(value) is not list or len(value) != 2:
-        raise ValueError(f"{value!r} is no room")
+        raise ValueError(f"{value!r} is not a room")
     return Room(_name(value[0]), _name(value[1]))
 
 
 def _names(values: dict[str, Any], key: str) -> tuple[str, ...]:
     names = values.get(key, [])
     if type(names) is not list:
-        raise ValueError(f"{names!r} are no names")
+        raise ValueError(f"{names!r} is not a list of names")
     return tuple(map(_name, names))
 
 
 def _name(value: object) -> str:
     if type(value) is not str:
-        raise ValueError(f"{value!r} is no name")
+        raise ValueError(f"{value!r} is not a name")
     return value

@@ -1,4 +1,4 @@
-"""Where this worker stands in one sequence, and what to do with what it hears.
+"""A worker's position in one sequence, and how it handles the records that it receives.
 
 No I/O and no asyncio here.
 """
@@ -14,42 +14,44 @@ from wsroom.wire.offsets import Offset
 PUBLISHERS = 256
 """Publishers whose last number is remembered for each sequence."""
 
-KEPT = 1000, 4 * 1024 * 1024
-"""Records, and bytes of them, that are kept while the history is being read; more are read again.
+MOST_BUFFERED = 1000, 4 * 1024 * 1024
+"""The most records, and bytes of them, that are buffered while the history is read.
+
+Further ones are read from the history again.
 """
 
 
 class Verdict(Enum):
-    """What to do with a record that was heard."""
+    """How to handle a record that was received."""
 
     DELIVER = "it is the next one"
     DROP = "it was delivered before"
-    WAIT = "the history is being read; it was kept for later"
-    GAP = "something between is missing: read the history"
+    BUFFERED = "the history is being read; the record comes after it"
+    GAP = "records before it are missing: read the history"
 
 
 class Feed:
-    """One sequence that this worker hears.
+    """One sequence that this worker has subscribed to.
 
-    It is `live` while it is heard without a gap. At its start and after a gap the history is read;
-    what is heard meanwhile is kept, and comes after.
+    It is `live` while it has no gap. At its start and after a gap the history is read; records that
+    are received meanwhile are buffered, and come after it.
     """
 
     def __init__(self, room: Room, channel: str) -> None:
         self.room = room
         self.channel = channel
         self.place: str | None = None
-        """Where it is heard; None where nobody serves it."""
+        """The place where it is subscribed; None if no server has its channel now."""
         self.epoch: str | None = None
         """None until the position is known."""
         self.seq = 0
-        """The number of what was delivered last."""
+        """The number of the last record that was delivered."""
         self.live = False
-        self.kept: list[Record] = []
-        """What was heard while the history was being read."""
+        self.buffered: list[Record] = []
+        """Records that were received while the history was being read."""
         self.overflowed = False
-        """Whether some of it had to be dropped."""
-        self._kept_bytes = 0
+        """Whether some of them had to be dropped."""
+        self._buffered_bytes = 0
         self._numbers: dict[str, int] = {}
 
     @property
@@ -58,48 +60,49 @@ class Feed:
         return Offset(self.epoch or "", self.seq)
 
     def judge(self, record: Record) -> Verdict:
-        """Decide about a record that was heard."""
+        """Decide how to handle a record that was received."""
         if not self.live:
-            self._kept_bytes += len(record.emission.payload)
-            if len(self.kept) < KEPT[0] and self._kept_bytes <= KEPT[1]:
-                self.kept.append(record)
+            self._buffered_bytes += len(record.emission.payload)
+            most, most_bytes = MOST_BUFFERED
+            if len(self.buffered) < most and self._buffered_bytes <= most_bytes:
+                self.buffered.append(record)
             else:
                 self.overflowed = True
-            return Verdict.WAIT
+            return Verdict.BUFFERED
         if record.epoch == self.epoch:
             if record.seq == self.seq + 1:
                 return Verdict.DELIVER
             if record.seq <= self.seq and self._knows(record):
                 return Verdict.DROP
-        # Also where the number is lower: a server that lost its last seconds counts them again.
+        # Also if its number is lower: a server that lost its last seconds uses numbers again.
         return Verdict.GAP
 
     def advance(self, record: Record) -> bool:
-        """Go on to `record`; whether its emission is news, and not one that was carried out again.
+        """Move the position to `record`; return False if its emission was delivered before.
 
-        That happens where a server lost its memory of an emission that it had carried out.
+        That happens if a server forgot that it had carried out an emission, and did it again.
         """
         self.epoch, self.seq = record.epoch, record.seq
-        news = not self._knows(record)
-        if news:
-            if len(self._numbers) >= PUBLISHERS:
-                del self._numbers[next(iter(self._numbers))]
-            self._numbers.pop(record.publisher, None)  # the one heard longest ago is the first
-            self._numbers[record.publisher] = record.number
-        return news
+        if self._knows(record):
+            return False
+        if len(self._numbers) >= PUBLISHERS:
+            del self._numbers[next(iter(self._numbers))]
+        self._numbers.pop(record.publisher, None)  # so that the least recent publisher is the first
+        self._numbers[record.publisher] = record.number
+        return True
 
     def _knows(self, record: Record) -> bool:
         return self._numbers.get(record.publisher, -1) >= record.number
 
-    def break_off(self) -> None:
-        """What comes next may not follow what came last: the history is to be read."""
+    def interrupt(self) -> None:
+        """Stop being live: records may be missing, so the history must be read."""
         self.live = False
-        self.kept = []
-        self._kept_bytes = 0
+        self.buffered = []
+        self._buffered_bytes = 0
         self.overflowed = False
 
     def resume(self) -> list[Record]:
-        """The history has been read: hear again; return what was kept and comes after it."""
+        """Be live again, after the history was read; return the buffered records that follow it."""
         self.live = True
-        kept, self.kept = self.kept, []
-        return [record for record in kept if record.epoch != self.epoch or record.seq > self.seq]
+        buffered, self.buffered = self.buffered, []
+        return [one for one in buffered if one.epoch != self.epoch or one.seq > self.seq]

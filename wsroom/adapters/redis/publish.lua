@@ -1,16 +1,17 @@
--- The sequencer of a room: gives an emission its place, keeps it for a while, and tells the workers.
--- Idempotent: a publisher that got no answer sends the same again, and it is carried out once.
+-- Gives an emission its place in the room's order, keeps it for a while, and publishes it.
+-- Idempotent: a publisher that gets no answer sends the same again, and it is carried out once.
 --
--- Above this text stand the settings (scripts.py), with RUN, the run_id of the server. So another
--- server, or one that was started again, does not know the script, and nobody takes it for the old.
+-- The settings are above this text (scripts.py). One of them is RUN, the run_id of the server: so
+-- another server, or a restarted one, does not know the script and cannot be mistaken for this one.
 --
 -- KEYS   the room's channel, which is also the name of its state (a hash); its history (a list)
 -- ARGV   1 publisher, 2 its number for this emission (it only grows), 3 the number of the emission
---        before, where that has not been answered yet, else '', 4 the record
--- Returns the offset; '' where it had been carried out before.
+--        before it if that one is not answered yet, else '', 4 the record
+-- Returns the offset; '' if the emission was carried out before.
 
--- A script that fails in the middle has done what came before, and the same sent again would pass
--- for carried out. The right to a channel can be missing for some rooms only.
+-- If a script fails in the middle, the commands before that have been executed, and the same
+-- emission sent again would count as carried out. So check the permission to publish first: a user
+-- may have it for some rooms only.
 if not redis.acl_check_cmd(PUBLISH, KEYS[1], '') then
   return redis.error_reply('NOPERM this user may not publish to the channel ' .. KEYS[1])
 end
@@ -21,7 +22,7 @@ local epoch, seq, bytes, touched = head[1], tonumber(head[2]), tonumber(head[3])
 local last = tonumber(string.match(head[6] or '', '^%d+'))
 local now = redis.call('TIME')
 if not epoch or (head[5] ~= RUN and not TRUSTED) then
-  -- Nobody can say what was lost with the state that was here, so positions in it mean nothing now.
+  -- It is unknown what was lost with the former state, so positions in it are invalid now.
   redis.call('DEL', state, history)
   epoch, seq, bytes, touched, last = string.format('%x%05x', now[1], now[2]), 0, 0, 0, nil
   redis.call('HSET', state, 'epoch', epoch, 'seq', 0, 'run', RUN)
@@ -35,7 +36,7 @@ if ARGV[3] ~= '' and tonumber(ARGV[3]) ~= last then
   return redis.error_reply('WSROOM the emission before this one is missing')
 end
 if not last and redis.call('HLEN', state) > 64 then
-  -- Whoever published last a minute ago repeats nothing any more.
+  -- Publishers whose last emission is a minute old do not send it again.
   local fields = redis.call('HGETALL', state)
   for i = 1, #fields, 2 do
     local time = string.match(fields[i + 1], '^%d+ (%d+)$')
@@ -51,7 +52,7 @@ local entry = offset .. '\n' .. ARGV[4]
 local length = 0
 if HISTORY > 0 then
   length = redis.call('RPUSH', history, entry)
-  bytes = (length > 1 and bytes or 0) + #entry -- a list of one has expired before
+  bytes = (length > 1 and bytes or 0) + #entry -- with one entry, the list had expired
   while length > HISTORY or bytes > BYTES do
     bytes = bytes - #redis.call('LPOP', history)
     length = length - 1
@@ -60,7 +61,7 @@ else
   redis.call('DEL', history) -- a list must not have holes
 end
 if length == 1 or math.abs(now[1] - touched) > TTL / 10 then
-  -- Not each time: two commands fewer for a busy room, for a tenth more of time.
+  -- Not each time, but with a tenth more time: two commands fewer for a busy room.
   touched = now[1]
   redis.call('EXPIRE', history, math.ceil(TTL * 1.1))
   redis.call('EXPIRE', state, STATE_TTL)

@@ -1,47 +1,141 @@
-"""Publishing to Redis without hearing it."""
+"""Publishing emissions to Redis: in order, once, within a time limit, with a bound on the queue."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from wsroom.adapters.redis.codec import Names
-from wsroom.adapters.redis.failover import Sequencer
+from wsroom.adapters.redis.codec import RedisNames
+from wsroom.adapters.redis.failover import FailoverNotices
 from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.servers import Servers
 from wsroom.adapters.redis.network.url import read_topology
-from wsroom.adapters.redis.scripts import Keeping, network_settings
+from wsroom.adapters.redis.scripts import HistorySettings, network_settings
+from wsroom.adapters.redis.sender import Sender
+from wsroom.errors import AdapterError
 from wsroom.timing import Timing
+from wsroom.wire.emission import Emission
+
+MOST_WAITING = 1000, 1024 * 1024
+"""The most emissions, and bytes of them, that wait for a Redis that does not answer."""
 
 
-class Speaker:
-    """A publisher's dealings with Redis, from its first emit to its close."""
+class BoundedPublisher:
+    """Publishes emissions; bounds how many wait, and notifies rooms of what a failover may lose."""
 
-    def __init__(self, source: Any, names: Names, keeping: Keeping, timing: Timing) -> None:
-        servers = read_topology(source)
+    def __init__(self, names: RedisNames, servers: Servers) -> None:
+        self._names = names
+        self._servers = servers
+        self._loop = asyncio.get_running_loop()  # to get it takes a system call in Python 3.11
+        self._sender = Sender(servers)
+        self._failovers = FailoverNotices(names, servers)
+        self._count = 0
+        self._bytes = 0
+        self._slots = asyncio.Semaphore(MOST_WAITING[0])
+        self._stopped = False
+
+    async def publish(self, emission: Emission) -> None:
+        """Return once the script has carried the emission out.
+
+        Raises:
+            AdapterError: Redis refused, or did not answer within `Timing.redis_timeout`, or too
+                many emissions wait already.
+
+        """
+        called_at = self._loop.time()
+        channel = self._names.channel(emission.sequence)
+        size = len(emission.payload)
+        await self._wait_for_slot(channel, size)
+        self._count += 1
+        self._bytes += size
+        try:
+            pending = self._sender.add(channel, emission, called_at)
+            try:
+                await pending.future
+            finally:
+                self._sender.remove(pending)
+        finally:
+            self._slots.release()
+            self._count -= 1
+            self._bytes -= size
+        if self._servers.fails_over:
+            self._failovers.remember(emission.sequence, pending.run_id)
+
+    async def _wait_for_slot(self, channel: str, size: int) -> None:
+        link = self._servers.link_for(channel)
+        if link is None or not link.responsive:
+            most, most_bytes = MOST_WAITING
+            if self._count >= most or (self._count and self._bytes + size > most_bytes):
+                raise AdapterError("Redis does not answer, and too many emissions already wait")
+        if self._slots.locked():
+            timeout = self._servers.timing.redis_timeout
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._slots.acquire()
+            except TimeoutError:
+                raise AdapterError(
+                    f"Redis did not accept the emission within {timeout:g} s"
+                ) from None
+        else:
+            await self._slots.acquire()  # does not suspend
+        if self._stopped:
+            self._slots.release()
+            raise AdapterError("the adapter has stopped")
+
+    def connected(self) -> None:
+        """A server is connected, maybe another one than before: send the emissions that wait.
+
+        Rooms whose last emissions may be lost with the former server are notified first, before
+        anything new can be received from this one. A deposed master may have accepted emissions
+        when the other workers were connected to the new one already, so only this worker knows.
+        """
+        if self._servers.fails_over:
+            self._failovers.notify()
+        self.send_waiting()
+
+    def send_waiting(self) -> None:
+        """Send the emissions that wait, in order."""
+        self._failovers.send_waiting()
+        self._sender.send_waiting()
+
+    def stop(self) -> None:
+        """Accept no more emissions; those that wait fail."""
+        self._stopped = True
+        self._sender.stop()
+        self._failovers.stop()
+
+
+class PublishingClient:
+    """The connections of a publisher, which receives nothing, from its first emit to its close."""
+
+    def __init__(
+        self, source: Any, names: RedisNames, history: HistorySettings, timing: Timing
+    ) -> None:
+        topology = read_topology(source)
         settings = network_settings(
-            names, keeping, sharded=servers.sharded, subscribes=False, timing=timing
+            names, history, sharded=topology.sharded, subscribes=False, timing=timing
         )
-        self.links = Servers(servers, self, settings)
-        self.sequencer = Sequencer(names, self.links)
+        self.servers = Servers(topology, self, settings)
+        self.publisher = BoundedPublisher(names, self.servers)
 
     async def stop(self) -> None:
         """End the connections."""
-        self.sequencer.stop()
-        await self.links.stop()
+        self.publisher.stop()
+        await self.servers.stop()
 
     def connected(self, link: Link) -> None:
-        """Send what waited for the connection, and tell what may be lost with the one before."""
-        self.sequencer.came_up()
+        """Send the emissions that waited, and notify rooms of what a failover may have lost."""
+        self.publisher.connected()
 
     def can_retry(self) -> None:
-        """Send what the server refused for a passing reason."""
-        self.sequencer.send_again()
+        """Send the emissions that the server refused temporarily."""
+        self.publisher.send_waiting()
 
     def disconnected(self, link: Link) -> None:
-        """Nothing is heard from there."""
+        """Nothing is received from there."""
 
     def places_changed(self) -> None:
-        """Nothing is heard from anywhere."""
+        """Nothing is received from anywhere."""
 
     def subscribed(self, channel: str) -> None:
         """Nothing is subscribed."""
@@ -50,4 +144,4 @@ class Speaker:
         """Nothing was subscribed."""
 
     def received(self, channel: str, data: bytes) -> None:
-        """Nothing is heard."""
+        """Nothing is received."""

@@ -1,10 +1,10 @@
--- Where a room stands, and what happened in it since an offset. It makes the state of a room that
--- has none, so that there is a position to go on from. The settings above are those of publish.lua.
+-- Returns the position of a room, and its emissions since an offset. If the room has no state, it
+-- makes one, so that there is a position to continue from. The settings are those of publish.lua.
 --
 -- KEYS   the room's channel, which is also the name of its state (a hash); its history (a list)
--- ARGV   1 epoch and 2 number of the offset, 3 how many emissions are the most
--- Returns the epoch, the number, 1 where all that happened since follows, 2 where all that happened
--- in another epoch than the one asked for follows, else 0; the entries.
+-- ARGV   1 epoch and 2 number of the offset, 3 the most emissions to return
+-- Returns the epoch; the number; 1 if all emissions since the offset follow, 2 if all emissions of
+-- the current epoch follow, since it is not that of the offset, else 0; the entries.
 local state, history = KEYS[1], KEYS[2]
 local head = redis.call('HMGET', state, 'epoch', 'seq', 'run')
 local epoch, seq = head[1], tonumber(head[2])

@@ -1,4 +1,4 @@
-"""What one worker hears: where each of its rooms stands, gaps, and how they are filled."""
+"""Receiving a worker's rooms from Redis: their positions, and how gaps are found and filled."""
 
 from __future__ import annotations
 
@@ -7,84 +7,86 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from wsroom.adapters.redis.codec import Names, Record, decode_record
-from wsroom.adapters.redis.failover import Sequencer
+from wsroom.adapters.redis.codec import Record, RedisNames, decode_record
 from wsroom.adapters.redis.feed import Feed, Verdict
 from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.servers import Servers
 from wsroom.adapters.redis.network.topology import Topology
-from wsroom.adapters.redis.scripts import Keeping, keys, network_settings
+from wsroom.adapters.redis.publishing import BoundedPublisher
+from wsroom.adapters.redis.scripts import HistorySettings, network_settings, sequence_keys
 from wsroom.errors import AdapterError
-from wsroom.timing import DEFAULT_TIMING, Timing
+from wsroom.logs import LogOnce
+from wsroom.timing import Timing
 from wsroom.wire.emission import RESYNC, Deliver, Emission, Past, Room
 from wsroom.wire.offsets import READ_ENTRIES, Offset
 
 logger = logging.getLogger("wsroom")
 
-READING = 500
-"""Histories that are read at a time: with all at once no heartbeat came through in time."""
+MOST_READS = 500
+"""The most histories that are read at the same time; with all of them heartbeats were too late."""
 
 
-class Read(NamedTuple):
-    """What the history told."""
+class HistoryRead(NamedTuple):
+    """The result of reading a history."""
 
     epoch: str
     seq: int
     records: list[Record] | None
-    """What happened since the offset that was asked for, or, where this is another epoch, all that
-    happened in it; None where some of that is not kept any more."""
+    """The records since the offset that was asked for or, if the room is in another epoch, all of
+    that epoch; None if some of them are not kept any more."""
 
 
-class Reader:
+class HistoryReader:
     """Reads the histories of rooms."""
 
-    def __init__(self, links: Servers) -> None:
-        self._links = links
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
 
-    async def read(self, feed: Feed, epoch: str, seq: int, most: int) -> Read:
-        """Read what happened since an offset, `most` emissions at the most.
+    async def read(self, feed: Feed, epoch: str, seq: int, most: int) -> HistoryRead:
+        """Read the records since an offset, at most `most`.
 
         Raises:
             AdapterError: Redis refused, or did not answer within `Timing.redis_timeout`.
 
         """
-        question = ("read", *keys(feed.channel), epoch, seq, most)
-        now, number, found, *entries = await self._links.ask(feed.channel, question)
+        words = ("read", *sequence_keys(feed.channel), epoch, seq, most)
+        now, number, found, *entries = await self._servers.ask(feed.channel, words)
         records: list[Record] | None = None
         if found:
             try:
                 records = [decode_record(feed.room, entry) for entry in entries]
             except ValueError as exc:
-                logger.warning("the history of %.200r is none of wsroom's: %s", feed.channel, exc)
-        return Read(now.decode(), number, records)
+                logger.warning("the history %.200r is not from wsroom: %s", feed.channel, exc)
+        return HistoryRead(now.decode(), number, records)
 
 
-class Listener:
-    """One worker's dealings with Redis, from its start to its stop."""
+class Receiver:
+    """One worker's part of Redis, from its start to its stop: what it receives and publishes."""
 
     def __init__(
         self,
         topology: Topology,
-        names: Names,
-        keeping: Keeping,
+        names: RedisNames,
+        history: HistorySettings,
         deliver: Deliver,
-        timing: Timing = DEFAULT_TIMING,
+        timing: Timing,
     ) -> None:
         settings = network_settings(
-            names, keeping, sharded=topology.sharded, subscribes=True, timing=timing
+            names, history, sharded=topology.sharded, subscribes=True, timing=timing
         )
-        self.links = Servers(topology, self, settings)
-        self.sequencer = Sequencer(names, self.links)
-        self.reader = Reader(self.links)
+        self.servers = Servers(topology, self, settings)
+        self.publisher = BoundedPublisher(names, self.servers)
+        self.history = HistoryReader(self.servers)
         self.feeds: dict[str, Feed] = {}
-        """What is heard, by the channel."""
+        """The sequences that are subscribed, by their channels."""
         self.foreign = 0
-        """Messages on our channels that were none of ours."""
+        """How many messages of other programs came through the channels."""
+        self._foreign_log = LogOnce()
         self._names = names
-        self._keeping = keeping
+        self._history_length = history.history
         self._deliver: Deliver | None = deliver
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reading = asyncio.Semaphore(READING)
+        self._reads = asyncio.Semaphore(MOST_READS)
         self._progress: dict[str, asyncio.Event] = {}
 
     async def stop(self) -> None:
@@ -94,38 +96,43 @@ class Listener:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self.sequencer.stop()
-        await self.links.stop()
+        self.publisher.stop()
+        await self.servers.stop()
         self.feeds.clear()
         for channel in list(self._progress):
-            self._tell_progress(channel)
+            self._wake_waiting(channel)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` beside everything else, until the stop at the latest."""
+        """Run `work` in a task that ends at the stop at the latest."""
         if self._deliver is None:
-            work.close()  # it has stopped
+            work.close()  # the receiver has stopped
             return
         task = asyncio.get_running_loop().create_task(work, name="wsroom: Redis")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def subscribe(self, room: Room) -> Offset:
-        """Return once `room` is heard, with its offset; raises AdapterError after a timeout."""
+        """Return the offset of `room` once it is received live.
+
+        Raises:
+            AdapterError: it was not within `Timing.redis_timeout`, or the room was left meanwhile.
+
+        """
         channel = self._names.channel(room)
         feed = self.feeds.get(channel)
         if feed is None:
             feed = self.feeds[channel] = Feed(room, channel)
-            self._settle(feed)
+            self._subscribe(feed)
         if not feed.live:
-            await self._until(feed, lambda: feed.live)
+            await self._wait_until(feed, lambda: feed.live)
         return feed.offset
 
     def unsubscribe(self, room: Room) -> None:
-        """Hear `room` no more."""
+        """Receive nothing of `room` any more."""
         feed = self.feeds.pop(self._names.channel(room), None)
         if feed is not None:
-            self._leave_place(feed)
-            self._tell_progress(feed.channel)
+            self._unsubscribe(feed)
+            self._wake_waiting(feed.channel)
 
     async def read(self, room: Room, since: Offset | None) -> Past:
         """Do what `Adapter.read` promises."""
@@ -133,76 +140,78 @@ class Listener:
         if feed is None:
             raise AdapterError(f"room {room.name!r} is not subscribed")
         if not feed.live:
-            await self._until(feed, lambda: feed.live)
+            await self._wait_until(feed, lambda: feed.live)
         if since == feed.offset:
             return Past(feed.offset, complete=True)
         position = since or Offset("", 0)
-        past = await self.reader.read(feed, *position, READ_ENTRIES)
+        past = await self.history.read(feed, *position, READ_ENTRIES)
         epoch, seq = past.epoch, past.seq
         if epoch != feed.epoch and feed.live:
-            self._catch_up(feed)  # it has not noticed yet that its room began anew
-        await self._until(feed, lambda: feed.live and (feed.epoch != epoch or feed.seq >= seq))
-        told_lost = any(one.emission.kind == RESYNC for one in past.records or ())
-        if past.records is None or told_lost or position.epoch != epoch or epoch != feed.epoch:
+            self._catch_up(feed)  # the feed has not noticed the new epoch yet
+        await self._wait_until(feed, lambda: feed.live and (feed.epoch != epoch or feed.seq >= seq))
+        lost = any(one.emission.kind == RESYNC for one in past.records or ())
+        if past.records is None or lost or position.epoch != epoch or epoch != feed.epoch:
             return Past(feed.offset, complete=False)
         emissions = ((one.emission, Offset(one.epoch, one.seq)) for one in past.records)
         return Past(Offset(epoch, seq), complete=True, emissions=tuple(emissions))
 
-    # -- what the links tell ---------------------------------------------------------------
+    # -- servers and places ----------------------------------------------------------------
 
     def connected(self, link: Link) -> None:
-        """Subscribe to what lives there; what was missed is read as each is confirmed."""
+        """Subscribe to the channels of its place; each confirmation starts a catch-up."""
         for feed in self._feeds_at(link):
             link.subscriptions.subscribe(feed.channel)
-        self.sequencer.came_up()
+        self.publisher.connected()
 
     def disconnected(self, link: Link) -> None:
-        """What is heard from there later does not follow what was heard before."""
+        """Interrupt the feeds of its place, since they may miss records from now on."""
         for feed in self._feeds_at(link):
-            feed.break_off()
+            feed.interrupt()
+
+    def can_retry(self) -> None:
+        """Send the emissions that the server refused temporarily."""
+        self.publisher.send_waiting()
 
     def places_changed(self) -> None:
-        """Other servers may serve some channels now: hear them there."""
+        """Move the subscriptions of channels that have another place now."""
         for feed in self.feeds.values():
-            if feed.place is None or feed.place != self.links.place(feed.channel):
-                self._leave_place(feed)
-                self._settle(feed)
+            if feed.place is None or feed.place != self.servers.place(feed.channel):
+                self._unsubscribe(feed)
+                self._subscribe(feed)
 
     def _feeds_at(self, link: Link) -> list[Feed]:
         return [feed for feed in self.feeds.values() if feed.place == link.place]
 
-    def _settle(self, feed: Feed) -> None:
-        feed.break_off()
-        feed.place = self.links.place(feed.channel)
-        link = self.links.link_to(feed.place)
-        if link is not None and link.connected:  # else it is done when the link comes up
+    def _subscribe(self, feed: Feed) -> None:
+        feed.interrupt()
+        feed.place = self.servers.place(feed.channel)
+        link = self.servers.link_to(feed.place)
+        if link is not None and link.connected:  # else it is done when the link is connected
             link.subscriptions.subscribe(feed.channel)
 
-    def _leave_place(self, feed: Feed) -> None:
-        link = self.links.existing_link(feed.place)
+    def _unsubscribe(self, feed: Feed) -> None:
+        link = self.servers.existing_link(feed.place)
         if link is not None and link.connected:
             link.subscriptions.unsubscribe(feed.channel)
 
-    def can_retry(self) -> None:
-        """Send what the server refused for a passing reason."""
-        self.sequencer.send_again()
+    # -- subscriptions and their messages --------------------------------------------------
 
     def subscribed(self, channel: str) -> None:
-        """From now on the channel is heard: read what was before."""
+        """The channel is received from now on: read the records before that."""
         feed = self.feeds.get(channel)
         if feed is not None:
             self._catch_up(feed)
 
     def unsubscribed(self, channel: str, place: str) -> None:
-        """The channel's slot may have moved: find out where to."""
+        """The channel's slot has moved: find out where to."""
         feed = self.feeds.get(channel)
         if feed is not None and feed.place == place:
-            feed.break_off()
+            feed.interrupt()
             feed.place = None
-            self.links.refresh_soon()
+            self.servers.refresh_soon()
 
     def received(self, channel: str, data: bytes) -> None:
-        """Deliver what was published, if it is the next."""
+        """Deliver a record if it is the next one of its sequence."""
         feed = self.feeds.get(channel)
         if feed is None:
             return
@@ -211,78 +220,79 @@ class Listener:
         except ValueError as exc:
             self._count_foreign(channel, exc)
             return
-        self._take(feed, record)
+        self._handle(feed, record)
 
-    def _take(self, feed: Feed, record: Record) -> None:
+    def _handle(self, feed: Feed, record: Record) -> None:
         verdict = feed.judge(record)
         if verdict is Verdict.DELIVER:
-            self._hand_out(feed, record)
-            self._tell_progress(feed.channel)
+            self._advance(feed, record)
+            self._wake_waiting(feed.channel)
         elif verdict is Verdict.GAP:
             logger.info("a gap in room %r on %s", feed.room.name, feed.room.path)
             self._catch_up(feed)
 
-    def _hand_out(self, feed: Feed, record: Record) -> None:
+    def _advance(self, feed: Feed, record: Record) -> None:
         if feed.advance(record):
-            # A position in the worker's own sequence means nothing to a client.
-            self._give(record.emission, feed.offset if feed.room.path else None)
+            # Positions in the worker's own sequence mean nothing to clients.
+            self._deliver_one(record.emission, feed.offset if feed.room.path else None)
 
-    def _give(self, emission: Emission, offset: Offset | None) -> None:
+    def _deliver_one(self, emission: Emission, offset: Offset | None) -> None:
         if self._deliver is None:
             return
         try:
             self._deliver(emission, offset)
-        except Exception:  # of one emission; the next ones must come
+        except Exception:  # a failure of one emission must not stop the next ones
             logger.exception("an emission of %r could not be delivered", emission.room)
 
     def _count_foreign(self, channel: str, exc: ValueError) -> None:
         self.foreign += 1
-        if self.foreign == 1:
-            logger.warning("a message on %.200r is none of wsroom's (%s); dropped", channel, exc)
+        if self._foreign_log.due():
+            logger.warning("a message on %.200r is not from wsroom (%s); dropped", channel, exc)
 
     # -- gaps ------------------------------------------------------------------------------
 
     def _catch_up(self, feed: Feed) -> None:
-        feed.break_off()
-        self.spawn(self._fill(feed))
+        feed.interrupt()
+        self.spawn(self._fill_gap(feed))
 
-    async def _fill(self, feed: Feed) -> None:
-        kept = feed.kept  # a later gap has another list, and a task of its own
-        most = self._keeping.history if feed.epoch else 0
-        while feed.kept is kept and self.feeds.get(feed.channel) is feed:
+    async def _fill_gap(self, feed: Feed) -> None:
+        buffered = feed.buffered  # a later gap has another list, and a task of its own
+        most = self._history_length if feed.epoch else 0
+        while feed.buffered is buffered and self.feeds.get(feed.channel) is feed:
             try:
-                async with self._reading:
-                    past = await self.reader.read(feed, feed.epoch or "", feed.seq, most)
+                async with self._reads:
+                    past = await self.history.read(feed, feed.epoch or "", feed.seq, most)
             except AdapterError as exc:
                 logger.debug("room %r on %s waits: %s", feed.room.name, feed.room.path, exc)
-                await asyncio.sleep(self.links.timing.retry_after)
+                await asyncio.sleep(self.servers.timing.retry_after)
                 continue
-            if feed.kept is kept and self.feeds.get(feed.channel) is feed:
-                self._go_on(feed, past)
+            if feed.buffered is buffered and self.feeds.get(feed.channel) is feed:
+                self._continue_from(feed, past)
 
-    def _go_on(self, feed: Feed, past: Read) -> None:
+    def _continue_from(self, feed: Feed, past: HistoryRead) -> None:
         if feed.epoch is not None and (past.records is None or past.epoch != feed.epoch):
-            # Of a new epoch all can be there; what was missed of the one before nobody knows.
+            # Of a new epoch, all records may be known; which ones of the former epoch were missed
+            # is not.
             feed.epoch, feed.seq = past.epoch, past.seq - len(past.records or ())
-            self._tell_lost(feed)
+            self._report_loss(feed)
         for record in past.records or ():
-            self._hand_out(feed, record)
+            self._advance(feed, record)
         feed.epoch, feed.seq = past.epoch, past.seq
         overflowed = feed.overflowed
         for record in feed.resume():
-            self._take(feed, record)
+            self._handle(feed, record)
         if overflowed and feed.live:
             self._catch_up(feed)
-        self._tell_progress(feed.channel)
+        self._wake_waiting(feed.channel)
 
-    def _tell_lost(self, feed: Feed) -> None:
+    def _report_loss(self, feed: Feed) -> None:
         logger.info("messages of room %r on %s were lost", feed.room.name, feed.room.path)
-        self._give(Emission(feed.room, b"", kind=RESYNC), feed.offset)
+        self._deliver_one(Emission(feed.room, b"", kind=RESYNC), feed.offset)
 
     # -- waiting ---------------------------------------------------------------------------
 
-    async def _until(self, feed: Feed, done: Callable[[], bool]) -> None:
-        timeout = self.links.timing.redis_timeout
+    async def _wait_until(self, feed: Feed, done: Callable[[], bool]) -> None:
+        timeout = self.servers.timing.redis_timeout
         try:
             async with asyncio.timeout(timeout):
                 while not done():
@@ -290,9 +300,9 @@ class Listener:
                         raise AdapterError(f"room {feed.room.name!r} was left meanwhile")
                     await self._progress.setdefault(feed.channel, asyncio.Event()).wait()
         except TimeoutError:
-            problem = f"Redis did not answer within {timeout:g} s: {self.links.problem}"
+            problem = f"Redis did not answer within {timeout:g} s: {self.servers.problem}"
             raise AdapterError(problem) from None
 
-    def _tell_progress(self, channel: str) -> None:
+    def _wake_waiting(self, channel: str) -> None:
         if self._progress and (event := self._progress.pop(channel, None)) is not None:
             event.set()

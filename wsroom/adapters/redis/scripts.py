@@ -1,4 +1,4 @@
-"""The Lua scripts that Redis runs, as each server knows them."""
+"""The Lua scripts that Redis runs, in the form that each server gets them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache, partial
 from importlib.resources import files
 from typing import NamedTuple
 
-from wsroom.adapters.redis.codec import Names
+from wsroom.adapters.redis.codec import RedisNames
 from wsroom.adapters.redis.network.commands import Script, Scripts
 from wsroom.adapters.redis.network.link import NetworkSettings
 from wsroom.timing import Timing
@@ -17,13 +17,13 @@ STATE_TTL = 3600
 """Seconds that a room's position outlives its history, and its last member."""
 
 UNUSED_TTL = 600
-"""Seconds that the position of a room to which nothing was ever emitted outlives its last member.
+"""Seconds that the position of a room in which nothing was ever emitted outlives its last member.
 
-So names that somebody only makes up do not fill Redis for an hour.
+It is short because clients may join rooms of invented names, which must not fill Redis.
 """
 
 
-class Keeping(NamedTuple):
+class HistorySettings(NamedTuple):
     """How long emissions are kept: the same for all workers and publishers of an app."""
 
     history: int = 100
@@ -31,27 +31,30 @@ class Keeping(NamedTuple):
     trusted: bool = False
 
     def to_fields(self) -> tuple[str | int, ...]:
-        """As names and values of a Redis hash."""
+        """Return the fields of a Redis hash, each name followed by its value."""
         return "history", self.history, "ttl", self.ttl, "trusted", int(self.trusted)
 
     @classmethod
-    def of_values(cls, values: list[bytes | None]) -> Keeping:
-        """What a hash holds, read in the order of the fields; the defaults where there is none."""
+    def from_values(cls, values: list[bytes | None]) -> HistorySettings:
+        """Read the values of the hash's fields, in order; the defaults if there is no hash."""
         if None in values:
             return cls()
         history, ttl, trusted = (int(value or 0) for value in values)
         return cls(history, ttl, bool(trusted))
 
 
-def scripts_for(run_id: str, keeping: Keeping, *, sharded: bool) -> Scripts:
-    """The scripts for the server with this run_id; that and the settings are part of their text."""
+def scripts_for(run_id: str, history: HistorySettings, *, sharded: bool) -> Scripts:
+    """Return the scripts for the server with this run_id.
+
+    The run_id and the settings are part of their text.
+    """
     settings = {
         "RUN": f"'{run_id}'",
-        "TRUSTED": "true" if keeping.trusted else "false",
-        "HISTORY": str(keeping.history),
+        "TRUSTED": "true" if history.trusted else "false",
+        "HISTORY": str(history.history),
         "BYTES": str(ROOM_BYTES),
-        "TTL": str(keeping.ttl),
-        "STATE_TTL": str(2 * keeping.ttl + STATE_TTL),
+        "TTL": str(history.ttl),
+        "STATE_TTL": str(2 * history.ttl + STATE_TTL),
         "UNUSED_TTL": str(UNUSED_TTL),
         "PUBLISH": "'SPUBLISH'" if sharded else "'PUBLISH'",
     }
@@ -60,19 +63,19 @@ def scripts_for(run_id: str, keeping: Keeping, *, sharded: bool) -> Scripts:
 
 
 def network_settings(
-    names: Names, keeping: Keeping, *, sharded: bool, subscribes: bool, timing: Timing
+    names: RedisNames, history: HistorySettings, *, sharded: bool, subscribes: bool, timing: Timing
 ) -> NetworkSettings:
-    """Settings of the connections of a worker, which subscribes, or of a publisher."""
+    """Return the settings of the connections of a worker, which subscribes, or of a publisher."""
     return NetworkSettings(
-        scripts_for=partial(scripts_for, keeping=keeping, sharded=sharded),
-        heartbeat_channel=names.beat,
+        scripts_for=partial(scripts_for, history=history, sharded=sharded),
+        heartbeat_channel=names.heartbeat,
         subscribes=subscribes,
         timing=timing,
     )
 
 
 def _script(text: str) -> Script:
-    # Redis names scripts by SHA-1; nothing about it is meant to be secure.
+    # Redis names scripts by SHA-1, which need not be secure here.
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -81,6 +84,6 @@ def _text(name: str) -> str:
     return (files("wsroom.adapters.redis") / f"{name}.lua").read_text()
 
 
-def keys(channel: str) -> tuple[str, str]:
-    """The keys of a sequence: its state, which is named like its channel, and its history."""
+def sequence_keys(channel: str) -> tuple[str, str]:
+    """Return the keys of a sequence: its state, named like its channel, and its history."""
     return channel, f"{channel}:history"

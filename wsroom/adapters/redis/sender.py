@@ -1,4 +1,4 @@
-"""What one publisher has given to Redis and is not confirmed yet: each once, in order."""
+"""Sending one publisher's emissions to Redis until they are confirmed: each once, in order."""
 
 from __future__ import annotations
 
@@ -12,150 +12,150 @@ from wsroom.adapters.redis.codec import encode_record
 from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.retryable import is_retryable
 from wsroom.adapters.redis.network.servers import Servers
-from wsroom.adapters.redis.scripts import keys
+from wsroom.adapters.redis.scripts import sequence_keys
 from wsroom.errors import AdapterError
 from wsroom.wire.emission import Emission
 
 
-class Publication:
+class PendingPublish:
     """An emission that Redis has not confirmed yet."""
 
-    __slots__ = ("channel", "future", "link", "number", "record", "run_id", "sent", "since")
+    __slots__ = ("called_at", "channel", "future", "link", "number", "record", "run_id", "sent")
 
     def __init__(
         self,
         number: int,
         channel: str,
         record: bytes,
-        since: float,
+        called_at: float,
         future: asyncio.Future[None],
     ) -> None:
         self.number = number
         self.channel = channel
         self.record = record
-        self.since = since
+        self.called_at = called_at
         self.future = future
         """Done when the script has carried it out; fails with AdapterError."""
         self.link: Link | None = None
-        """Where it is under way; None where it waits."""
+        """The link that it was sent on and whose answer is awaited; None while it waits."""
         self.run_id = ""
-        """The server that it went to last."""
+        """The server that it was sent to last."""
         self.sent = False
-        """Whether it ever was under way."""
+        """Whether it was ever sent."""
 
 
-class Publications:
-    """Sends each emission once, in the order of the calls, however often it has to be sent.
+class Sender:
+    """Makes Redis carry out each emission once, in the order of the calls, with repeats if needed.
 
-    Everything that is due is sent at once, without waiting for the answer to what came before. So
-    that a refusal in the middle changes no order, each emission names the one before it in its
-    room, and the script refuses it where that one is missing; then both are sent again, in order.
+    Emissions are sent at once, without waiting for the answers to earlier ones. To keep the order
+    when one of them is refused, each names the emission before it in its room, and the script
+    refuses it if that one is missing. Then both are sent again, in order.
     """
 
-    def __init__(self, links: Servers) -> None:
+    def __init__(self, servers: Servers) -> None:
         self._publisher = secrets.token_hex(6)
-        self._links = links
-        self._timeout = links.timing.redis_timeout
-        self._loop = asyncio.get_running_loop()  # asking for it takes a system call in Python 3.11
+        self._servers = servers
+        self._timeout = servers.timing.redis_timeout
+        self._loop = asyncio.get_running_loop()  # to get it takes a system call in Python 3.11
         self._numbers = itertools.count(1)
-        self._rooms: dict[str, list[Publication]] = {}
+        self._rooms: dict[str, list[PendingPublish]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, channel: str, emission: Emission, since: float) -> Publication:
-        """Send an emission, now or when its server is there; `remove` it when it is done."""
+    def add(self, channel: str, emission: Emission, called_at: float) -> PendingPublish:
+        """Send an emission, now or when its server is connected; `remove` it when it is done."""
         number = next(self._numbers)
         record = encode_record(self._publisher, number, emission)
-        publication = Publication(number, channel, record, since, self._loop.create_future())
+        pending = PendingPublish(number, channel, record, called_at, self._loop.create_future())
         room = self._rooms.setdefault(channel, [])
-        room.append(publication)
+        room.append(pending)
         self._send(room, len(room) - 1)
-        if self._timer is None or since + self._timeout < self._timer.when():
-            self._set_timer(since)
-        return publication
+        if self._timer is None or called_at + self._timeout < self._timer.when():
+            self._set_timer(called_at)
+        return pending
 
-    def _set_timer(self, since: float) -> None:
+    def _set_timer(self, called_at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(since + self._timeout, self._give_up)
+        self._timer = self._loop.call_at(called_at + self._timeout, self._fail_overdue)
 
-    def remove(self, publication: Publication) -> None:
-        """Forget one, done or not."""
-        room = self._rooms[publication.channel]
-        room.remove(publication)
+    def remove(self, pending: PendingPublish) -> None:
+        """Forget an emission, whether it is done or not."""
+        room = self._rooms[pending.channel]
+        room.remove(pending)
         if not room:
-            del self._rooms[publication.channel]
+            del self._rooms[pending.channel]
         elif room[0].link is None:
-            self._send(room, 0)  # it waited for this one's turn
+            self._send(room, 0)  # it waited for this one
 
-    def send_again(self) -> None:
-        """Send what waits, in order."""
+    def send_waiting(self) -> None:
+        """Send the emissions that wait, in order."""
         for room in self._rooms.values():
-            for index, publication in enumerate(room):
-                if publication.link is None:
+            for index, pending in enumerate(room):
+                if pending.link is None:
                     self._send(room, index)
 
     def stop(self) -> None:
-        """End the timer; what still waits fails."""
+        """End the timer; emissions without an answer fail."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for publication in self._unanswered():
+        for pending in self._unanswered():
             problem = "the adapter has stopped"
-            publication.future.set_exception(AdapterError(problem, maybe_sent=publication.sent))
+            pending.future.set_exception(AdapterError(problem, maybe_sent=pending.sent))
 
-    def _send(self, room: list[Publication], index: int) -> None:
-        publication = room[index]
-        if publication.future.done():
-            return  # it was given up
+    def _send(self, room: list[PendingPublish], index: int) -> None:
+        pending = room[index]
+        if pending.future.done():
+            return  # it has failed; its caller removes it
         before = room[index - 1] if index else None
         if before is not None and before.link is None:
-            return  # its turn comes after that one's
-        link = self._links.link_for(publication.channel)
+            return  # the one before it must be sent first
+        link = self._servers.link_for(pending.channel)
         if link is None or not link.connected:
             return
-        publication.link = link
-        publication.run_id = link.run_id
-        publication.sent = True
+        pending.link = link
+        pending.run_id = link.run_id
+        pending.sent = True
         link.commands.run_script(
             "publish",
             (
-                *keys(publication.channel),
+                *sequence_keys(pending.channel),
                 self._publisher,
-                publication.number,
+                pending.number,
                 "" if before is None else before.number,
-                publication.record,
+                pending.record,
             ),
-            partial(self._answered, publication),
+            partial(self._answered, pending),
         )
 
-    def _answered(self, publication: Publication, answer: Any) -> None:
-        if publication.future.done():
+    def _answered(self, pending: PendingPublish, answer: Any) -> None:
+        if pending.future.done():
             return
         if not isinstance(answer, Exception):
-            publication.future.set_result(None)
+            pending.future.set_result(None)
         elif is_retryable(answer):
-            publication.link = None
-            self._links.schedule_retry(answer)
+            pending.link = None
+            self._servers.schedule_retry(answer)
         else:
-            # A script that fails in the middle (one of its commands is not allowed) has done what
-            # came before.
+            # If a script fails in the middle (one of its commands is not allowed), the commands
+            # before that have been executed.
             error = AdapterError(f"Redis refused: {answer}", maybe_sent=True)
             error.__cause__ = answer
-            publication.future.set_exception(error)
+            pending.future.set_exception(error)
 
-    def _give_up(self) -> None:
+    def _fail_overdue(self) -> None:
         self._timer = None
-        due = self._loop.time() - self._timeout
-        younger = []
-        for publication in self._unanswered():
-            if publication.since > due:
-                younger.append(publication.since)
+        overdue = self._loop.time() - self._timeout
+        later = []
+        for pending in self._unanswered():
+            if pending.called_at > overdue:
+                later.append(pending.called_at)
                 continue
             problem = f"Redis did not answer within {self._timeout:g} s"
-            publication.future.set_exception(AdapterError(problem, maybe_sent=publication.sent))
-        if younger:
-            self._set_timer(min(younger))
+            pending.future.set_exception(AdapterError(problem, maybe_sent=pending.sent))
+        if later:
+            self._set_timer(min(later))
 
-    def _unanswered(self) -> list[Publication]:
+    def _unanswered(self) -> list[PendingPublish]:
         rooms = self._rooms.values()
         return [one for room in rooms for one in room if not one.future.done()]
