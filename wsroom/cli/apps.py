@@ -18,7 +18,7 @@ from wsroom.functions import name_of
 from wsroom.routing.callbacks import Registration
 
 
-class Part(NamedTuple):
+class MountedApp(NamedTuple):
     """A WSRoom, and the path under which it is mounted."""
 
     mount: str
@@ -74,10 +74,10 @@ def _line_of(exc: Exception) -> str:
     return f" ({ours[-1].filename}, line {ours[-1].lineno})" if ours else ""
 
 
-def find(app: Any, mount: str = "") -> Iterator[Part]:
+def find(app: Any, mount: str = "") -> Iterator[MountedApp]:
     """Find the WSRooms in an ASGI app: itself, or those that it has mounted."""
     if isinstance(app, WSRoom):
-        yield Part(mount, app)
+        yield MountedApp(mount, app)
         return
     routes = getattr(app, "routes", None)  # Starlette's and FastAPI's
     for route in routes if isinstance(routes, list) else ():
@@ -85,7 +85,7 @@ def find(app: Any, mount: str = "") -> Iterator[Part]:
             yield from find(route.app, mount + route.path)
 
 
-def load_parts(target: str) -> list[Part]:
+def load_parts(target: str) -> list[MountedApp]:
     """Load an app and find its WSRooms; raises SetupError if there are none."""
     value = load(target)
     parts = list(find(value))
@@ -95,7 +95,7 @@ def load_parts(target: str) -> list[Part]:
     return parts
 
 
-def rows(part: Part) -> Iterator[Row]:
+def rows(part: MountedApp) -> Iterator[Row]:
     """List the pages of a WSRoom, and the hooks, guards and events of each path."""
     for (path, page), found in groupby(
         part.app.registrations(), key=lambda each: (part.mount + each.path, each.kind == "page")

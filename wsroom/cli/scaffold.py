@@ -14,7 +14,7 @@ from wsroom.routing.patterns import Pattern
 PROJECT = ("app.py", "page.html", "test_app.py", "README.md")
 
 
-class Controller(NamedTuple):
+class ControllerName(NamedTuple):
     """The names of a new controller: its class, and its module."""
 
     name: str
@@ -26,7 +26,7 @@ class Controller(NamedTuple):
         return f"from {self.module} import {self.name}", f"app.include({self.name}())"
 
 
-def name_controller(given: str) -> Controller:
+def name_controller(given: str) -> ControllerName:
     """Parse a name in either style: `ChatRoomController`, `ChatRoom`, `chat_room_controller`.
 
     Raises:
@@ -45,10 +45,10 @@ def name_controller(given: str) -> Controller:
         raise SetupError(f"{given!r} names no subject; use a name like ChatRoomController")
     name = "".join(word[0].upper() + word[1:] for word in words)
     module = "_".join(word.lower() for word in words)
-    return Controller(f"{name}Controller", f"{module}_controller")
+    return ControllerName(f"{name}Controller", f"{module}_controller")
 
 
-def create_controller(given: str, path: str, folder: Path) -> tuple[Path, Controller]:
+def create_controller(given: str, path: str, folder: Path) -> tuple[Path, ControllerName]:
     """Write a controller's module; return its file and its names.
 
     Raises:
