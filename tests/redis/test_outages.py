@@ -11,7 +11,7 @@ from tests.support import brokers
 from tests.support.adapters import CHAT, Worker, chat_app, emission, started
 from tests.support.clock import QUICK, SECOND, until
 from tests.support.proxy import Proxy
-from wsroom import AdapterError, RedisAdapter
+from wsroom import AdapterError, AsyncPublisher, RedisAdapter
 from wsroom.adapters.redis.codec import RedisNames
 from wsroom.testing import TestClient
 
@@ -150,3 +150,30 @@ async def test_a_server_that_became_a_replica_is_left(prefix: str) -> None:
                 await one.cli("REPLICAOF", "127.0.0.1", two.port)
                 await worker.adapter.publish(emission("after"))
                 await until(lambda: "after" in worker.delivered)
+
+
+class ClosesAtPing(Proxy):
+    """Ends each connection at its first heartbeat."""
+
+    connections = 0
+
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            while b"PING" not in (data := await source.read(65536)) and data:
+                target.write(data)
+            self.connections += b"PING" in data
+        finally:
+            target.close()
+
+
+async def test_connections_that_end_at_once_are_made_less_often(prefix: str) -> None:
+    """The time between attempts grows until a heartbeat is answered, for publishers too."""
+    async with brokers.valkey() as broker:
+        proxy = ClosesAtPing(broker.port)
+        async with (
+            proxy.listen() as port,
+            AsyncPublisher(f"redis://127.0.0.1:{port}", prefix=prefix, _timing=QUICK) as publisher,
+        ):
+            with pytest.raises(AdapterError, match="cannot be used"):
+                await publisher.to("chat").emit("noti")
+    assert 1 < proxy.connections < 10 * SECOND

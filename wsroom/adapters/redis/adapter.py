@@ -42,8 +42,8 @@ class RedisAdapter(Adapter):
             gaps are still noticed.
         ttl: seconds for which they are kept after the room's last one.
         trust_persistence: whether rooms continue after a restart of Redis. Use it only if Redis
-            writes everything to disk (`appendonly yes`). Without it, clients are told to reload
-            their state after a restart.
+            writes everything to disk (`appendonly yes`). Without it, clients are notified after a
+            restart that they must reload their state.
 
     Raises:
         SetupError: the URL or a number is invalid, or persistence is trusted although a failover

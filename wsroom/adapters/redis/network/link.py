@@ -193,7 +193,7 @@ class Link:
                 raise ConnectionBroken(f"no heartbeat for {timing.reconnect_after:g} s")
 
     def _note_answer(self, answer: Any) -> None:
-        if not self._settings.subscribes:
+        if not self._settings.subscribes and not isinstance(answer, ConnectionBroken):
             self._note_heartbeat()
 
     def _note_heartbeat(self) -> None:
