@@ -10,12 +10,16 @@ from typing import Any
 from tests.faults.faulty_adapters import FAULTY
 from tests.faults.plain_pubsub import PlainPubSubAdapter
 from wsroom import Adapter, Emitter, MemoryAdapter, RedisAdapter, Socket, WSRoom
+from wsroom.timing import Timing
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
 
-def adapter() -> Adapter | None:
-    """Return the adapter that the test names; None means the app's default."""
+timing = Timing(**json.loads(os.environ["FAULTS_TIMING"]))
+
+
+def adapter() -> Adapter:
+    """Return the adapter that the test names, or a RedisAdapter."""
     options: dict[str, Any] = json.loads(os.environ.get("FAULTS_OPTIONS", "{}"))
     url = os.environ.get("WSROOM_REDIS_URL", "")
     name = os.environ.get("FAULTS_ADAPTER", "")
@@ -25,10 +29,10 @@ def adapter() -> Adapter | None:
         return FAULTY[name](**options)
     if name == "memory":
         return MemoryAdapter(**options)
-    return RedisAdapter(url, **options) if options else None
+    return RedisAdapter(url, _timing=timing, **options)
 
 
-app = WSRoom(adapter())
+app = WSRoom(adapter(), _timing=timing)
 
 
 @app.on_connect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import itertools
 import json
@@ -22,6 +23,7 @@ from tests.faults.clients import Client, Record
 from tests.support.clock import HOUR, SECOND, TICK, until
 from tests.support.paths import ROOT
 from tests.support.processes import Owned, free_port
+from wsroom.timing import DEFAULT_TIMING, Timing
 
 ROOMS = [f"room{number}" for number in range(10)]
 PACE = SECOND / 20
@@ -266,15 +268,17 @@ async def fault_run(
     publishers: int = 8,
     adapter: str = "",
     names: str = "",
+    timing: Timing = DEFAULT_TIMING,
     **options: Any,
 ) -> AsyncIterator[FaultRun]:
     """Start a run: every member is in one room or in two, and on the path.
 
-    `adapter` names another adapter than the app's default; `options` are the adapter's; `names`
-    is a prefix of the clients' names.
+    `adapter` names another adapter than RedisAdapter; `options` are the adapter's; `names` is a
+    prefix of the clients' names; `timing` is that of the workers.
     """
     env = {"WSROOM_REDIS_URL": url} if url else {}
     env |= {"FAULTS_ADAPTER": adapter, "FAULTS_OPTIONS": json.dumps(options)}
+    env |= {"FAULTS_TIMING": json.dumps(dataclasses.asdict(timing))}
     with tempfile.TemporaryDirectory(prefix="wsroom-") as folder:
         running = FaultRun([Worker(Path(folder), env) for _ in range(workers)])
         try:

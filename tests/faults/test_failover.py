@@ -19,7 +19,7 @@ from wsroom import Adapter, AdapterError, RedisAdapter
 from wsroom.adapters import Offset
 from wsroom.adapters.redis.codec import RedisNames, decode_record
 from wsroom.adapters.redis.scripts import sequence_keys
-from wsroom.timing import DEFAULT_TIMING
+from wsroom.timing import Timing
 from wsroom.wire.emission import RESYNC, Emission, Room
 
 BACK = DOWN_AFTER / SECOND + 8
@@ -106,7 +106,7 @@ async def test_a_gap_that_is_detected_late_is_reported(prefix: str) -> None:
     master by then.
     """
     room = Room("/ws", "chat")
-    doubtful = DEFAULT_TIMING.doubtful
+    timing = Timing(doubtful=3 * SECOND)
     heard: list[bytes] = []
 
     def note(emission: Emission, offset: Offset | None) -> None:
@@ -116,7 +116,7 @@ async def test_a_gap_that_is_detected_late_is_reported(prefix: str) -> None:
         proxies = [Proxy(sentinel.port) for sentinel in replicated.sentinels]
         ports = [await stack.enter_async_context(proxy.listen()) for proxy in proxies]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-        one = RedisAdapter(f"redis+sentinel://{hosts}/main", prefix=prefix)
+        one = RedisAdapter(f"redis+sentinel://{hosts}/main", prefix=prefix, _timing=timing)
         two = RedisAdapter(replicated.url, prefix=prefix)
         for adapter, deliver in ((one, ignore), (two, note)):
             await adapter.start(deliver)
@@ -135,7 +135,7 @@ async def test_a_gap_that_is_detected_late_is_reported(prefix: str) -> None:
         await one.publish(Emission(room, b"lost"))
         lost, before = time.monotonic(), len(heard)
         await old.kill()
-        await until(lambda: time.monotonic() - lost > doubtful + 1, 2 * doubtful)
+        await until(lambda: time.monotonic() - lost > timing.doubtful + SECOND)
         for sentinel in replicated.sentinels:
             sentinel.thaw()
         for proxy in proxies:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.faults.run import fault_run
 from tests.support import brokers
+from tests.support.clock import SECOND
+from wsroom.timing import Timing
 
 HISTORY = 300
 """More messages than a room gets while a worker is frozen."""
@@ -29,12 +31,21 @@ async def test_a_killed_worker() -> None:
 
 @pytest.mark.slow
 async def test_a_worker_that_stands_still() -> None:
-    """SIGSTOP for 10 s: clients that notice resume on the other worker, the others wait for it."""
-    async with brokers.valkey() as broker, fault_run(broker.url, history=HISTORY) as run:
+    """SIGSTOP: clients that notice resume on the other worker, the others wait for it."""
+    timing = Timing(
+        redis_timeout=2.5 * SECOND,
+        heartbeat_interval=1 * SECOND,
+        unhealthy_after=2 * SECOND,
+        reconnect_after=3 * SECOND,
+    )
+    async with (
+        brokers.valkey() as broker,
+        fault_run(broker.url, history=HISTORY, timing=timing) as run,
+    ):
         await run.flow(80)
         there = {member.name for member in run.members if member.url == run.workers[0].url}
         run.workers[0].freeze()
-        await run.pause(10)
+        await run.pause(5)
         stayed = [m for m in run.members if m.live.is_set() and m.url == run.workers[0].url]
         left = [m for m in run.members if m.live.is_set() and m.url != run.workers[0].url]
         assert stayed and there & {member.name for member in left}
