@@ -19,7 +19,7 @@ from tests.support.servers import PROTOCOLS, serve
 from tests.support.site import Site
 from tests.support.tabs import Pages
 
-ONE_A_RUN = ("browser", "cluster", "sentinel")
+ONE_A_RUN = ("browser", "cluster", "postgres", "sentinel")
 """Fixtures too expensive for several: all tests that use one run in one worker, in a row."""
 
 _numbers = itertools.count(1)
