@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import secrets
 import shutil
@@ -38,19 +39,20 @@ async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20) -
 
 PORTS = 1_500
 PORT_RANGES = 14
+_port_numbers = itertools.count(secrets.randbelow(PORTS))
 
 
 def free_port() -> int:
-    """A free port that is never given to a client, so a server finds it free at its restart.
+    """Return a port that is free now, and that the system never gives to a client.
 
-    (And nobody who calls a dead server's port from that very port would be talking to himself.)
+    So a server finds it free again at its restart, and a client never connects to itself.
     """
-    # Each process of a test run has a range of its own: if two found one port free, clients of one
-    # test would talk to servers of another.
+    # Each process of a test run has a range of its own, and uses each port once: otherwise a
+    # server could get a port that another one has been given, but does not listen on yet.
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     first = 10_000 + worker % PORT_RANGES * PORTS
     while True:
-        port = first + secrets.randbelow(PORTS)
+        port = first + next(_port_numbers) % PORTS
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
