@@ -14,9 +14,8 @@ from playwright.async_api import Browser
 
 from tests.support.browsers import run
 from tests.support.clock import SECOND
-from tests.support.http import get
 from tests.support.npm import find, install
-from tests.support.servers import serve
+from tests.support.servers import get, serve
 from tests.support.site import Site
 from tests.support.tabs import Tab
 from wsroom import WSRoom

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from tests.support.peers import bare
-from wsroom import Emitter, MemoryAdapter, SetupError, WSRoom
+from wsroom import (
+    Emitter,
+    MemoryAdapter,
+    SetupError,
+    WSRoom,
+)
 from wsroom.testing import TestClient, TestConnection
 
 Act = Callable[[Emitter, Any], Awaitable[None]]
@@ -255,3 +260,30 @@ async def test_a_loop_of_emits_lets_others_run() -> None:
         await app.to("chat").emit("said", number)
     task.cancel()
     assert ticks > 10
+
+
+async def test_emitting_on_another_event_loop_is_an_error() -> None:
+    """It would write to sockets from another thread."""
+    app = WSRoom()
+    app.add_hook("on_open", lambda emitter: None)
+    outcome: list[BaseException] = []
+
+    def elsewhere() -> None:
+        try:
+            asyncio.run(app.to("chat").emit("said"))
+        except RuntimeError as exc:
+            outcome.append(exc)
+
+    async with TestClient(app):
+        await asyncio.to_thread(elsewhere)
+    assert "emit on the event loop that the app runs on" in str(outcome[0])
+
+
+async def test_emitting_after_the_end_is_an_error() -> None:
+    """A forgotten background task does not start the app again."""
+    app = WSRoom()
+    app.add_hook("on_open", lambda emitter: None)
+    async with TestClient(app):
+        await app.to("chat").emit("said")
+    with pytest.raises(RuntimeError, match="the app has stopped"):
+        await app.to("chat").emit("said")

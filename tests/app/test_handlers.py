@@ -10,8 +10,17 @@ from typing import Any
 import pytest
 
 from tests.support.clock import HOUR, SECOND
-from wsroom import BlockingEmitter, Disconnect, Emitter, Limits, Reject, WSRoom
+from wsroom import (
+    BlockingEmitter,
+    BlockingSocket,
+    Disconnect,
+    Emitter,
+    Limits,
+    Reject,
+    WSRoom,
+)
 from wsroom.testing import Refused, TestClient
+from wsroom.timing import Timing
 
 
 async def test_frames_of_a_socket_are_handled_one_at_a_time_in_order() -> None:
@@ -408,3 +417,87 @@ async def test_a_socket_knows_its_handshake() -> None:
             "id": a.id,
             "state": {},
         }
+
+
+async def test_def_hooks_behind_def_handlers_do_not_wait_for_each_other() -> None:
+    """More handlers than threads, and each causes a hook that needs a thread too."""
+    app = WSRoom()
+    joined: list[str] = []
+
+    @app.on("work")
+    def work(emitter: BlockingEmitter) -> str:
+        emitter.socket.join("chat")
+        return "done"
+
+    @app.on_joined()
+    def on_joined(emitter: BlockingEmitter, room: str) -> None:
+        joined.append(emitter.socket.id)
+
+    async with TestClient(app, timeout=9 * SECOND) as client:
+        clients = [await client.connect() for _ in range(70)]
+        replies = await asyncio.gather(*(a.request("work") for a in clients))
+        assert replies == ["done"] * 70 and len(set(joined)) == 70
+
+
+async def test_def_on_disconnect_runs_though_handlers_hold_all_threads() -> None:
+    """Exactly once for each socket."""
+    app = WSRoom(limits=Limits(handler_timeout=0.2), _timing=Timing(grace=0.1))
+    gate = threading.Event()
+    ended: list[str] = []
+
+    @app.on("stuck")
+    def stuck(emitter: BlockingEmitter) -> None:
+        gate.wait(60 * SECOND)
+
+    @app.on_disconnect()
+    def on_disconnect(socket: BlockingSocket, code: int) -> None:
+        ended.append(socket.id)
+
+    async with TestClient(app, timeout=10 * SECOND) as client:
+        clients = [await client.connect() for _ in range(40)]
+        for a in clients:
+            await a.emit("stuck", id=1)
+        for a in clients:
+            assert (await a.expect("error"))["code"] == "timeout"
+            await a.close()
+        assert sorted(ended) == sorted(a.id for a in clients)
+        gate.set()
+
+
+async def test_an_on_error_that_hangs_times_out_too() -> None:
+    """The time limit is for the frame, including on_error; the connection stays."""
+    app = WSRoom(limits=Limits(handler_timeout=0.05))
+
+    @app.on("fail")
+    async def fail(emitter: Emitter) -> None:
+        raise KeyError
+
+    @app.on_error()
+    async def on_error(emitter: Emitter, exc: BaseException) -> None:
+        await asyncio.sleep(HOUR)
+
+    @app.on("next")
+    async def following(emitter: Emitter) -> str:
+        return "next"
+
+    async with TestClient(app, timeout=10 * SECOND) as client:
+        a = await client.connect()
+        with pytest.raises(Refused, match=r"timeout|internal"):
+            await a.request("fail")
+        assert await a.request("next") == "next"
+
+
+async def test_an_id_is_answered_once() -> None:
+    """A hook that runs late after the reply is answered without the id."""
+    app = WSRoom(limits=Limits(handler_timeout=0.05))
+
+    @app.on_joined()
+    async def on_joined(emitter: Emitter, room: str) -> None:
+        await asyncio.sleep(HOUR)
+
+    async with TestClient(app, timeout=10 * SECOND) as client:
+        a = await client.connect()
+        await a.emit("joinRoom", "chat", id=7)
+        assert (await a.receive())["id"] == 7
+        error = await a.receive()
+        assert error["message"]["code"] == "timeout" and "id" not in error

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.http import get
 from tests.support.peers import peer
-from tests.support.servers import serve
+from tests.support.servers import get, serve
 from wsroom import AdapterError, Emitter, MemoryAdapter, WSRoom
 from wsroom.adapters import Deliver
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from tests.support.clock import HOUR, SECOND, until
+from tests.support.fakes import GatedAdapter
 from tests.support.peers import WAIT, peer
 from tests.support.servers import serve
 from wsroom import (
@@ -653,3 +655,58 @@ async def test_rooms_are_freed_with_their_last_member() -> None:
         worker = first.id.split(".")[0]
         assert [socket.id for socket in sockets if socket.id.startswith(worker)] == [first.id]
     assert len(hub.rooms) == 0 and not hub.members
+
+
+async def test_a_join_that_a_leave_overtook_has_no_effect() -> None:
+    """The last request counts: on_joined does not run, and the socket is not in the room."""
+    adapter = GatedAdapter()
+    adapter.gate.set()
+    app = WSRoom(adapter)
+    log: list[str] = []
+
+    @app.on("leave")
+    async def leave(emitter: Emitter) -> None:
+        await other[0].leave("chat")
+
+    other: list[Socket] = []
+
+    @app.on_open()
+    async def on_open(emitter: Emitter) -> None:
+        other.append(emitter.socket)
+
+    @app.on_joined()
+    async def on_joined(emitter: Emitter, room: str) -> None:
+        log.append("joined")
+
+    async with TestClient(app) as client:
+        a, b = await client.connect(), await client.connect()
+        adapter.gate.clear()
+        await a.emit("joinRoom", "chat", id=1)
+        await until(lambda: "chat" in adapter.asked)
+        await b.request("leave")
+        adapter.gate.set()
+        await client.settle()
+        assert log == [] and other[0].rooms == frozenset()
+
+
+async def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A path with control characters matches no route."""
+    app = WSRoom()
+
+    @app.on_connect(path="/t/{name}")
+    async def on_connect(socket: Socket) -> None:
+        raise KeyError
+
+    async with TestClient(app) as client:
+        with pytest.raises(Refused) as caught:
+            await client.connect("/t/a\nERROR wsroom forged")
+        assert caught.value.status == 404
+    assert "forged" not in caplog.text
+
+
+def test_a_rejection_takes_an_exception_for_its_sentence() -> None:
+    """`raise Reject(exc)` works."""
+    from wsroom import Reject
+
+    assert Reject(ValueError("no such order")).detail == "no such order"
+    assert json.dumps(Reject(5).detail) == '"5"'

@@ -17,9 +17,8 @@ from starlette.routing import Mount
 from websockets.asyncio.client import connect
 
 from tests.support.clock import SECOND
-from tests.support.http import get
 from tests.support.peers import WAIT, bare, peer
-from tests.support.servers import program, serve
+from tests.support.servers import get, program, serve
 from wsroom import Emitter, SetupError, WSRoom
 from wsroom.asgi.types import Message
 from wsroom.testing import TestClient

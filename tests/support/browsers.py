@@ -1,4 +1,4 @@
-"""A real browser for the tests: the system's Chromium, driven by playwright."""
+"""The system's Chromium, driven by playwright."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tests.support.clock import SECOND
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGS = [
-    "--no-sandbox",  # Chromium's own does not run as root, which is what containers are
+    "--no-sandbox",  # Chromium's sandbox does not work for root, as in containers
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
     "--disable-gpu",
 ]
 WAIT = 10 * SECOND
-"""How long a page has for anything."""
+"""Timeout of every wait for a page."""
 
-# playwright counts in milliseconds, and keeps this one number for all its `expect`.
+# In milliseconds, for all calls of playwright's `expect`.
 expect.set_options(timeout=WAIT * 1000)
 
 
 def find_chromium() -> str:
-    """Find the system's Chromium; without one the test fails, it is not skipped."""
+    """Find the system's Chromium, or fail the test."""
     for name in NAMES:
         if path := shutil.which(name):
             return path
@@ -49,7 +49,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 async def open_page(browser: Browser, url: str) -> Page:
-    """Open `url` in a window that shares nothing with the others, no storage and no cookies."""
+    """Open `url` in a context of its own, without storage or cookies of others."""
     context = await browser.new_context()
     context.set_default_timeout(WAIT * 1000)
     page = await context.new_page()
@@ -58,6 +58,6 @@ async def open_page(browser: Browser, url: str) -> Page:
 
 
 async def run(page: Page, script: str, argument: Any = None) -> Any:
-    """Run a function of JavaScript in the page; wait for what it returns, a promise as well."""
+    """Run a JavaScript function in the page; return its result, also if it is a promise."""
     async with asyncio.timeout(WAIT):
         return await page.evaluate(script, argument)

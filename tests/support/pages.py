@@ -18,7 +18,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 class Block(NamedTuple):
-    """A fenced block of a page; `file` is the name it is to be saved under, if any."""
+    """A fenced block of a page; `file` is the name under which readers save it, if any."""
 
     line: int
     file: str | None
@@ -49,7 +49,7 @@ def add(file: Path, text: str) -> None:
 
 
 def load_app(folder: Path) -> WSRoom:
-    """Import the folder's app.py by its path, afresh each time; return its `app`."""
+    """Import the folder's app.py again by its path; return its `app`."""
     spec = importlib.util.spec_from_file_location("app", folder / "app.py")
     assert spec is not None
     assert spec.loader is not None
@@ -63,7 +63,7 @@ def load_app(folder: Path) -> WSRoom:
         sys.path.remove(str(folder))
         for name in set(sys.modules) - before:
             if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(folder)):
-                del sys.modules[name]  # the next folder may have one of this name
+                del sys.modules[name]  # the next folder may have a module of this name
     assert isinstance(module.app, WSRoom)
     return module.app
 
@@ -82,7 +82,7 @@ def sections(page: Path) -> dict[str, str]:
 
 
 def load_example(folder: str) -> WSRoom:
-    """Import examples/FOLDER/app.py by its path, afresh each time; return its `app`."""
+    """Import examples/FOLDER/app.py again by its path; return its `app`."""
     path = EXAMPLES / folder / "app.py"
     spec = importlib.util.spec_from_file_location(f"examples_{folder}", path)
     assert spec is not None

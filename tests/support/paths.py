@@ -1,4 +1,4 @@
-"""Where things are in a checkout."""
+"""Folders of a checkout."""
 
 from __future__ import annotations
 

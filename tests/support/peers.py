@@ -1,4 +1,4 @@
-"""Clients on the wire for the tests: Python's `websockets`, speaking frames as documented."""
+"""Clients that send and receive frames as documented, over Python's `websockets`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Frame = dict[str, Any]
 
 
 def bare(frame: Frame) -> Frame:
-    """The frame without its offset, of which only the adapter knows what it is."""
+    """Return the frame without its offset, which is opaque to clients."""
     return {key: value for key, value in frame.items() if key != "offset"}
 
 
@@ -40,7 +40,7 @@ class Peer:
         await self.websocket.send(data)
 
     async def next(self) -> Frame:
-        """Return the next frame, whatever it is."""
+        """Return the next frame."""
         async with asyncio.timeout(WAIT):
             frame: Frame = json.loads(await self.websocket.recv())
             return frame
@@ -69,7 +69,7 @@ class Peer:
         assert (await self.request("joinRoom", room))["room"] == room
 
     async def closed(self) -> int:
-        """Wait for the server's close, reading what comes before; return its code."""
+        """Read until the server closes; return its code."""
         async with asyncio.timeout(WAIT):
             with contextlib.suppress(ConnectionClosed):
                 while True:

@@ -1,4 +1,4 @@
-"""Processes that tests own: started, frozen, killed and ended by their id."""
+"""Processes of the tests: started, frozen, killed and ended by their id."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from redis.exceptions import RedisError
 from tests.support.clock import SECOND, TICK
 
 AWAY = (RedisError, OSError)
-"""What says that a server cannot be reached."""
+"""Exceptions that mean that a server is unreachable."""
 
 
 async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
-    """Return the first true answer of `check`; that a server cannot be reached is none."""
+    """Return the first true answer of `check`; an unreachable server counts as false."""
     answer: Any = None
     try:
         async with asyncio.timeout(seconds * SECOND):
@@ -34,7 +34,7 @@ async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 20) -
                         return answer
                 await asyncio.sleep(TICK)
     except TimeoutError:
-        raise AssertionError(f"{check.__qualname__} still says {answer!r}") from None
+        raise AssertionError(f"{check.__qualname__} still returns {answer!r}") from None
 
 
 PORTS = 1_500
@@ -59,7 +59,7 @@ def free_port() -> int:
 
 
 class Owned:
-    """A process, which may be run again after its end; its output goes to a file."""
+    """A process that can be run again after its end; its output goes to a file."""
 
     def __init__(self, log: Path, *command: str | Path, env: Mapping[str, str] | None = None):
         self._log = log
@@ -77,9 +77,9 @@ class Owned:
         return self._log.read_text(errors="replace")
 
     def run(self) -> None:
-        """Run it without waiting for anything."""
+        """Run the process without waiting."""
         assert self._process is None, "the process runs"
-        # Linux ends it should this very process be killed; elsewhere `end` has to do.
+        # Linux ends the process if this one is killed; other systems rely on `end`.
         wrapper = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -91,11 +91,11 @@ class Owned:
             )
 
     async def ready(self) -> bool:
-        """Whether it serves; asked until it does."""
+        """Whether it serves; called until it does."""
         raise NotImplementedError
 
     async def start(self) -> None:
-        """Run it, and return once it serves."""
+        """Run the process, and wait until it serves."""
         self.run()
         process = self._process
         assert process is not None
@@ -107,11 +107,11 @@ class Owned:
         await eventually(served)
 
     async def stop(self) -> None:
-        """End it in good order (SIGTERM)."""
+        """End the process with SIGTERM."""
         await self._end(signal.SIGTERM)
 
     async def kill(self) -> None:
-        """End it with SIGKILL, frozen or not."""
+        """End the process with SIGKILL, frozen or not."""
         await self._end(signal.SIGKILL)
 
     async def restart(self) -> None:
@@ -119,14 +119,14 @@ class Owned:
         await self.start()
 
     def freeze(self) -> None:
-        """SIGSTOP: its connections stay open and nothing answers."""
+        """Send SIGSTOP: its connections stay open, and it does not answer."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
     def end(self) -> None:
-        """Kill it, if it runs, without an event loop: the last resort of every fixture."""
+        """Kill the process if it runs, without an event loop; every fixture calls this."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

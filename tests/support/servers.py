@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import uvicorn
 
 from tests.support.clock import SECOND
@@ -20,7 +21,7 @@ PROTOCOLS = ("websockets-sansio", "wsproto")
 
 
 class Server(uvicorn.Server):
-    """uvicorn without signal handlers, which says when it listens."""
+    """uvicorn without signal handlers; `ready` is set once it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -59,6 +60,13 @@ async def serve(app: Any, **config: Any) -> AsyncIterator[Server]:
         await asyncio.wait_for(task, 20 * SECOND)
 
 
+async def get(server: Server, path: str, method: str = "GET", **options: Any) -> tuple[int, Any]:
+    """Send an HTTP request; return the status and the response."""
+    async with httpx.AsyncClient(timeout=10 * SECOND) as client:
+        response = await client.request(method, server.url(path, "http"), **options)
+        return response.status_code, response
+
+
 class Program:
     """A program in a process of its own, with its output line by line."""
 
@@ -81,7 +89,7 @@ class Program:
         raise AssertionError(f"no line with {part!r}; there were:\n" + "\n".join(self.lines))
 
     async def end(self, timeout: float = 20) -> int:
-        """Wait for the program's own end; return its exit code."""
+        """Wait until the program ends; return its exit code."""
         assert self.process.stdout is not None
         async with asyncio.timeout(timeout * SECOND):
             rest = await self.process.stdout.read()
@@ -97,7 +105,7 @@ class Program:
 async def program(
     *args: str, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> AsyncIterator[Program]:
-    """Run `python ARGS` while the body runs; end it by its id if it has not ended itself."""
+    """Run `python ARGS` while the body runs; terminate it afterwards if it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *args,

@@ -1,4 +1,4 @@
-"""The app whose pages the tests of wsroom.js look at: in the test's process, or in workers."""
+"""The app of the wsroom.js tests: in the test's process, or in workers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from wsroom import Adapter, Disconnect, Emitter, MemoryAdapter, RedisAdapter, Reject, Socket, WSRoom
 
 HISTORY = 300
-"""More than is said in a room while a client is away."""
+"""More messages than a room gets while a client is disconnected."""
 
 PLAIN = """<!doctype html><link rel="icon" href="data:,"><script src="/wsroom.js"></script>"""
 MODULE = """<!doctype html><link rel="icon" href="data:,">
@@ -20,20 +20,20 @@ window.imported = { DoxWebSocket, connect, WSRoomError };
 
 
 class Site(WSRoom):
-    """The app, and what a test may look at and turn."""
+    """The app, with the state that tests inspect and change."""
 
     def __init__(self, adapter: Adapter | None = None, **options: Any) -> None:
         super().__init__(adapter, **options)
         self.sockets: dict[str, Socket] = {}
-        """Those that are there, by id."""
+        """The open sockets, by id."""
         self.tokens: set[str] = set()
-        """Which tokens are good; without any nobody needs one."""
+        """The valid tokens; if empty, no client needs one."""
         self.times: list[float] = []
-        """When sockets came, by the loop's clock."""
+        """When sockets connected, by the loop's clock."""
         self.handled: list[tuple[str, Any]] = []
-        """Events and messages in the order in which handlers had them."""
+        """Events and messages, in the order in which they were handled."""
         self.closed_rooms: set[str] = set()
-        """Rooms that nobody may join now."""
+        """Rooms that the guard refuses."""
         self.enough = asyncio.Event()
         """Ends the handlers of "wait"."""
         self._register()
@@ -50,12 +50,12 @@ class Site(WSRoom):
                 await socket.join(socket.query["room"])
 
         @self.on_open()
-        async def came(emitter: Emitter) -> None:
+        async def opened(emitter: Emitter) -> None:
             self.sockets[emitter.socket.id] = emitter.socket
             self.times.append(asyncio.get_running_loop().time())
 
         @self.on_disconnect()
-        async def went(socket: Socket, code: int) -> None:
+        async def ended(socket: Socket, code: int) -> None:
             self.sockets.pop(socket.id, None)
 
         @self.on_join()
@@ -69,7 +69,7 @@ class Site(WSRoom):
 
         @self.on("say")
         async def say(emitter: Emitter, message: dict[str, Any]) -> int:
-            """Emit to one room, or to the path where there is none, and tell who did it."""
+            """Emit to one room, or to the path if it is ""; return the worker's process id."""
             self.handled.append(("say", message))
             await emitter.to(*filter(None, [message["room"]])).emit("said", message)
             return os.getpid()
@@ -102,11 +102,11 @@ class Site(WSRoom):
 
 
 def adapter() -> Adapter:
-    """Redis where the environment names one."""
+    """A RedisAdapter if the environment has a URL, otherwise a MemoryAdapter."""
     url = os.environ.get("WSROOM_REDIS_URL")
     return RedisAdapter(url, history=HISTORY) if url else MemoryAdapter(history=HISTORY)
 
 
 def create() -> Site:
-    """What `uvicorn --factory tests.support.site:create` serves."""
+    """Create the app for `uvicorn --factory tests.support.site:create`."""
     return Site(adapter())

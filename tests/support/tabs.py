@@ -1,4 +1,4 @@
-"""Pages with wsroom.js: what they say and see, and what is on their wire."""
+"""Pages with wsroom.js: their client, its log, and the frames on the wire."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, WebSocket
 from tests.support.browsers import WAIT, open_page, run
 from tests.support.servers import Server
 
-# `log` holds what the client told, in order; a frame of the app as ["event", message].
+# `log` holds the client's events, in order; a frame of the app as ["event", message].
 CONNECT = """([url, options]) => {
     window.log = [];
     window.socket = wsroom.connect(url, options);
@@ -34,23 +34,23 @@ HAS = "([entry, count]) => log.filter((e) => JSON.stringify(e) === entry).length
 
 
 class Sent(NamedTuple):
-    """A frame on the wire, of the page's connection with this number."""
+    """A frame on the wire, and the number of the page's connection."""
 
     connection: int
     frame: dict[str, Any]
 
 
 class Tab:
-    """A page, and the one client on it: `socket` in its scripts."""
+    """A page with one client: `socket` in its scripts."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.sent: list[Sent] = []
         self.got: list[Sent] = []
         self.urls: list[str] = []
-        """Where it has connected to, once for each attempt that went so far."""
+        """The URLs of its connections, one for each that was opened."""
         self.errors: list[str] = []
-        """What the page threw and nobody caught."""
+        """Uncaught exceptions of the page."""
         page.on("websocket", self._watch)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
@@ -79,7 +79,7 @@ class Tab:
         return await run(self.page, script, argument)
 
     async def call(self, script: str) -> Any:
-        """What became of a promise: ["resolved", value] or ["rejected", code]."""
+        """Await a promise: ["resolved", value] or ["rejected", code]."""
         return await self.run(f"() => settled({script})")
 
     async def until(self, script: str, argument: Any = None, seconds: float = WAIT) -> None:
@@ -92,21 +92,21 @@ class Tab:
         await self.until(HAS, [text, times], seconds)
 
     async def log(self, *kinds: str) -> list[Any]:
-        """Take what has been logged so far; of these kinds, if any are given."""
+        """Remove and return the log, or its entries of these kinds."""
         entries = await self.run("() => log.splice(0)")
         return [entry for entry in entries if not kinds or entry[0] in kinds]
 
     async def opened(self) -> None:
-        """Wait until it is connected and all is in its place."""
+        """Wait until the client is open."""
         await self.until("() => socket.state === 'open'")
 
     def frames(self, connection: int) -> list[tuple[str, Any]]:
-        """What one connection sent: events and messages."""
+        """Events and messages that one connection sent."""
         return [(f["event"], f.get("message")) for number, f in self.sent if number == connection]
 
 
 class Pages:
-    """A browser, and the server whose page is opened in it."""
+    """A browser, and the server whose pages it opens."""
 
     def __init__(self, browser: Browser, server: Server) -> None:
         self.browser = browser

@@ -315,7 +315,7 @@ async def send_all(client: Peer, frames: list[str]) -> None:
 
 async def test_a_correct_refusal_leaves_no_error(ws: str, quiet: pytest.LogCaptureFixture) -> None:
     """401, 403, 404 and 426 are not logged as errors."""
-    from tests.support.http import get
+    from tests.support.servers import get
     from wsroom import Reject
 
     app = room_app()

@@ -1,4 +1,4 @@
-"""A cluster that replaces its nodes."""
+"""A cluster with replicas."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Cluster:
             "cluster-enabled": "yes",
             "cluster-node-timeout": str(int(DOWN_AFTER * 1000)),
             "cluster-replica-validity-factor": "0",
-            # What is on the other nodes goes on while a node is being replaced.
+            # The other nodes serve their slots while a node is being replaced.
             "cluster-require-full-coverage": "no",
         }
         self.buses: dict[Broker, int] = {}
@@ -55,17 +55,17 @@ class Cluster:
         await eventually(self.whole)
 
     async def master(self, key: str) -> Broker:
-        """The node that has `key`'s slot, as the others that answer see it."""
+        """Return the node that has `key`'s slot, according to a node that answers."""
         for node in self.brokers:
             with contextlib.suppress(*AWAY):
                 slot = int(await node.cli("CLUSTER", "KEYSLOT", key))
                 for start, end, (_, port, *_), *_ in await node.cli("CLUSTER", "SLOTS"):
                     if start <= slot <= end:
                         return next(each for each in self.brokers if each.port == port)
-        raise AssertionError(f"nobody has the slot of {key!r}")
+        raise AssertionError(f"no node has the slot of {key!r}")
 
     async def failed_over(self, key: str, old: Broker) -> Broker:
-        """Wait until another node than `old` has `key`'s slot; return it."""
+        """Wait until another node than `old` has `key`'s slot; return that node."""
 
         async def other() -> Broker | None:
             new = await self.master(key)

@@ -1,4 +1,4 @@
-"""A master that Sentinel watches over."""
+"""A master with replicas, monitored by Sentinel."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tests.support.processes import eventually
 
 MASTER = "main"
 SENTINEL_DEBUG = {
-    # How soon the sentinels find each other and bring back an old master: not in 10 s.
+    # The sentinels find each other, and reconfigure an old master, sooner than in 10 s.
     "info-period": 500,
     "publish-period": 500,
-    # A machine under load, or a test that has frozen them, is no reason to do nothing for 30 s.
+    # After a pause, by load or by a test that froze them, they act again sooner than in 30 s.
     "tilt-period": 1000,
 }
 
 
 class Replicated:
-    """A master, its replicas, and three sentinels that replace it when it is gone."""
+    """A master, its replicas, and three sentinels that replace it."""
 
     def __init__(self, server: Path, folder: Path) -> None:
         self.members = [Broker(server, folder, **OPTIONS)]
@@ -66,7 +66,7 @@ class Replicated:
         return next(broker for broker in self.members if broker.port == int(port))
 
     async def failed_over(self, old: Broker) -> Broker:
-        """Wait until there is another master than `old`, which takes writes; return it."""
+        """Wait until another master than `old` accepts writes; return it."""
 
         async def other() -> Broker | None:
             new = await self.master()
@@ -76,7 +76,7 @@ class Replicated:
         return master
 
     async def heal(self) -> None:
-        """Wait until whoever was master before follows the new one, and the sentinels know."""
+        """Wait until the old master follows the new one, and the sentinels know it."""
         await eventually(self._replicated, 40)
         await eventually(self._watched, 40)
 

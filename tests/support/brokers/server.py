@@ -23,11 +23,11 @@ OPTIONS = {
     "bind": "127.0.0.1",
     "save": '""',
     "repl-diskless-sync-delay": "0",
-    # What a reply or a delivery told of is in the file: else no kill -9 is survived for certain.
+    # Written before the reply, so that a kill -9 loses no answered command.
     "appendfsync": "always",
 }
 DOWN_AFTER = 1.0 * SECOND
-"""How long a master is away until Sentinel, or its cluster, replaces it."""
+"""Seconds until Sentinel, or the cluster, replaces a master."""
 
 
 class Broker(Owned):
@@ -59,7 +59,7 @@ class Broker(Owned):
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
-        """One connection for several commands."""
+        """Open one connection for several commands."""
         client: Any = Redis(
             host="127.0.0.1",
             port=self.port,
@@ -75,7 +75,7 @@ class Broker(Owned):
 
     @contextlib.asynccontextmanager
     async def closed(self) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
-        """Refuse new connections during the body; those that are there, and this one, go on."""
+        """Refuse new connections during the body; existing ones, and this one, continue."""
         async with self.connection() as send:
             most = (await send("CONFIG GET", "maxclients"))["maxclients"]
             await send("CONFIG SET", "maxclients", 1)
@@ -91,7 +91,7 @@ class Broker(Owned):
 
 @contextlib.asynccontextmanager
 async def running(make: Callable[[Path], Any]) -> AsyncIterator[Any]:
-    """Start what `make` makes in a temporary folder; end all its processes after the body."""
+    """Start what `make` returns, in a temporary folder; end its processes after the body."""
     with tempfile.TemporaryDirectory(prefix="wsroom-", ignore_cleanup_errors=True) as folder:
         made = make(Path(folder))
         try:
@@ -112,7 +112,7 @@ async def valkey(**options: str) -> AsyncIterator[Broker]:
 
 @contextlib.asynccontextmanager
 async def redis(**options: str) -> AsyncIterator[Broker]:
-    """A Redis (Debian's 7.0 or what else is installed); skips without, or fails where CI is set."""
+    """The installed Redis (Debian has 7.0); without one the test skips, or fails if CI is set."""
     server = shutil.which("redis-server")
     if server is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("redis-server is not installed")
