@@ -189,5 +189,6 @@ async def test_workers_killed_all_the_time(crowd: Crowd) -> None:
 async def victim(crowd: Crowd, chance: random.Random) -> int:
     """The process of a worker that has a page."""
     tab = chance.choice(crowd.tabs)
-    pid: int = await tab.run("() => socket.request('pid', null, {timeout: 60000})")
+    ask = "() => socket.request('pid', null, {timeout: 30000})"
+    pid: int = await tab.run(ask, seconds=40 * SECOND)  # its worker may have just been killed
     return pid

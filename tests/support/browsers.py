@@ -57,7 +57,7 @@ async def open_page(browser: Browser, url: str) -> Page:
     return page
 
 
-async def run(page: Page, script: str, argument: Any = None) -> Any:
+async def run(page: Page, script: str, argument: Any = None, seconds: float = WAIT) -> Any:
     """Run a JavaScript function in the page; return its result, also if it is a promise."""
-    async with asyncio.timeout(WAIT):
+    async with asyncio.timeout(seconds):
         return await page.evaluate(script, argument)

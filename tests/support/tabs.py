@@ -74,9 +74,9 @@ class Tab:
         socket.on("framesent", lambda raw: self.sent.append(Sent(number, json.loads(raw))))
         socket.on("framereceived", lambda raw: self.got.append(Sent(number, json.loads(raw))))
 
-    async def run(self, script: str, argument: Any = None) -> Any:
+    async def run(self, script: str, argument: Any = None, seconds: float = WAIT) -> Any:
         """Run an expression, or a function of `argument`; wait for a promise."""
-        return await run(self.page, script, argument)
+        return await run(self.page, script, argument, seconds)
 
     async def call(self, script: str) -> Any:
         """Await a promise: ["resolved", value] or ["rejected", code]."""
