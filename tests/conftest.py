@@ -20,7 +20,7 @@ from tests.support.site import Site
 from tests.support.tabs import Pages
 
 ONE_A_RUN = ("browser", "cluster", "postgres", "sentinel")
-"""Fixtures too expensive for several: all tests that use one run in one worker, in a row."""
+"""Fixtures that start once a run, because all tests that use one run in the same process."""
 
 _numbers = itertools.count(1)
 
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def fixtures(item: pytest.Item) -> set[object]:
-    """Names of the fixtures that a test uses, also those that are a parameter of another one."""
+    """Return the names of a test's fixtures, including those that another one requests by name."""
     assert isinstance(item, pytest.Function)
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     return {*item.fixturenames, *(each for each in parameters if isinstance(each, str))}
@@ -52,7 +52,7 @@ def ws(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Assert afterwards that nothing was logged as an error."""
+    """Assert afterwards that no error was logged."""
     yield caplog
     errors = [r for r in caplog.get_records("call") if r.levelname in ("ERROR", "CRITICAL")]
     assert not errors, [record.getMessage() for record in errors]
@@ -60,27 +60,27 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture
 
 @pytest.fixture
 def prefix() -> str:
-    """A prefix of keys and channels for this test alone, on a broker that all share."""
+    """A prefix of keys and channels for this test alone, on a broker that tests share."""
     return f"wsroom{next(_numbers)}"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def valkey() -> AsyncIterator[brokers.Broker]:
-    """The run's Valkey."""
+    """A Valkey for all tests of this process."""
     async with brokers.valkey() as broker:
         yield broker
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def redis() -> AsyncIterator[brokers.Broker]:
-    """The run's Redis; skips where there is none, and fails there if CI is set."""
+    """A Redis for all tests of this process; skips without one, or fails if CI is set."""
     async with brokers.redis() as broker:
         yield broker
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def sentinel() -> AsyncIterator[brokers.Replicated]:
-    """The run's Sentinel set-up; a test that kills a master of it heals it."""
+    """The run's Sentinel set-up; a test that kills its master heals it."""
     async with brokers.sentinel() as replicated:
         yield replicated
 
@@ -94,7 +94,7 @@ async def cluster() -> AsyncIterator[brokers.Cluster]:
 
 @pytest.fixture
 def site() -> Site:
-    """The app that `pages` are of."""
+    """The app of `pages`."""
     return Site()
 
 
@@ -116,7 +116,7 @@ async def browser(running_browser: Browser) -> AsyncIterator[Browser]:
 async def pages(
     site: Site, browser: Browser, quiet: pytest.LogCaptureFixture
 ) -> AsyncIterator[Pages]:
-    """Pages of `site`; nothing may be thrown on them that nobody catches."""
+    """Pages of `site`; an uncaught exception on one of them fails the test."""
     async with serve(site) as server:
         pages = Pages(browser, server)
         yield pages

@@ -1,6 +1,4 @@
-"""The published npm client of Dox WebSocket, unchanged, in a real browser against wsroom; and
-wsroom.js in its place.
-"""
+"""The published npm client of Dox WebSocket, unchanged, in a browser; and wsroom.js instead."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from tests.support.peers import bare, peer
 from tests.support.servers import Server, serve
 from wsroom import Emitter, WSRoom
 
-# Frames of `connected` hold ids that nobody can foretell: they are looked at on their own.
+# `connected` has an unpredictable id, so it is checked separately.
 OPEN = """(url) => new Promise((resolve) => {
     window.heard = [];
     window.calls = [];
@@ -32,12 +30,12 @@ OPEN = """(url) => new Promise((resolve) => {
 
 @pytest.fixture(scope="session")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as it is published, fetched by npm; return its folder."""
+    """Download the published package; return its folder."""
     return fetch("@dartondox/websocket", "1.0.14", tmp_path_factory.mktemp("dox"))
 
 
 def dox() -> WSRoom:
-    """What the documentation of Dox shows, and an empty page."""
+    """The app of Dox's documentation, with an empty page."""
     app = WSRoom()
 
     @app.page("/")
@@ -75,7 +73,7 @@ class Tab:
         if client is None:
             await tab.page.add_script_tag(url="/wsroom.js")
         else:
-            # The package is CommonJS, which browsers do not know: it sets `exports.default`.
+            # The package is CommonJS, which browsers do not support: it sets `exports.default`.
             await tab.page.add_script_tag(content="var exports = {};")
             await tab.page.add_script_tag(path=client / "dist" / "index.js")
         connected = await run(tab.page, OPEN, server.url())
@@ -90,7 +88,7 @@ class Tab:
         await run(self.page, "([event, message]) => dox.emit(event, message)", [event, message])
 
     async def join(self, room: str) -> None:
-        """Join a room, and see the next answer, which comes when the join is effective."""
+        """Join a room, and wait for the next answer, which arrives once the join is effective."""
         await run(self.page, "(room) => dox.joinRoom(room)", room)
         await self.emit("echo", f"in {room}")
         await self.heard(
@@ -98,13 +96,13 @@ class Tab:
         )
 
     async def heard(self, *frames: dict[str, Any]) -> None:
-        """Assert that these frames come, and nothing before them; forget them."""
+        """Assert that exactly these frames arrive next."""
         await self.page.wait_for_function("(count) => heard.length >= count", arg=len(frames))
         got = await run(self.page, "() => heard.splice(0)")
         assert [bare(frame) for frame in got] == list(frames)
 
     async def calls(self) -> Any:
-        """What the listeners of `on` were called with."""
+        """Return the calls of the listeners of `on`."""
         return await run(self.page, "() => calls.splice(0)")
 
 
@@ -112,7 +110,7 @@ class Tab:
 async def test_the_published_client_works(
     client: Path, published: bool, browser: Browser, quiet: pytest.LogCaptureFixture
 ) -> None:
-    """Two pages with the client chat in a room: `on`, "*", `emit` and `joinRoom` do as ever."""
+    """Two pages with the client chat in a room: `on`, "*", `emit` and `joinRoom` work."""
     async with serve(dox()) as server:
         a = await Tab.open(browser, server, client if published else None)
         b = await Tab.open(browser, server, None)

@@ -1,4 +1,4 @@
-"""A real browser against a real server: the browser's plain WebSocket, and examples/chat."""
+"""The browser's plain WebSocket, and examples/chat in a browser."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def ended(page: Page) -> dict[str, Any]:
 async def test_a_page_and_a_program_chat_in_a_room(
     browser: Browser, quiet: pytest.LogCaptureFixture
 ) -> None:
-    """The browser's plain WebSocket is a client as any other: it needs no library."""
+    """A client needs no library: the browser's plain WebSocket is enough."""
     async with serve(blank()) as server, peer(server) as program:
         page = await open_page(browser, server.url("/", "http"))
         await connect(page, server)
@@ -99,7 +99,7 @@ async def test_a_page_and_a_program_chat_in_a_room(
 async def test_a_page_of_another_origin_is_refused(
     browser: Browser, quiet: pytest.LogCaptureFixture
 ) -> None:
-    """A page that another port served may not connect, until the app lists its origin."""
+    """A page of another port may connect only if the app lists its origin."""
     async with serve(blank()) as elsewhere, serve(blank()) as server:
         origin = elsewhere.url("", "http")
         page = await open_page(browser, origin)
@@ -135,7 +135,7 @@ async def test_a_page_sees_why_it_is_refused(
 
 
 class Guest:
-    """Somebody in a window of examples/chat."""
+    """A person on a page of examples/chat."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -166,7 +166,7 @@ class Guest:
 
 
 class Chat:
-    """examples/chat on a server, and a browser to enter it with."""
+    """examples/chat on a server, and a browser."""
 
     def __init__(self, server: Server, browser: Browser) -> None:
         self.url = server.url("/", "http")
@@ -195,7 +195,7 @@ async def chat(browser: Browser, quiet: pytest.LogCaptureFixture) -> AsyncIterat
 
 
 async def test_two_people_chat(chat: Chat) -> None:
-    """Both see who is there, who comes and goes, what is said, and who said it."""
+    """Both see who is present, who joins and leaves, the messages, and their authors."""
     ada = await chat.guest("Ada")
     grace = await chat.guest("Grace")
     await ada.sees("Grace joined")
@@ -229,7 +229,7 @@ async def test_somebody_who_closes_the_window_has_left(chat: Chat) -> None:
 
 
 async def test_a_typing_hint_comes_and_goes(chat: Chat) -> None:
-    """The others see that somebody types, until the message is there or nothing more comes."""
+    """The others see who is typing, until the message arrives or the typing stops."""
     ada, grace = await chat.guest("Ada"), await chat.guest("Grace")
     await ada.box.press_sequentially("Let me th")
     await expect(grace.hint).to_have_text("Ada is typing…")
@@ -238,12 +238,12 @@ async def test_a_typing_hint_comes_and_goes(chat: Chat) -> None:
     assert not await grace.hint.is_visible()
     await grace.box.press_sequentially("Do")
     await expect(ada.hint).to_have_text("Grace is typing…")
-    assert not await grace.hint.is_visible()  # nobody is told that they type themselves
+    assert not await grace.hint.is_visible()  # her own typing is not shown
     await expect(ada.hint).to_be_hidden()
 
 
 async def test_a_person_is_in_several_rooms(chat: Chat) -> None:
-    """Rooms do not hear each other; one that is not shown counts what is unread."""
+    """Rooms are separate; a room that is not shown counts unread messages."""
     ada, grace = await chat.guest("Ada"), await chat.guest("Grace")
     await ada.join("Tea Time")
     await ada.sees("You joined", "tea-time")
@@ -263,7 +263,7 @@ async def test_a_person_is_in_several_rooms(chat: Chat) -> None:
 
 
 async def test_a_room_is_shared_by_its_url(chat: Chat) -> None:
-    """The hash of the URL is the room that one enters; what cannot be a room is refused."""
+    """The hash of the URL is the room to enter; an invalid name is refused."""
     ada = await chat.guest("Ada")
     await ada.join("Café")
     await ada.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -280,7 +280,7 @@ async def test_a_room_is_shared_by_its_url(chat: Chat) -> None:
 
 
 async def test_markup_is_shown_as_text(chat: Chat) -> None:
-    """What others send never becomes an element of the page."""
+    """Messages and names never become elements of the page."""
     markup = "<img src=x onerror=\"document.title='owned'\">"
     name = "<i>Mallory</i>"
     ada, mallory = await chat.guest("Ada"), await chat.guest(name)
@@ -295,7 +295,7 @@ async def test_markup_is_shown_as_text(chat: Chat) -> None:
 
 
 async def test_a_refused_name_says_why(chat: Chat) -> None:
-    """The server's sentence is shown at the door, which stays open for another name."""
+    """The server's error is shown in the form, which accepts another name."""
     guest = await chat.open()
     await guest.enter("   ")
     await expect(guest.page.get_by_role("alert")).to_have_text("A name has 1 to 24 characters.")
@@ -304,9 +304,7 @@ async def test_a_refused_name_says_why(chat: Chat) -> None:
 
 
 async def test_the_chat_comes_back_by_itself(chat: Chat) -> None:
-    """After a lost connection the page is soon in its rooms again, with all that it missed; after
-    a reload it is in them too.
-    """
+    """After a lost connection, and after a reload, the page is in its rooms and misses nothing."""
     ada, grace = await chat.guest("Ada"), await chat.guest("Grace")
     await ada.say("Is the line good?")
     await grace.sees("Is the line good?")

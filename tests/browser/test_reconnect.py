@@ -1,4 +1,4 @@
-"""wsroom.js coming back: when it tries, when it does not, and what it does first."""
+"""Reconnecting by wsroom.js: when it tries, when it gives up, and what it does first."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from wsroom.wire.emission import Room
 
 CLIENTS = 200
 FLOOR, FIRST = 0.1, 0.5
-"""Seconds that a client waits at least, and at most for the first time."""
+"""The shortest pause, and the longest first pause, in seconds."""
 
 
 def only(site: Site) -> Socket:
-    """The one socket that is there."""
+    """Return the only socket."""
     (socket,) = site.sockets.values()
     return socket
 
 
 async def back(tab: Tab, site: Site, times: int = 2) -> None:
-    """Wait until the page is connected for that many times, and no longer with an old socket."""
+    """Wait until the page has connected so many times, and its old socket has ended."""
     await tab.sees("connected", True, times=times)
     await until(lambda: len(site.sockets) == 1)
 
 
 def reset(pages: Pages) -> None:
-    """Tear all WebSockets of the server by a TCP reset, as a machine that falls over does."""
+    """Reset the TCP connections of all WebSockets of the server."""
     for protocol in list(pages.server.server_state.connections):
         transport: Any = protocol.transport
         if hasattr(protocol, "handshake_complete") or hasattr(protocol, "conn"):
@@ -45,7 +45,7 @@ def reset(pages: Pages) -> None:
 
 
 async def test_it_comes_back_after_a_tcp_reset(pages: Pages, site: Site) -> None:
-    """Without a close frame it is no other."""
+    """The client reconnects without a close frame too."""
     tab = await pages.open()
     await tab.opened()
     reset(pages)
@@ -85,7 +85,7 @@ async def test_rooms_come_first_then_what_waited(pages: Pages, site: Site) -> No
     assert sorted(log[-5:-3], key=str) == sorted(missed, key=str)
     assert log[-3] == ["state", "open"]
 
-    # It keeps its first session, however often it comes back: the server knows what was its own.
+    # It keeps its first session, so the server still recognises its own messages.
     await tab.call("socket.request('hush', {room: 'chat', n: 4})")
     await tab.run(
         "() => { dispatchEvent(new Event('offline')); dispatchEvent(new Event('online')); }"
@@ -96,7 +96,7 @@ async def test_rooms_come_first_then_what_waited(pages: Pages, site: Site) -> No
 
 
 async def test_a_room_that_was_left_stays_left(pages: Pages, site: Site) -> None:
-    """The client comes back to what it was in: by its own wish, or the app's."""
+    """The client rejoins its rooms: those that it joined, and those that the app joined."""
     tab = await pages.open("/ws?room=hall")
     for room in ("chat", "news"):
         await tab.call(f"socket.joinRoom('{room}')")
@@ -110,7 +110,7 @@ async def test_a_room_that_was_left_stays_left(pages: Pages, site: Site) -> None
 
 
 async def test_a_room_can_be_left_while_the_connection_is_lost(pages: Pages, site: Site) -> None:
-    """It is not joined again, nor does the app's joining it anew make it the client's wish."""
+    """It is not rejoined, also if the app joins it again."""
     tab = await pages.open("/ws?room=hall")
     await tab.call("socket.joinRoom('chat')")
     await tab.page.context.set_offline(True)
@@ -127,13 +127,13 @@ async def test_a_room_can_be_left_while_the_connection_is_lost(pages: Pages, sit
 
 
 async def test_what_was_lost_is_told(pages: Pages, site: Site) -> None:
-    """Where the history does not reach back, `onResync` says of which rooms, before anything."""
+    """If the history is too short, `onResync` reports the rooms before any message."""
     tab = await pages.open()
     await tab.call("socket.joinRoom('chat')")
     await tab.call("socket.joinRoom('quiet')")
     await tab.page.context.set_offline(True)
     await tab.sees("state", "waiting")
-    for n in range(301):  # more than is kept
+    for n in range(301):  # more than the history keeps
         await site.to("chat").emit("said", {"n": n})
     await tab.log()
     await tab.page.context.set_offline(False)
@@ -143,7 +143,7 @@ async def test_what_was_lost_is_told(pages: Pages, site: Site) -> None:
 
 
 async def test_a_room_that_is_closed_meanwhile_is_told(pages: Pages, site: Site) -> None:
-    """The guard decides anew; what it refuses is an error, and forgotten."""
+    """The guard decides again; a refused room is an error, and is forgotten."""
     tab = await pages.open()
     for room in ("chat", "vip"):
         await tab.call(f"socket.joinRoom('{room}')")
@@ -158,7 +158,7 @@ async def test_a_room_that_is_closed_meanwhile_is_told(pages: Pages, site: Site)
 
 
 class Forgetful(MemoryAdapter):
-    """An adapter without a history, as one may be that somebody else writes."""
+    """An adapter without a history."""
 
     async def publish(self, emission: Emission) -> None:
         for deliver in self._delivers:
@@ -170,7 +170,7 @@ class Forgetful(MemoryAdapter):
 
 @pytest.mark.parametrize("site", [Site(Forgetful())])
 async def test_without_a_history_all_rooms_are_joined_and_told(pages: Pages, site: Site) -> None:
-    """There is nothing to resume: each room may have missed something, the path too."""
+    """Without a history, each room and the path may have missed messages."""
     tab = await pages.open()
     for room in ("chat", "news"):
         await tab.call(f"socket.joinRoom('{room}')")
@@ -202,7 +202,7 @@ HALTING = Halting()
 
 @pytest.mark.parametrize("site", [Site(HALTING)])
 async def test_it_is_not_open_without_its_rooms(pages: Pages, site: Site) -> None:
-    """A room that cannot be joined now is no reason to give it up: the next attempt may do it."""
+    """A room that is unavailable is not given up: the next attempt may join it."""
     tab = await pages.open("/ws", "{retryAfter: 1}")
     for room in ("chat", "news"):
         await tab.call(f"socket.joinRoom('{room}')")
@@ -221,7 +221,7 @@ async def test_it_is_not_open_without_its_rooms(pages: Pages, site: Site) -> Non
 
 
 async def test_an_expired_token_is_asked_anew(pages: Pages, site: Site) -> None:
-    """`params` runs before each attempt; a failure of it is a failed attempt."""
+    """`params` is called before each attempt; if it fails, the attempt fails."""
     site.tokens.add("t1")
     tab = await pages.open(None)
     await tab.run("() => { window.asked = 0; }")
@@ -244,7 +244,7 @@ async def test_an_expired_token_is_asked_anew(pages: Pages, site: Site) -> None:
 
 @pytest.mark.parametrize("code", [1008, 4400, 4401, 4499])
 async def test_some_codes_are_the_end(pages: Pages, code: int) -> None:
-    """1008 and 4400 to 4499 say that the client is to blame: it does not try again."""
+    """1008 and 4400 to 4499 are refusals: the client does not try again."""
     tab = await pages.open()
     await tab.opened()
     await tab.run("(code) => { window.waiting = settled(socket.request('quit', code)); }", code)
@@ -259,7 +259,7 @@ async def test_some_codes_are_the_end(pages: Pages, code: int) -> None:
 
 @pytest.mark.parametrize("code", [1000, 1011, 1013, 4399, 4500])
 async def test_other_codes_are_not(pages: Pages, code: int) -> None:
-    """Whatever else the server says, the client comes back."""
+    """The client reconnects after every other close code."""
     tab = await pages.open()
     await tab.opened()
     await tab.run("(code) => socket.emit('quit', code)", code)
@@ -268,7 +268,7 @@ async def test_other_codes_are_not(pages: Pages, code: int) -> None:
 
 
 async def test_a_refusal_is_the_end(pages: Pages, site: Site) -> None:
-    """A `Reject` in `on_connect` is a code; what waits for the connection is told."""
+    """A `Reject` in `on_connect` is a close code; waiting requests reject."""
     site.tokens.add("good")
     tab = await pages.open()
     waiting = "[socket.request('echo'), socket.joinRoom('chat')].map(settled)"
@@ -278,15 +278,15 @@ async def test_a_refusal_is_the_end(pages: Pages, site: Site) -> None:
 
 
 async def test_it_gives_up_where_it_is_told_to(pages: Pages) -> None:
-    """`maxRetries` counts attempts after the first; a server that is not there is no reason."""
+    """`maxRetries` counts attempts after the first, also if the server is unreachable."""
     tab = await pages.open("/nothing", "{maxRetries: 2, retryAfter: 1}")
     await tab.sees("state", "closed")
     assert await tab.log("close") == [["close", 1006]] * 3
 
 
 async def test_an_attempt_has_a_time(pages: Pages) -> None:
-    """A token that never comes, or a server that never answers, is given up."""
-    with sockets.create_server(("127.0.0.1", 0)) as silent:  # nobody accepts
+    """An attempt ends if `params` never returns, or the server never answers."""
+    with sockets.create_server(("127.0.0.1", 0)) as silent:  # never accepts
         port = silent.getsockname()[1]
         options = "{connectTimeout: 200, retryAfter: 1, maxRetries: 1}"
         tab = await pages.open(f"ws://127.0.0.1:{port}/ws", options)
@@ -298,7 +298,7 @@ async def test_an_attempt_has_a_time(pages: Pages) -> None:
 
 
 async def test_offline_and_back(pages: Pages, site: Site) -> None:
-    """It knows at once that it is cut off, and comes back at once: its pauses are cut short."""
+    """It disconnects at once when offline, and reconnects at once when online."""
     tab = await pages.open("/ws", "{retryAfter: 3600000}")
     await tab.call("socket.joinRoom('chat')")
     for round in range(3):
@@ -312,7 +312,7 @@ async def test_offline_and_back(pages: Pages, site: Site) -> None:
 
 @pytest.mark.parametrize("event", ["online", "pageshow", "visibilitychange"])
 async def test_it_tries_at_once_when_the_page_wakes(pages: Pages, event: str) -> None:
-    """A pause of up to an hour ends with the event, and only that of a client that waits."""
+    """The event ends even a pause of an hour, and does not affect clients that do not wait."""
     tab = await pages.open("/ws", "{retryAfter: 3600000}")
     await tab.opened()
     await tab.run("() => socket.emit('quit', 1012)")
@@ -339,7 +339,7 @@ MANY = """async (count) => {
 
 
 async def test_many_clients_do_not_come_back_in_one_burst(pages: Pages, site: Site) -> None:
-    """200 that are cut off at one moment try again evenly spread over the first pause."""
+    """200 clients that disconnect at one moment reconnect evenly spread over the first pause."""
     tab = await pages.open(None)
     await tab.run(MANY, CLIENTS)
     await until(lambda: len(site.sockets) == CLIENTS)
@@ -359,7 +359,7 @@ async def test_many_clients_do_not_come_back_in_one_burst(pages: Pages, site: Si
 async def test_pauses_grow_and_begin_anew_only_after_good_connections(
     pages: Pages, site: Site
 ) -> None:
-    """A server that takes clients and throws them out at once is asked less and less often."""
+    """The pauses grow while the server closes each connection at once."""
     tab = await pages.open("/ws", "{retryAfter: 2}")
     thrown_out = """() => new Promise((done) => {
         const times = [];

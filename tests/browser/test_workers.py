@@ -1,4 +1,4 @@
-"""wsroom.js on pages of an app in several workers, through what happens to them and to Redis."""
+"""wsroom.js on pages of an app in several workers, with faults of workers and Redis."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(120)
 WORKERS = 3
 PAGES = 4
 KILLS, EVERY = 10, 2 * SECOND
-"""A worker dies so many times, after so many seconds each."""
+"""How many times a worker is killed, and the seconds between."""
 
 
 class Workers(Owned):
@@ -48,7 +48,7 @@ class Workers(Owned):
         return f"http://127.0.0.1:{self.port}/"
 
     async def ready(self) -> bool:
-        # The parent listens before any worker is there, so a connection says nothing.
+        # The parent listens before any worker serves.
         async with httpx.AsyncClient(timeout=2 * SECOND) as client:
             with contextlib.suppress(httpx.TransportError):
                 return (await client.get(self.url + "readyz")).status_code == 200
@@ -64,12 +64,12 @@ class Crowd:
         self.tabs = tabs
 
     async def say(self, tab: Tab, n: int) -> int:
-        """Say something in the room; return the process that handled it."""
+        """Send a message to the room; return the process that handled it."""
         pid: int = await tab.run("(n) => socket.request('say', {room: 'chat', n})", n)
         return pid
 
     async def heard(self, n: int) -> None:
-        """Wait until everybody has heard it."""
+        """Wait until every page has received it."""
         for tab in self.tabs:
             await tab.sees("said", {"room": "chat", "n": n})
 
@@ -91,7 +91,7 @@ async def crowd(browser: Browser, tmp_path: Path) -> AsyncIterator[Crowd]:
 
 
 async def test_a_killed_worker(crowd: Crowd) -> None:
-    """Its pages come back on the others, and what was said meanwhile is there, in order."""
+    """Its pages reconnect to other workers, and receive what they missed, in order."""
     first = crowd.tabs[0]
     pids = [await crowd.say(tab, n) for n, tab in enumerate(crowd.tabs)]
     await crowd.heard(PAGES - 1)
@@ -107,7 +107,7 @@ async def test_a_killed_worker(crowd: Crowd) -> None:
 
 
 async def test_a_restart_of_redis(crowd: Crowd) -> None:
-    """The connections stay; that the history is gone is told; then everything goes on."""
+    """The connections stay, the lost history is reported, and messages are delivered again."""
     await crowd.say(crowd.tabs[0], 1)
     await crowd.heard(1)
     await crowd.redis.kill()
@@ -124,7 +124,7 @@ async def test_a_restart_of_redis(crowd: Crowd) -> None:
     await crowd.heard(3)
     assert all([await tab.log("close") == [] for tab in crowd.tabs])
 
-    # Who comes back now goes on from where the new history begins.
+    # A page that reconnects now resumes from the new history.
     for tab in crowd.tabs:
         await tab.run("() => { dispatchEvent(new Event('offline')); }")
     for tab in crowd.tabs:
@@ -156,7 +156,7 @@ PUMP = """(by) => {
 
 
 async def test_workers_killed_all_the_time(crowd: Crowd) -> None:
-    """One every 2 s for 20 s: what was answered reached everybody, once, and in one order."""
+    """One every 2 s for 20 s: answered messages reach every page once, in one order."""
     chance = random.Random(KILLS)
     for number, tab in enumerate(crowd.tabs):
         await tab.run(PUMP, number)
@@ -187,7 +187,7 @@ async def test_workers_killed_all_the_time(crowd: Crowd) -> None:
 
 
 async def victim(crowd: Crowd, chance: random.Random) -> int:
-    """The process of a worker that has a page."""
+    """Return the process of a worker that serves a page."""
     tab = chance.choice(crowd.tabs)
     ask = "() => socket.request('pid', null, {timeout: 30000})"
     pid: int = await tab.run(ask, seconds=40 * SECOND)  # its worker may have just been killed

@@ -1,4 +1,4 @@
-"""wsroom.js on a page, against one server: what each of its verbs does."""
+"""wsroom.js on a page, with one server: each of its methods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.tabs import Pages
 
 
 async def test_it_comes_back_after_a_clean_close(pages: Pages, site: Site) -> None:
-    """The Dox client retries after an error only; a server that closes in order loses it."""
+    """The Dox client reconnects only after an error, not after a clean close."""
     tab = await pages.open()
     await tab.opened()
     await next(iter(site.sockets.values())).close(1000)
@@ -25,7 +25,7 @@ async def test_it_comes_back_after_a_clean_close(pages: Pages, site: Site) -> No
 
 
 async def test_an_event_has_several_listeners(pages: Pages) -> None:
-    """The Dox client calls the first one of an event, and of "*"."""
+    """The Dox client calls only the first listener of an event, and of "*"."""
     tab = await pages.open()
     await tab.run("""() => {
         window.heard = [];
@@ -78,7 +78,7 @@ async def test_what_was_registered_once_stays(pages: Pages, site: Site) -> None:
 
 
 async def test_a_listener_that_fails_is_not_the_others_matter(pages: Pages) -> None:
-    """The others are called, the connection stays, and the page hears of the failure."""
+    """The others are called, the connection stays, and the page reports the error."""
     tab = await pages.open()
     await tab.run("() => { socket.on('said', () => { throw new Error('mine'); }); }")
     await tab.run("() => { socket.on('said', () => { window.also = true; }); }")
@@ -92,7 +92,7 @@ async def test_a_listener_that_fails_is_not_the_others_matter(pages: Pages) -> N
 
 
 async def test_listeners_can_be_taken_back(pages: Pages) -> None:
-    """By what `on` returned, one by one, or all of an event."""
+    """By the function that `on` returned, or all listeners of an event."""
     tab = await pages.open()
     await tab.run("""() => {
         window.calls = "";
@@ -117,7 +117,7 @@ async def test_listeners_can_be_taken_back(pages: Pages) -> None:
 
 
 async def test_a_request_is_answered(pages: Pages) -> None:
-    """By what the handler returns, or by its error with the server's code."""
+    """With the handler's return value, or with the server's error code."""
     tab = await pages.open()
     assert await tab.call("socket.request('echo', {é: [1, null]})") == [
         "resolved",
@@ -132,7 +132,7 @@ async def test_a_request_is_answered(pages: Pages) -> None:
 
 
 async def test_a_request_has_a_time(pages: Pages, site: Site) -> None:
-    """It rejects when that is over, answered later or not; one that still waits is never sent."""
+    """It rejects after the timeout; a request that still waits then is never sent."""
     tab = await pages.open()
     assert await tab.call("socket.request('wait', 0, {timeout: 50})") == ["rejected", "timeout"]
     assert site.handled == [("wait", None)]
@@ -158,7 +158,7 @@ async def test_a_request_ends_with_its_connection(pages: Pages, site: Site) -> N
 
 
 async def test_an_error_without_a_request_is_told(pages: Pages) -> None:
-    """An `emit` that fails reaches `onError`, and the console where nobody listens."""
+    """The error of an `emit` reaches `onError`, or the console if there is no listener."""
     tab = await pages.open()
     await tab.run("() => socket.emit('nothing')")
     await tab.sees("error", "unknown_event")
@@ -191,7 +191,7 @@ async def test_what_waits_is_bounded(pages: Pages, site: Site) -> None:
 
 
 async def test_rooms_are_joined_and_left(pages: Pages, site: Site) -> None:
-    """A promise says when; a refusal rejects it; a room that was left is not heard any more."""
+    """The promise resolves or rejects; messages of a room that was left do not arrive."""
     site.closed_rooms.add("vip")
     a, b = await pages.open_in("chat")
     assert await a.call("socket.joinRoom('vip')") == ["rejected", "forbidden"]
@@ -207,7 +207,7 @@ async def test_rooms_are_joined_and_left(pages: Pages, site: Site) -> None:
 
 
 async def test_a_join_waits_for_a_connection(pages: Pages, site: Site) -> None:
-    """It is kept over attempts that fail, and effective before anything that was queued."""
+    """It survives failed attempts, and is effective before queued frames are sent."""
     site.tokens.add("t")
     tab = await pages.open("/ws", "{params: () => new Promise((go) => { window.go = go; })}")
     await tab.run("""() => {
@@ -230,7 +230,7 @@ async def test_a_join_waits_for_a_connection(pages: Pages, site: Site) -> None:
 
 
 async def test_close_is_the_end(pages: Pages, site: Site) -> None:
-    """Nothing waits any more, nothing comes back, and what is asked afterwards rejects."""
+    """Waiting requests reject, later ones too, and the client does not reconnect."""
     tab = await pages.open()
     await tab.opened()
     await tab.run("() => { window.waiting = settled(socket.request('wait')); }")

@@ -1,4 +1,4 @@
-"""Every example starts, shows its page and takes a connection."""
+"""Every example starts, serves its page and accepts a connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.servers import Server, serve
 FOLDERS = sorted(path.parent.name for path in EXAMPLES.glob("*/app.py"))
 
 PATHS = {"chat": "/ws?name=Ada", "redis_workers": "/ws?name=Ada"}
-"""Where an example's WebSocket is, if it is not plain /ws."""
+"""The path of an example's WebSocket, if it is not /ws."""
 
 
 async def get(server: Server, path: str) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""docs/from-dox.md: what a user of Dox finds there works, as it is written."""
+"""docs/from-dox.md: its code, its command and its frames work."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def scripts(part: str) -> str:
 
 
 async def test_the_controller_does_what_it_does_in_dox(app: WSRoom) -> None:
-    """`intro` reaches the others in the room, `noti` everybody there."""
+    """`intro` reaches the others in the room, `noti` all of its members."""
     async with serve(app) as server, peer(server) as a, peer(server) as b:
         for each in (a, b):
             await each.join("chat")
@@ -56,7 +56,7 @@ async def test_the_controller_does_what_it_does_in_dox(app: WSRoom) -> None:
 
 
 async def test_the_command_writes_the_controller(tmp_path: Path) -> None:
-    """The page's command, and what is in the page is what it writes, with the page's methods."""
+    """The page's command writes the file that the page shows."""
     (command,) = [block.text.split() for block in BLOCKS if block.language == "sh"]
     assert command[0] == "wsroom"
     async with program("-m", *command, cwd=tmp_path) as run:
@@ -103,7 +103,7 @@ async def test_the_script_works_in_a_browser(app: WSRoom, browser: Browser) -> N
 async def test_the_client_of_dox_works_in_a_browser(
     app: WSRoom, browser: Browser, tmp_path: Path
 ) -> None:
-    """The published package and the page's script, whose import alone is done by hand."""
+    """The published package with the page's script, except for its import."""
 
     package = fetch("@dartondox/websocket", "1.0.14", tmp_path)
     imports, _, rest = scripts("DoxWebsocket(").partition("\n")
@@ -121,7 +121,7 @@ async def test_the_client_of_dox_works_in_a_browser(
 
 
 async def test_the_python_client_works(app: WSRoom) -> None:
-    """The page's function, and Dox's other members hear it."""
+    """The page's function; Dox's other members receive its messages."""
     (source,) = [block.text for block in BLOCKS if "say_hello" in block.text]
     namespace: dict[str, Any] = {}
     exec(source, namespace)

@@ -1,4 +1,4 @@
-"""The pages: their code runs, their links lead somewhere, their names are the code's."""
+"""The pages: their code runs, their links resolve, and their names match the code."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_links_of_the_page_resolve(page: Path) -> None:
 
 
 async def test_the_tutorials_app_works(tmp_path: Path) -> None:
-    """What the tutorial says of its app is so."""
+    """The tutorial's app behaves as the page says."""
     save(ROOT / "docs" / "tutorial.md", tmp_path)
     app = load_app(tmp_path)
     async with TestClient(app, timeout=10 * SECOND) as client:
@@ -93,7 +93,7 @@ async def test_the_tutorials_app_works(tmp_path: Path) -> None:
 
 
 async def test_the_tutorials_page_works(browser: Browser, tmp_path: Path) -> None:
-    """In a browser, whoever has a token talks in the lobby; whoever has none sees why not."""
+    """In a browser, clients with a token talk in the lobby; others see the refusal."""
     save(ROOT / "docs" / "tutorial.md", tmp_path)
     async with serve(load_app(tmp_path)) as server:
         pages = []
@@ -147,11 +147,11 @@ def signature(function: Any, *, skip: int = 0) -> str:
 
 
 INNER = {("Router", "find"), ("Router", "limits"), ("Router", "router"), ("Controller", "router")}
-"""What a router and the app ask of each other."""
+"""Methods between a router and the app."""
 GIVEN = {"Target", "Emitter", "Socket", "BlockingEmitter", "BlockingSocket", "TestConnection"} | {
     "ClientSocket"
 }
-"""Classes that wsroom alone makes instances of."""
+"""Classes that only wsroom instantiates."""
 
 
 def described() -> list[Any]:

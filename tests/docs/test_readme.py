@@ -1,4 +1,4 @@
-"""The README: its commands name things that exist, and its app does what it says."""
+"""The README: its commands and its app work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMANDS = [block for block in blocks(README) if block.language == "sh"]
 
 
 def test_the_first_screen_has_the_two_commands() -> None:
-    """One line starts the chat, one line passes the tests, and both are seen at once."""
+    """One command starts the chat and one runs the tests, both on the first screen."""
     first, second = COMMANDS[:2]
     assert second.line < 25
     assert first.text.count("\n") == second.text.count("\n") == 1
@@ -37,7 +37,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_commands_name_things_that_exist(tmp_path: Path) -> None:
-    """Each app that a command serves is there and is a WSRoom; `python3 -m tests` is there."""
+    """Each app that a command serves exists, and so does `python3 -m tests`."""
     assert (ROOT / "tests" / "__main__.py").exists()
     assert (ROOT / "pyproject.toml").exists()
     (tmp_path / "hello").mkdir()
@@ -49,7 +49,7 @@ def test_the_commands_name_things_that_exist(tmp_path: Path) -> None:
 
 
 async def test_the_app_runs_as_the_readme_says(tmp_path: Path) -> None:
-    """Saved and served by plain uvicorn, it gives out its page, and two clients chat."""
+    """Saved and served by plain uvicorn, it serves its page, and two clients chat."""
     folder = tmp_path / "hello"
     folder.mkdir()
     save(README, folder)

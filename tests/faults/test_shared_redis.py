@@ -9,7 +9,7 @@ from tests.support import brokers
 
 
 async def test_two_prefixes_on_one_redis() -> None:
-    """Two apps with the same rooms, and neither hears the other."""
+    """Two apps with the same rooms do not receive each other's messages."""
     async with (
         brokers.valkey() as broker,
         fault_run(broker.url, members=10, publishers=2, names="a", prefix="one") as one,
@@ -36,7 +36,7 @@ GARBAGE = (
 
 
 async def test_foreign_bytes_on_our_channels() -> None:
-    """Dropped, said once in the log, and nobody notices."""
+    """They are dropped, logged once, and no client notices."""
     async with brokers.valkey() as broker, fault_run(broker.url, members=20) as run:
         await run.flow(40)
         channels = await broker.cli("PUBSUB CHANNELS", "*")

@@ -1,4 +1,4 @@
-"""The brokers of the tests themselves: each starts, answers, and goes through its faults."""
+"""The tests' own brokers: they start, answer, and can be killed, frozen and restarted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.clock import TICK
 
 
 async def test_the_shared_brokers_answer(valkey: Broker, redis: Broker, prefix: str) -> None:
-    """One of each for the whole run, told apart by what INFO says."""
+    """One of each for all tests of a process."""
     for broker, name in ((valkey, "valkey"), (redis, "redis")):
         assert await broker.cli("SET", f"{prefix}:key", "value") in (True, "OK")
         assert await broker.cli("GET", f"{prefix}:key") == "value"
@@ -23,7 +23,7 @@ async def test_the_shared_brokers_answer(valkey: Broker, redis: Broker, prefix: 
 
 @pytest.mark.parametrize("start", [brokers.valkey, brokers.redis])
 async def test_a_broker_is_killed_frozen_and_started_again(start: Any) -> None:
-    """On the same port; with an append-only file the data are there, and the run_id is new."""
+    """On the same port; with an append-only file it keeps its data, and the run_id is new."""
     async with start(appendonly="yes") as broker:
         run_id = (await broker.info("server"))["run_id"]
         await broker.cli("SET", "key", "value")
@@ -44,7 +44,7 @@ async def test_a_broker_is_killed_frozen_and_started_again(start: Any) -> None:
 
 
 async def test_a_frozen_broker_is_ended_too() -> None:
-    """No process is left behind, whatever state a test leaves it in."""
+    """A frozen process is killed at the end of a test too."""
     async with brokers.valkey() as broker:
         process = broker._process
         broker.freeze()
@@ -68,7 +68,7 @@ async def test_sentinels_replace_a_master(sentinel: Replicated) -> None:
 
 
 async def test_a_cluster_replaces_a_node(cluster: Cluster) -> None:
-    """Its replica takes over its slots; the others' keys are served all the while."""
+    """Its replica takes over its slots; other nodes keep serving their keys."""
     first = await cluster.master("key")
     (other, *_) = [key for key in "abcdef" if await cluster.master(key) is not first]
     await first.kill()

@@ -1,6 +1,6 @@
-"""A room whose sequence begins anew while a client comes back.
+"""Resuming in a room whose epoch changes meanwhile.
 
-Its state is taken from Redis, as a failover, FLUSHALL or a restart without data would.
+The test deletes the room's state, as a failover, FLUSHALL or a restart without data would.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def make_app(valkey: Broker, prefix: str) -> WSRoom:
     return app
 
 
-async def begin_anew(valkey: Broker, app: WSRoom, prefix: str, witness: Any) -> None:
-    """One message in the epoch that ends, one in the next; `witness` has heard both."""
+async def change_epoch(valkey: Broker, app: WSRoom, prefix: str, witness: Any) -> None:
+    """Emit one message in the old epoch and one in the new; `witness` receives both."""
     await app.to().emit("said", OLD)
-    await until(lambda: OLD in told(witness))
+    await until(lambda: OLD in received(witness))
     await valkey.cli("DEL", RedisNames(prefix).channel(Room("/ws", "")))
     await app.to().emit("said", NEW)
-    await until(lambda: NEW in told(witness))
+    await until(lambda: NEW in received(witness))
 
 
-def told(connection: Any) -> list[str]:
-    """What a client was told, in order; messages by their text."""
+def received(connection: Any) -> list[str]:
+    """Events and texts of messages that a client received, in order."""
     return [
         frame["message"] if frame["event"] == "said" else frame["event"]
         for frame in connection.frames
@@ -48,7 +48,7 @@ def told(connection: Any) -> list[str]:
 async def test_nothing_held_of_the_epoch_before_comes_after_the_reply(
     valkey: Broker, prefix: str
 ) -> None:
-    """What cannot be recovered is not told in part."""
+    """A room that cannot be recovered is not replayed in part."""
     app = make_app(valkey, prefix)
     async with TestClient(app, timeout=5 * SECOND) as client:
         gone, witness = await client.connect("/ws"), await client.connect("/ws")
@@ -56,31 +56,31 @@ async def test_nothing_held_of_the_epoch_before_comes_after_the_reply(
         await gone.expect("said")
         await gone.close()
         back = await client.connect("/ws", subprotocols=RESUME)
-        await begin_anew(valkey, app, prefix, witness)
+        await change_epoch(valkey, app, prefix, witness)
         rooms = await back.resume(gone)
         await client.settle()
         assert rooms[""]["recovered"] is False
-        assert told(back) == ["connected", "reply"]
+        assert received(back) == ["connected", "reply"]
 
 
 async def test_what_the_old_connection_heard_of_two_epochs_is_not_told_again(
     valkey: Broker, prefix: str
 ) -> None:
-    """It was slower to end than the new one to begin."""
+    """The old connection ends after the new one began."""
     app = make_app(valkey, prefix)
     async with TestClient(app, timeout=5 * SECOND) as client:
         gone = await client.connect("/ws")
         back = await client.connect("/ws", subprotocols=RESUME)
-        await begin_anew(valkey, app, prefix, gone)
+        await change_epoch(valkey, app, prefix, gone)
         await gone.close()
         rooms = await back.resume(gone)
         await client.settle()
         assert rooms[""]["recovered"] is True
-        assert [text for text in told(gone) + told(back) if "epoch" in text] == [OLD, NEW]
+        assert [text for text in received(gone) + received(back) if "epoch" in text] == [OLD, NEW]
 
 
 async def test_a_live_room_keeps_its_order_through_a_resume(valkey: Broker, prefix: str) -> None:
-    """Without the held start: what is let through before the reply passes nothing that is kept."""
+    """Without the resume subprotocol: live frames before the reply do not overtake held ones."""
     app = make_app(valkey, prefix)
     asked, go_on = asyncio.Event(), asyncio.Event()
 
@@ -94,8 +94,8 @@ async def test_a_live_room_keeps_its_order_through_a_resume(valkey: Broker, pref
         message = {"rooms": {"": back.offsets[""], "slow": "x:1"}}
         resuming = asyncio.create_task(back.request("resume", message))
         await asked.wait()
-        await begin_anew(valkey, app, prefix, witness)
+        await change_epoch(valkey, app, prefix, witness)
         go_on.set()
         await resuming
         await client.settle()
-        assert [what for what in told(back) if what != "reply"] == told(witness)
+        assert [what for what in received(back) if what != "reply"] == received(witness)

@@ -1,4 +1,4 @@
-"""Emitting from outside: Publisher, AsyncPublisher, and `python -m wsroom emit`."""
+"""Publisher, AsyncPublisher, and `python -m wsroom emit`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_what_it_emits_is_like_what_workers_emit(valkey: Broker, prefix: s
 
 
 async def test_it_keeps_history_as_the_workers_do(valkey: Broker, prefix: str) -> None:
-    """The setting is read from Redis, so one publisher cannot shorten everybody's history."""
+    """It reads the setting from Redis, so it cannot shorten the history."""
     async with TestClient(make_app(valkey.url, prefix, history=2)) as client:
         a = await client.connect("/ws")
         await a.join("chat")
@@ -79,7 +79,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 async def test_it_takes_every_url(url: str, prefix: str) -> None:
-    """Whatever RedisAdapter takes."""
+    """The URLs of RedisAdapter."""
     async with (
         TestClient(make_app(url, prefix)) as client,
         AsyncPublisher(url, prefix=prefix) as publisher,
@@ -130,7 +130,7 @@ publisher.close()
 
 
 async def test_it_survives_a_fork(valkey: Broker, prefix: str) -> None:
-    """As Celery's workers are forked from a process that may have emitted before."""
+    """Celery forks its workers from a process that may have emitted before."""
     async with TestClient(make_app(valkey.url, prefix)) as client:
         a = await client.connect("/ws")
         await a.join("chat")

@@ -1,4 +1,4 @@
-"""examples/redis_workers: the chat in four processes, as its first lines say."""
+"""examples/redis_workers: the chat in four processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLIENTS = 16
 
 
 async def test_four_workers_are_one_chat(valkey: Broker) -> None:
-    """What is said on one worker is heard on all of them, in one order."""
+    """Messages of every worker reach all of them, in one order."""
     port = brokers.free_port()
     args = ("--app-dir", str(EXAMPLES / "redis_workers"), "--workers", "4", "--port", str(port))
     env = {"WSROOM_REDIS_URL": valkey.url}
@@ -33,7 +33,7 @@ async def test_four_workers_are_one_chat(valkey: Broker) -> None:
                 peers.append(one)
                 await one.send("joinRoom", "lobby", id=0)
                 while (await one.next()).get("id") != 0:
-                    continue  # who is there is told meanwhile
+                    continue  # the list of people changes meanwhile
             assert len({one.id.partition(".")[0] for one in peers}) > 1
             for number, one in enumerate(peers):
                 await one.send("say", {"room": "lobby", "text": str(number)})

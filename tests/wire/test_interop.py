@@ -1,6 +1,4 @@
-"""Compressed and uncompressed frames, pings and the close, mixed on one connection and read back
-by clients of others.
-"""
+"""Compressed and plain frames, pings and a close on one connection, read by other clients."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ socket.on("close", (code) => console.log(JSON.stringify([frames, code, socket.ex
 
 
 def text(number: int, size: int) -> str:
-    """Text of `size` that deflates well, or, every third time, hardly at all."""
+    """Make text of `size` that deflates well, or hardly if `number` is a multiple of three."""
     if number % 3:
         return (f"message {number} says the same again and again, " * size)[:size]
     seed = zlib.crc32(str(number).encode())
@@ -59,7 +57,7 @@ def text(number: int, size: int) -> str:
 
 
 def mixed() -> tuple[WSRoom, list[list[Any]]]:
-    """An app that sends the mixture on `go` and closes; and what a client must have heard."""
+    """Make an app that sends the mixture on `go` and closes, and the expected messages."""
     messages = [text(n, size) for n, size in enumerate(SIZES * ROUNDS)]
     app = WSRoom()
 
@@ -130,7 +128,7 @@ async def test_node_reads_the_mixture(ws: str, node_ws: Path, tmp_path: Path) ->
 
 
 async def test_picows_reads_the_mixture(ws: str) -> None:
-    """picows, which knows no compression and must get none."""
+    """picows, which does not support compression."""
     from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
     app, expected = mixed()

@@ -25,7 +25,7 @@ def chat() -> WSRoom:
 
 
 async def test_two_clients_chat_in_a_room(ws: str, quiet: pytest.LogCaptureFixture) -> None:
-    """The README's app: a sender is left out of `intro` and hears its own `noti`."""
+    """The README's app: a sender does not receive its `intro`, but its own `noti`."""
     async with serve(chat(), ws=ws) as server, peer(server) as a, peer(server) as b:
         await a.join("chat")
         await b.join("chat")
