@@ -77,11 +77,13 @@ class System:
         assert all(room["recovered"] for room in answer.values()), answer
         self.sockets[index] = new
 
-    async def until_all_saw(self, indexes: list[int], message: tuple[str, Any]) -> None:
+    async def settle(self, indexes: list[int], number: int) -> None:
+        """Wait until the workers of these sockets have delivered all that was emitted before."""
         for index in indexes:
             socket = self.sockets[index]
-            while message not in messages(socket):
-                await socket.expect("said")
+            await self.clients[0].app.to(socket.id).emit("mark", number)  # changes no offset
+            while await socket.expect("mark") != number:
+                pass
 
     def trace(self, index: int) -> dict[str, list[Any]]:
         """What the socket saw, room by room."""
@@ -199,13 +201,13 @@ class Parity(RuleBasedStateMachine):
         room = to[0] if len(to) == 1 else PATH
         except_member = self.members[at] if skip_sender else None
         self.log[room].append(Message(self.count, to, except_, except_member))
-        recipients = []
-        for index, member in enumerate(self.members):
+        for member in self.members:
             if member.connected and room in member.at and member.take(room, self.log[room][-1]):
                 member.at[room] = len(self.log[room])
-                recipients.append(index)
-        # The rooms of a member at delivery decide, so the next step must wait for the delivery.
-        self.each(lambda system: system.until_all_saw(recipients, (room, self.count)))
+        # The rooms of a socket at delivery decide, also those of a socket that gets no copy. So
+        # all workers must have delivered the message before the next step changes a room.
+        connected = [index for index, member in enumerate(self.members) if member.connected]
+        self.each(lambda system: system.settle(connected, self.count))
 
     @rule(index=indexes)
     def cut(self, index: int) -> None:

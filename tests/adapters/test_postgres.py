@@ -122,6 +122,17 @@ async def test_ended_connections_lose_nothing(postgres: Postgres, members: list[
         assert not [frame for frame in member.connection.frames if frame["event"] == "resync"]
 
 
+async def test_a_late_worker_misses_nothing(postgres: Postgres, members: list[Member]) -> None:
+    """Both workers hear of 150 messages only after the last one: more than the last 100 are kept."""
+    one, two = members
+    async with postgres.frozen("query LIKE 'LISTEN%'"):
+        for number in range(150):
+            assert await one.emit(number)
+    for member in (one, two):
+        assert await member.numbers_until(149) == list(range(150))
+        assert not [frame for frame in member.connection.frames if frame["event"] == "resync"]
+
+
 @pytest.mark.slow
 async def test_a_frozen_server_fails_an_emit(postgres: Postgres, members: list[Member]) -> None:
     """An emit waits for 5 s, as the page says; afterwards the workers go on without a loss."""

@@ -80,10 +80,19 @@ class Postgres(Owned):
         return len(ended)
 
     @contextlib.asynccontextmanager
-    async def frozen(self) -> AsyncIterator[None]:
-        """Stop all processes of the server during the body: connections stay open."""
-        rows = await self.query("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
-        pids = [self.pid, *(pid for (pid,) in rows)]
+    async def frozen(self, where: str = "") -> AsyncIterator[None]:
+        """Stop processes of the server during the body: connections stay open.
+
+        Args:
+            where: which of the rows of pg_stat_activity; without it, all and the server itself.
+
+        """
+        condition = where or "true"
+        rows = await self.query(
+            f"SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {condition}"
+        )
+        assert rows
+        pids = [*([] if where else [self.pid]), *(pid for (pid,) in rows)]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
