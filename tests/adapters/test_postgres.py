@@ -123,7 +123,7 @@ async def test_ended_connections_lose_nothing(postgres: Postgres, members: list[
 
 
 async def test_a_late_worker_misses_nothing(postgres: Postgres, members: list[Member]) -> None:
-    """Both workers hear of 150 messages only after the last one: more than the last 100 are kept."""
+    """Both workers hear of 150 messages only after the last one, and get them all."""
     one, two = members
     async with postgres.frozen("query LIKE 'LISTEN%'"):
         for number in range(150):
