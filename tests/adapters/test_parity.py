@@ -49,7 +49,8 @@ class System:
     """Three workers on one kind of adapter, and the test's sockets on them."""
 
     def __init__(self, adapters: list[Adapter]) -> None:
-        self.clients = [TestClient(make_app(one), timeout=10 * SECOND) for one in adapters]
+        self.apps = [make_app(one) for one in adapters]
+        self.clients = [TestClient(app, timeout=10 * SECOND) for app in self.apps]
         self.sockets: list[TestConnection] = []
         self.traces: list[list[tuple[str, Any]]] = []
         """What each socket saw before its last reconnect: (room, text)."""
@@ -81,7 +82,7 @@ class System:
         """Wait until the workers of these sockets have delivered all that was emitted before."""
         for index in indexes:
             socket = self.sockets[index]
-            await self.clients[0].app.to(socket.id).emit("mark", number)  # changes no offset
+            await self.apps[0].to(socket.id).emit("mark", number)  # changes no offset
             while await socket.expect("mark") != number:
                 pass
 
@@ -228,7 +229,7 @@ class Parity(RuleBasedStateMachine):
     def no_empty_room_is_kept(self) -> None:
         """A worker knows a room only while it has a member there."""
         for system in getattr(self, "systems", ()):
-            rooms = [len(client.app._worker.hub.rooms) for client in system.clients]
+            rooms = [len(app._worker.hub.rooms) for app in system.apps]
             assert sum(rooms) <= sum(len(one.at) for one in self.members if one.connected)
 
     def teardown(self) -> None:
