@@ -77,7 +77,21 @@ class AsyncPublisher:
         return Target(self, path).to(*rooms)
 
     async def publish(self, emission: Emission) -> None:
-        """Publish the emission of a target; connect first if it is not connected."""
+        """Publish the emission of a target; connect first if it is not connected.
+
+        Returns once Redis has answered. Drops a volatile emission if Redis cannot be reached.
+        """
+        try:
+            client = await self._connected()
+            if not emission.volatile:
+                await client.publisher.publish(emission)
+            elif (answer := client.publisher.publish_volatile(emission)) is not None:
+                await answer
+        except AdapterError:
+            if not emission.volatile:
+                raise
+
+    async def _connected(self) -> PublishingClient:
         start, loop = self._start, asyncio.get_running_loop()
         if start.loop is not None and start.loop is not loop:
             if not start.loop_closed:
@@ -85,10 +99,9 @@ class AsyncPublisher:
             start.forget()
         timeout = self._timing.redis_timeout
         try:
-            client = await start.wait(timeout)
+            return await start.wait(timeout)
         except TimeoutError:
             raise AdapterError(f"Redis did not answer within {timeout:g} s") from None
-        await client.publisher.publish(emission)
 
     async def _connect(self, history: HistorySettings | None = None) -> PublishingClient:
         history = history or HistorySettings()
@@ -134,9 +147,12 @@ class BlockingTarget:
         """Do what `Target.except_` does."""
         return BlockingTarget(self._publisher, self._target.except_(*rooms))
 
-    def emit(self, event: str, message: Any = None) -> None:
-        """Emit, and return once Redis has the message; raises the errors of `Target.emit`."""
-        self._publisher._run(self._target.emit(event, message))
+    def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> None:
+        """Emit, and return once Redis has the message.
+
+        Takes the arguments of `Target.emit`, and raises its errors.
+        """
+        self._publisher._run(self._target.emit(event, message, volatile=volatile))
 
 
 class Publisher:

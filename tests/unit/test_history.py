@@ -157,7 +157,7 @@ def test_the_last_offset_is_always_complete() -> None:
         history.subscribe(CHAT, 0)
         offset = history.append(emission_of("hi"), 1)
         assert offset is not None
-        assert history.read(CHAT, offset, 10_000) == (offset, True, ())
+        assert history.read(CHAT, offset, 10_000) == Past(offset, complete=True)
 
 
 def test_a_forgotten_room_has_a_new_epoch() -> None:
@@ -169,7 +169,7 @@ def test_a_forgotten_room_has_a_new_epoch() -> None:
     history.unsubscribe(CHAT, 300)
     second = history.subscribe(CHAT, 600)
     assert second != first
-    assert history.read(CHAT, first, 600) == (second, False, ())
+    assert history.read(CHAT, first, 600) == Past(second, complete=False)
 
 
 def test_a_read_returns_at_most_300_emissions() -> None:
@@ -248,7 +248,7 @@ def test_emissions_of_unknown_rooms_are_not_kept() -> None:
     history = History(100, 300, MANY)
     assert history.append(emission_of("hi"), 0) is None
     history.unsubscribe(CHAT, 0)
-    assert history.read(CHAT, Offset("1", 0), 0) == (None, False, ())
+    assert history.read(CHAT, Offset("1", 0), 0) == Past(None, complete=False)
     assert len(history) == history.size == 0
 
 

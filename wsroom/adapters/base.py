@@ -43,6 +43,8 @@ class Adapter(ABC):
 
         That includes this worker. All workers get the emissions of a sequence in one order, which
         keeps the order of the calls here. Raises AdapterError if delivery could not be confirmed.
+        A volatile emission has no offset and is in no history, and each worker gets it at most
+        once, in its place in that order: an adapter that cannot do that now drops it.
         """
 
     @abstractmethod

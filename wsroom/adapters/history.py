@@ -22,6 +22,10 @@ IDLE_LOGS = 100_000
 """How many logs are kept of rooms that are not subscribed."""
 
 
+Entry = tuple[Emission, int, float]
+"""An emission, its size in bytes, and the time at which it was appended."""
+
+
 class RoomLog:
     """The sequence of one room, and its last emissions without a gap."""
 
@@ -33,7 +37,7 @@ class RoomLog:
         """The name of this sequence; a later log of the same room has another one."""
         self.seq = 0
         """The number of the last emission."""
-        self.entries: deque[tuple[Emission, int]] | None = None  # an empty one takes 700 bytes
+        self.entries: deque[Entry] | None = None  # an empty one takes 700 bytes
         self.size = 0
         """Size of the entries in bytes."""
         self.last = 0.0
@@ -42,8 +46,8 @@ class RoomLog:
         self.used = 0.0
         """Time of its last use while it was not subscribed."""
 
-    def read(self, offset: Offset | None) -> Past:
-        """Return the emissions after `offset`."""
+    def read(self, offset: Offset | None, origin: float) -> Past:
+        """Return the emissions after `offset`; for `origin` see `History.read`."""
         now = Offset(self.epoch, self.seq)
         if offset is None or offset.epoch != self.epoch or offset.seq > self.seq:
             return Past(now, complete=False)
@@ -53,14 +57,15 @@ class RoomLog:
         entries = self.entries or ()
         if missed > min(len(entries), READ_ENTRIES):
             return Past(now, complete=False)
-        found = islice(entries, len(entries) - missed, None)
+        found = list(islice(entries, len(entries) - missed, None))
         return Past(
             now,
             complete=True,
             emissions=tuple(
                 (emission, Offset(self.epoch, seq))
-                for seq, (emission, _) in enumerate(found, offset.seq + 1)
+                for seq, (emission, _, _) in enumerate(found, offset.seq + 1)
             ),
+            times=tuple(int((origin + appended) * 1000) for _, _, appended in found),
         )
 
 
@@ -152,12 +157,15 @@ class History:
             self._keep(log, emission, now)
         return Offset(log.epoch, seq)
 
-    def read(self, room: Room, since: Offset | None, now: float) -> Past:
-        """Return the emissions of the room after the offset."""
+    def read(self, room: Room, since: Offset | None, now: float, origin: float = 0.0) -> Past:
+        """Return the emissions of the room after the offset.
+
+        `origin` is the origin of `now` in seconds since the epoch, for `Past.times`.
+        """
         if now >= self._due:
             self._expire(now)
         log = self._logs.get(room)
-        return Past(None, complete=False) if log is None else log.read(since)
+        return Past(None, complete=False) if log is None else log.read(since, origin)
 
     def _keep(self, log: RoomLog, emission: Emission, now: float) -> None:
         entries = log.entries
@@ -166,7 +174,7 @@ class History:
         size = len(emission.payload) + ENTRY_BYTES
         if emission.rooms or emission.except_rooms:
             size += NAME_BYTES * (len(emission.rooms) + len(emission.except_rooms))
-        entries.append((emission, size))
+        entries.append((emission, size, now))
         log.last = now
         if self._newest is not log:
             self._newest = self._filled[log.room] = log
@@ -182,7 +190,7 @@ class History:
 
     def _pop(self, log: RoomLog) -> None:
         assert log.entries
-        _, size = log.entries.popleft()
+        size = log.entries.popleft()[1]
         log.size -= size
         self.size -= size
         if not log.entries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from time import monotonic
+from time import monotonic, time
 
 from wsroom.adapters.base import Adapter
 from wsroom.adapters.history import History
@@ -50,7 +50,7 @@ class MemoryAdapter(Adapter):
             self._delivers.remove(deliver)
 
     async def publish(self, emission: Emission) -> None:
-        offset = self._history.append(emission, monotonic())
+        offset = None if emission.volatile else self._history.append(emission, monotonic())
         for deliver in self._delivers:
             deliver(emission, offset)
 
@@ -60,7 +60,8 @@ class MemoryAdapter(Adapter):
         return self._history.subscribe(room, monotonic())
 
     async def read(self, room: Room, since: Offset | None) -> Past:
-        return self._history.read(room, since, monotonic())
+        now = monotonic()
+        return self._history.read(room, since, now, origin=time() - now)
 
     def unsubscribe(self, room: Room) -> None:
         self._history.unsubscribe(room, monotonic())

@@ -104,17 +104,21 @@ class BlockingEmitter:
         """Do what `Emitter.except_` does."""
         return BlockingEmitter(self._emitter.except_(*rooms), self._portal)
 
-    def emit(self, event: str, message: Any = None) -> None:
+    def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> None:
         """Do what `Emitter.emit` does."""
-        self._portal.run(self._emitter.emit, event, message)
+        self._portal.run(partial(self._emitter.emit, volatile=volatile), event, message)
 
-    def emit_except_sender(self, event: str, message: Any = None) -> None:
+    def emit_except_sender(
+        self, event: str, message: Any = None, *, volatile: bool = False
+    ) -> None:
         """Do what `Emitter.emit_except_sender` does."""
-        self._portal.run(self._emitter.emit_except_sender, event, message)
+        self._portal.run(
+            partial(self._emitter.emit_except_sender, volatile=volatile), event, message
+        )
 
-    def emit_to_sender(self, event: str, message: Any = None) -> None:
+    def emit_to_sender(self, event: str, message: Any = None, *, volatile: bool = False) -> None:
         """Do what `Emitter.emit_to_sender` does."""
-        self._portal.run(self._emitter.emit_to_sender, event, message)
+        self._portal.run(partial(self._emitter.emit_to_sender, volatile=volatile), event, message)
 
 
 class Threads:

@@ -43,26 +43,33 @@ class Emitter(Target):
     def _with(self, rooms: tuple[str, ...], excluded: tuple[str, ...]) -> Self:
         return type(self)(self._publisher, self._path, self.socket, self.event, rooms, excluded)
 
-    async def emit(self, event: str, message: Any = None) -> None:
+    async def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> None:
         """Emit `event` to all recipients, including the sender if it is one of them.
 
-        Raises the exceptions of `Target.emit`.
+        Takes the arguments of `Target.emit`, and raises its exceptions.
         """
-        await self._publisher.publish(self._emission(event, message, self.socket.id))
+        await self._publisher.publish(self._emission(event, message, volatile, self.socket.id))
 
-    async def emit_except_sender(self, event: str, message: Any = None) -> None:
+    async def emit_except_sender(
+        self, event: str, message: Any = None, *, volatile: bool = False
+    ) -> None:
         """Emit `event` to all recipients except the sender.
 
-        Raises the exceptions of `Target.emit`.
+        Takes the arguments of `Target.emit`, and raises its exceptions.
         """
         sender = self.socket.id
         session = self.socket._connection.session_hash()
-        await self._publisher.publish(self._emission(event, message, sender, sender, session))
+        await self._publisher.publish(
+            self._emission(event, message, volatile, sender, sender, session)
+        )
 
-    async def emit_to_sender(self, event: str, message: Any = None) -> None:
+    async def emit_to_sender(
+        self, event: str, message: Any = None, *, volatile: bool = False
+    ) -> None:
         """Emit `event` to the sender alone, whatever rooms were chosen.
 
         It goes straight to the socket: its order relative to room messages is not guaranteed.
+        A volatile message is dropped if the socket is behind (more than 64 KiB unsent).
 
         Raises:
             ValueError: the name of the event is invalid, the message has a NaN or an infinity, or
@@ -73,6 +80,6 @@ class Emitter(Target):
         hub = self._publisher
         hub.name_checker.check_event(event)
         payload = encode(event, message, self.socket.id)
-        self.socket._connection.write(PreparedFrame(payload))
+        self.socket._connection.write(PreparedFrame(payload, volatile))
         if hub.should_yield():
             await asyncio.sleep(0)

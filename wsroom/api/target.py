@@ -66,12 +66,17 @@ class Target:
             check_room(name)
         return tuple(dict.fromkeys(names + more))
 
-    async def emit(self, event: str, message: Any = None) -> None:
+    async def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> None:
         """Emit `event` to all recipients. Returns once the adapter has it; waits for no socket.
 
         Args:
             event: its name, which must not be one of the protocol's own.
             message: any value that can be encoded as JSON; also datetimes, UUIDs and dataclasses.
+            volatile: whether it may be lost, like a cursor's position, which the next one replaces.
+                It is delivered at most once and in order with the room's other messages, but it
+                is in no history. It passes over sockets that are behind (more than 64 KiB unsent,
+                or not yet caught up after a reconnect), and is dropped without an error while
+                Redis is unavailable.
 
         Raises:
             ValueError: the name of the event is invalid, the message has a NaN or an infinity, or
@@ -80,12 +85,13 @@ class Target:
             AdapterError: delivery to all workers could not be confirmed.
 
         """
-        await self._publisher.publish(self._emission(event, message))
+        await self._publisher.publish(self._emission(event, message, volatile))
 
     def _emission(
         self,
         event: str,
         message: Any,
+        volatile: bool,
         sender: str | None = None,
         except_socket: str = "",
         except_session: str = "",
@@ -100,4 +106,5 @@ class Target:
             except_socket=except_socket,
             except_session=except_session,
             except_rooms=self._excluded,
+            volatile=volatile,
         )

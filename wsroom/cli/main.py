@@ -187,6 +187,7 @@ def _add_emit(commands: Any) -> None:
         "its place in the room's order and history.",
         'emit chat noti \'{"text": "hi"}\' --redis redis://localhost:6379',
         "emit '' closing_soon 5    # to everybody on the path",
+        "emit build progress 40 --volatile    # not for those who reconnect",
     )
     emit.add_argument("room", metavar="ROOM", help="a room, or the id of a socket; '' for the path")
     emit.add_argument("event", metavar="EVENT", help="the event's name")
@@ -194,6 +195,11 @@ def _add_emit(commands: Any) -> None:
         "message", metavar="JSON", nargs="?", default="null", help="the message (default: null)"
     )
     emit.add_argument("--path", default="/ws", help="the concrete path (default: /ws)")
+    emit.add_argument(
+        "--volatile",
+        action="store_true",
+        help="keep it out of the history; it may be lost",
+    )
     emit.add_argument("--redis", metavar="URL", help="default: $WSROOM_REDIS_URL")
     emit.add_argument(
         "--prefix",
@@ -215,4 +221,5 @@ def _emit(options: argparse.Namespace) -> None:
 
     with Publisher(options.redis, prefix=options.prefix) as publisher:
         rooms = (options.room,) if options.room else ()
-        publisher.to(*rooms, path=options.path).emit(options.event, message)
+        target = publisher.to(*rooms, path=options.path)
+        target.emit(options.event, message, volatile=options.volatile)

@@ -55,9 +55,10 @@ class ReplayBuffer(Writer):
         return self._hub.members.get(self.id) is self
 
     def collect(self, chunk: Chunk) -> None:
-        """Keep the frames of `chunk`."""
-        self._frames += chunk.frames
-        self._size += sum([len(frame.payload) for frame in chunk.frames])
+        """Keep the frames of `chunk`, without volatile ones: this socket is behind."""
+        frames = [frame for frame in chunk.frames if not frame.volatile]
+        self._frames += frames
+        self._size += sum([len(frame.payload) for frame in frames])
         if self._size > self._limit and not self._full:
             self._full = True
             # Soon, not now: the outbox may be iterating over a room of this socket.

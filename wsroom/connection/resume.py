@@ -12,7 +12,7 @@ from wsroom.delivery.frames import PreparedFrame
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.wire.emission import EMIT, Emission, Past, Room
 from wsroom.wire.offsets import Offset
-from wsroom.wire.protocol import Inbound, read_resume, read_room, with_offset
+from wsroom.wire.protocol import Inbound, read_resume, read_room, replayed
 
 Answer = dict[str, Any]
 
@@ -128,10 +128,12 @@ class _Resumption:
         connection = self._connection
         mine = connection.rooms | {connection.id}
         session = connection.session.hash()
-        for emission, offset in past.emissions:
+        times = past.times or (None,) * len(past.emissions)
+        for (emission, offset), time in zip(past.emissions, times, strict=True):
             excluded = emission.except_session == session or emission.except_socket == connection.id
             if not excluded and _is_for(emission, mine):
-                connection.writer.write(PreparedFrame(with_offset(emission.payload, offset)))
+                payload = replayed(emission.payload, offset, time)
+                connection.writer.write(PreparedFrame(payload))
 
 
 def _is_for(emission: Emission, mine: Set[str]) -> bool:
@@ -140,6 +142,7 @@ def _is_for(emission: Emission, mine: Set[str]) -> bool:
 
     return (
         emission.kind == EMIT
+        and not emission.volatile  # an adapter may keep it as if it were not
         and (not emission.rooms or among(emission.rooms))
         and not among(emission.except_rooms)
     )

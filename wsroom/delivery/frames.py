@@ -31,9 +31,9 @@ class PreparedFrame:
     would slow down all others, and `plain` is read once for each recipient.
     """
 
-    __slots__ = ("_deflated_bytes", "_text", "payload", "plain", "stamp")
+    __slots__ = ("_deflated_bytes", "_text", "payload", "plain", "stamp", "volatile")
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, volatile: bool = False) -> None:
         self.payload = payload
         """The frame's JSON, UTF-8."""
         size = len(payload)
@@ -43,6 +43,8 @@ class PreparedFrame:
         self._text: str | None = None
         self.stamp: tuple[Emission, Offset] | None = None
         """The emission that the frame was made from, and its offset; None without a history."""
+        self.volatile = volatile
+        """Whether it passes over sockets that are behind."""
 
     def deflated(self) -> bytes:
         """Return the frame for peers that accept a deflate window of 12 bits: deflated if shorter.
@@ -59,24 +61,38 @@ class PreparedFrame:
             self._text = self.payload.decode()
         return self._text
 
+    def lasting(self) -> None:
+        """Do what `Chunk.lasting` does, for a volatile frame."""
+        return None
+
 
 class Chunk:
     """Consecutive frames to the same recipients, joined once for all of them."""
 
-    __slots__ = ("_deflated_bytes", "frames", "plain")
+    __slots__ = ("_deflated_bytes", "_lasting", "frames", "plain", "volatile")
 
     def __init__(self, frames: list[PreparedFrame]) -> None:
         self.frames = frames
         """The frames, in order."""
         self.plain = b"".join([frame.plain for frame in frames])
         """The frames, not deflated, joined."""
+        self.volatile = any([frame.volatile for frame in frames])
+        """Whether some of the frames are volatile."""
         self._deflated_bytes: bytes | None = None
+        self._lasting: Chunk | None = None
 
     def deflated(self) -> bytes:
         """Return the frames for peers that accept a deflate window of 12 bits, joined."""
         if self._deflated_bytes is None:
             self._deflated_bytes = b"".join([frame.deflated() for frame in self.frames])
         return self._deflated_bytes
+
+    def lasting(self) -> Chunk | None:
+        """Return the frames that are not volatile; None if all of them are."""
+        if self._lasting is None:
+            frames = [frame for frame in self.frames if not frame.volatile]
+            self._lasting = Chunk(frames) if frames else None
+        return self._lasting
 
 
 def _deflate(payload: bytes) -> bytes | None:

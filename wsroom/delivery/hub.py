@@ -203,17 +203,22 @@ class Hub:
 
         Raises:
             RuntimeError: this is not the event loop that the app runs on, or the app has stopped.
-            AdapterError: delivery to all workers could not be confirmed.
+            AdapterError: delivery to all workers could not be confirmed. A volatile emission is
+                dropped instead.
 
         """
-        if asyncio.get_running_loop() is not self._loop:
-            await self._start_on_this_loop()
-        outbox = self.outbox
-        outbox.begin_publish()
         try:
-            await self.adapter.publish(emission)
-        finally:
-            outbox.end_publish()
+            if asyncio.get_running_loop() is not self._loop:
+                await self._start_on_this_loop()
+            outbox = self.outbox
+            outbox.begin_publish()
+            try:
+                await self.adapter.publish(emission)
+            finally:
+                outbox.end_publish()
+        except AdapterError:
+            if not emission.volatile:
+                raise
         if self.should_yield():
             await asyncio.sleep(0)
 
@@ -243,8 +248,8 @@ class Hub:
         members = self.recipients.of(emission)
         if not members:
             return
-        if offset is None:
-            frame = PreparedFrame(emission.payload)
+        if offset is None or emission.volatile:
+            frame = PreparedFrame(emission.payload, emission.volatile)
         else:
             frame = PreparedFrame(with_offset(emission.payload, offset))
             frame.stamp = emission, offset

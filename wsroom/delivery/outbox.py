@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Set
 
 from wsroom.delivery.frames import DEFLATE_FROM, Chunk, PreparedFrame
-from wsroom.delivery.writer import Writer
+from wsroom.delivery.writer import VOLATILE_LIMIT, Writer
 from wsroom.timing import DEFAULT_TIMING, Timing
 
 MAX_DELAY = 0.002
@@ -156,6 +156,8 @@ class Outbox:
         self._start_check_timer(loop)
 
     def _send_chunk(self, chunk: Chunk, writers: Iterable[Writer]) -> None:
+        if chunk.volatile:
+            writers = self._send_lasting_to_late(chunk, writers)
         # No method of the writer is called: this loop is the cost of a delivery.
         plain = chunk.plain
         may_deflate = len(plain) >= DEFLATE_FROM
@@ -169,6 +171,18 @@ class Outbox:
                 )
         self._watched.update(writers)
         self._bytes_since_check += len(plain)
+
+    def _send_lasting_to_late(self, chunk: Chunk, writers: Iterable[Writer]) -> list[Writer]:
+        # Returns the writers that are not behind, and those that see to it themselves.
+        late: list[Writer] = []
+        others: list[Writer] = []
+        for writer in writers:
+            transport = writer.idle_transport
+            behind = transport and transport.get_write_buffer_size() > VOLATILE_LIMIT
+            (late if behind else others).append(writer)
+        if late and (lasting := chunk.lasting()) is not None:
+            self._send_chunk(lasting, late)
+        return others
 
     def _start_check_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._check_timer is None or self._check_loop is not loop:

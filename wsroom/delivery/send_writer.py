@@ -9,7 +9,14 @@ from collections import deque
 from wsroom.asgi.types import Send
 from wsroom.delivery.frames import Chunk, PreparedFrame
 from wsroom.delivery.outbox import Outbox
-from wsroom.delivery.writer import FLOOD_FACTOR, TOO_SLOW, WriteFailureHandler, Writer, frames_of
+from wsroom.delivery.writer import (
+    FLOOD_FACTOR,
+    TOO_SLOW,
+    VOLATILE_LIMIT,
+    WriteFailureHandler,
+    Writer,
+    frames_of,
+)
 from wsroom.tasks import WRITING
 
 logger = logging.getLogger("wsroom")
@@ -57,6 +64,11 @@ class SendWriter(Writer):
 
     def collect(self, chunk: Chunk | PreparedFrame) -> None:
         """Send `chunk` at the end of this tick, after those collected before."""
+        if chunk.volatile and self._unsent > VOLATILE_LIMIT:
+            lasting = chunk.lasting()
+            if lasting is None:
+                return
+            chunk = lasting
         if not self._collected:
             self._outbox.flush_later(self)
         self._collected.append(chunk)

@@ -9,7 +9,14 @@ from typing import Any
 from wsroom.asgi.types import Send
 from wsroom.delivery.frames import WINDOW_BITS, Chunk, PreparedFrame
 from wsroom.delivery.outbox import Outbox
-from wsroom.delivery.writer import FLOOD_FACTOR, TOO_SLOW, WriteFailureHandler, Writer, frames_of
+from wsroom.delivery.writer import (
+    FLOOD_FACTOR,
+    TOO_SLOW,
+    VOLATILE_LIMIT,
+    WriteFailureHandler,
+    Writer,
+    frames_of,
+)
 from wsroom.tasks import WRITING
 
 logger = logging.getLogger("wsroom")
@@ -102,6 +109,11 @@ class TransportWriter(Writer):
 
     def collect(self, chunk: Chunk | PreparedFrame) -> None:
         """Send `chunk` at the end of this tick, after those collected before."""
+        if chunk.volatile and self.unsent > VOLATILE_LIMIT:
+            lasting = chunk.lasting()
+            if lasting is None:
+                return
+            chunk = lasting
         if self.idle_transport is not None:
             self.idle_transport = None
             self._outbox.flush_later(self)

@@ -9,6 +9,9 @@ from wsroom.delivery.frames import Chunk, PreparedFrame
 
 TOO_SLOW = 1013, "too slow"
 
+VOLATILE_LIMIT = 64 * 1024
+"""Unsent bytes above which a socket is behind, so that volatile frames pass over it."""
+
 # Times the limit. Between two checks of a slow socket nothing else bounds its unsent bytes.
 FLOOD_FACTOR = 16
 
@@ -18,6 +21,7 @@ class Transport(Protocol):
 
     def is_closing(self) -> bool: ...
     def write(self, data: bytes) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
 
 
 class WriteFailureHandler(Protocol):
@@ -49,7 +53,10 @@ class Writer(ABC):
 
     @abstractmethod
     def collect(self, chunk: Chunk) -> None:
-        """Send `chunk` at the end of this tick, in order; never waits and never raises."""
+        """Send `chunk` at the end of this tick, in order; never waits and never raises.
+
+        If the socket is behind, its volatile frames are dropped.
+        """
 
     def flush(self) -> int:
         """Send what was collected in this tick; returns its size in bytes."""

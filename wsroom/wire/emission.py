@@ -40,6 +40,10 @@ class Emission(NamedTuple):
     Workers ignore other kinds."""
     version: int = 1
     """The version of these fields, for workers of different releases that share a server."""
+    volatile: bool = False
+    """Whether it may be lost: it has no offset, is in no history, and is delivered at most once,
+    in order with the other emissions of its sequence. An adapter that cannot deliver it at once
+    drops it."""
 
     @property
     def sequence(self) -> Room:
@@ -62,10 +66,13 @@ class Past(NamedTuple):
     """Whether `emissions` are all since then; if not, they are empty."""
     emissions: tuple[tuple[Emission, Offset], ...] = ()
     """Emissions with their offsets, in order."""
+    times: tuple[int | None, ...] = ()
+    """When each of the emissions was published, in milliseconds since the epoch; None if that is
+    unknown. Empty if the adapter knows no times."""
 
 
 Deliver = Callable[[Emission, Offset | None], None]
 """A function that takes an emission and its offset, and returns at once.
 
-The offset is None without a history, and for a message to one socket.
+The offset is None without a history, for a message to one socket, and for a volatile emission.
 """

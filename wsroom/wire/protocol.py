@@ -303,6 +303,12 @@ def with_offset(payload: bytes, offset: Offset) -> bytes:
     return payload[:-1] + f',"offset":"{offset.epoch}:{offset.seq}"}}'.encode()
 
 
+def replayed(payload: bytes, offset: Offset, time: int | None) -> bytes:
+    """Add to a payload what a replayed frame has: its `offset`, and its `time` if it is known."""
+    payload = with_offset(payload, offset)
+    return payload if time is None else payload[:-1] + f',"time":{time}}}'.encode()
+
+
 Frame = dict[str, Any]
 
 

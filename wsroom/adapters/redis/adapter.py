@@ -132,7 +132,11 @@ class RedisAdapter(Adapter):
         return f"{servers.url} is {', '.join(sorted(versions))}"
 
     async def publish(self, emission: Emission) -> None:
-        await self._running().publisher.publish(emission)
+        publisher = self._running().publisher
+        if emission.volatile:
+            publisher.publish_volatile(emission)
+        else:
+            await publisher.publish(emission)
 
     async def subscribe(self, room: Room) -> Offset | None:
         return await self._running().subscribe(room)

@@ -6,6 +6,9 @@ No I/O and no asyncio here. A record is four lines, the last of which is the pay
     <version> <publisher> <number>    who published it; a publisher's numbers only grow
     <JSON or nothing>                 its audience, if that is not simply its room
     <payload>
+
+The first line of a volatile emission is empty, because it has no place in the sequence. Its number
+is that of the last emission of its publisher that must be delivered before it, or 0.
 """
 
 from __future__ import annotations
@@ -32,6 +35,17 @@ class Record(NamedTuple):
     seq: int
     publisher: str
     number: int
+    emission: Emission
+    time: int | None = None
+    """When Redis accepted it, in milliseconds since the epoch; only in the history."""
+
+
+class VolatileRecord(NamedTuple):
+    """A volatile emission as workers receive it."""
+
+    publisher: str
+    after: int
+    """The number of the publisher's emission that must be delivered before it; 0 for none."""
     emission: Emission
 
 
@@ -62,10 +76,20 @@ class RedisNames:
         return f"{self._start}{room.path}\n{room.name}}}"
 
 
-def encode_record(publisher: str, number: int, emission: Emission) -> bytes:
-    """Encode an emission for the script, which adds the offset."""
-    head = f"{emission.version} {publisher} {number}\n".encode()
-    return b"%b%b\n%b" % (head, _encode_audience(emission), emission.payload)
+def encode_record(publisher: str, number: int, emission: Emission) -> tuple[bytes, bytes, bytes]:
+    """Encode an emission for the script, which adds the offset: the last three lines."""
+    head = f"{emission.version} {publisher} {number}".encode()
+    return head, _encode_audience(emission), emission.payload
+
+
+def encode_volatile(publisher: str, after: int, emission: Emission) -> bytes:
+    """Encode a volatile emission, which is published as it is."""
+    return b"\n%b\n%b\n%b" % encode_record(publisher, after, emission)
+
+
+def is_volatile(data: bytes) -> bool:
+    """Return whether a message from a channel is a volatile emission."""
+    return data.startswith(b"\n")
 
 
 def _encode_audience(emission: Emission) -> bytes:
@@ -88,29 +112,55 @@ def decode_record(room: Room, data: bytes) -> Record:
         ValueError: it is not a record.
 
     """
-    parts = data.split(b"\n", 3)
-    if len(parts) != 4:
-        raise ValueError("not four lines")
-    offset, published_by, audience, payload = parts
+    offset, *lines = _lines(data)
     position = Offset.parse(offset.decode())
-    publisher = _PUBLISHER.fullmatch(published_by.decode())
-    if position is None or publisher is None:
-        raise ValueError("no offset, or no publisher")
-    version = int(publisher[1])
+    if position is None:
+        raise ValueError("no offset")
+    publisher, number, emission, time = _decode_lines(room, *lines)
+    return Record(*position, publisher, number, emission, time)
+
+
+def decode_volatile(room: Room, data: bytes) -> VolatileRecord:
+    """Decode a message from the channel of `room` for which `is_volatile` is true.
+
+    Raises:
+        ValueError: it is not a record.
+
+    """
+    _, *lines = _lines(data)
+    publisher, after, emission, _ = _decode_lines(room, *lines)
+    return VolatileRecord(publisher, after, emission._replace(volatile=True))
+
+
+def _lines(data: bytes) -> list[bytes]:
+    lines = data.split(b"\n", 3)
+    if len(lines) != 4:
+        raise ValueError("not four lines")
+    return lines
+
+
+def _decode_lines(
+    room: Room, head: bytes, audience: bytes, payload: bytes
+) -> tuple[str, int, Emission, int | None]:
+    publisher = _PUBLISHER.fullmatch(head.decode())
+    if publisher is None:
+        raise ValueError("no publisher")
+    version, time = int(publisher[1]), None
     if version != VERSION:
         # Of a later release: it has its place in the sequence, but this release cannot read it.
         emission = Emission(room, b"", kind="unknown", version=version)
     elif audience:
-        emission = _decode_audience(room, audience, payload)
+        values = orjson.loads(audience)
+        if type(values) is not dict:
+            raise ValueError("the audience is not an object")
+        emission = _decode_audience(room, values, payload)
+        time = _time(values.get("time"))
     else:
         emission = Emission(room, payload)
-    return Record(*position, publisher[2], int(publisher[3]), emission)
+    return publisher[2], int(publisher[3]), emission, time
 
 
-def _decode_audience(room: Room, audience: bytes, payload: bytes) -> Emission:
-    values = orjson.loads(audience)
-    if type(values) is not dict:
-        raise ValueError("the audience is not an object")
+def _decode_audience(room: Room, values: dict[str, Any], payload: bytes) -> Emission:
     return Emission(
         room=_room(values["room"]) if "room" in values else room,
         payload=payload,
@@ -133,6 +183,12 @@ def _names(values: dict[str, Any], key: str) -> tuple[str, ...]:
     if type(names) is not list:
         raise ValueError(f"{names!r} is not a list of names")
     return tuple(map(_name, names))
+
+
+def _time(value: object) -> int | None:
+    if value is not None and type(value) is not int:
+        raise ValueError(f"{value!r} is not a time")
+    return value
 
 
 def _name(value: object) -> str:

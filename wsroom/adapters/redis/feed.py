@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from wsroom.adapters.redis.codec import Record
+from wsroom.adapters.redis.codec import Record, VolatileRecord
 from wsroom.wire.emission import Room
 from wsroom.wire.offsets import Offset
 
@@ -76,6 +76,10 @@ class Feed:
                 return Verdict.DROP
         # Also if its number is lower: a server that lost its last seconds uses numbers again.
         return Verdict.GAP
+
+    def accepts(self, record: VolatileRecord) -> bool:
+        """Decide whether to deliver a volatile emission: only in its place in the sequence."""
+        return self.live and self._numbers.get(record.publisher, 0) >= record.after
 
     def advance(self, record: Record) -> bool:
         """Move the position to `record`; return False if its emission was delivered before.

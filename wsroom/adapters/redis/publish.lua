@@ -6,7 +6,8 @@
 --
 -- KEYS   the room's channel, which is also the name of its state (a hash); its history (a list)
 -- ARGV   1 publisher, 2 its number for this emission (it only grows), 3 the number of the emission
---        before it if that one is not answered yet, else '', 4 the record
+--        before it if that one is not answered yet, else '', 4 to 6 the lines of the record after
+--        the offset: its head, its audience (JSON or nothing), its payload
 -- Returns the offset; '' if the emission was carried out before.
 
 -- If a script fails in the middle, the commands before that have been executed, and the same
@@ -48,9 +49,13 @@ end
 
 seq = seq + 1
 local offset = epoch .. ':' .. string.format('%.0f', seq)
-local entry = offset .. '\n' .. ARGV[4]
+local head_lines = offset .. '\n' .. ARGV[4] .. '\n'
 local length = 0
 if HISTORY > 0 then
+  -- Only entries of the history have the time (ms): live messages need not be parsed for it.
+  local stamp = string.format('"time":%d%03d}', now[1], math.floor(now[2] / 1000))
+  local audience = ARGV[5] == '' and '{' .. stamp or string.sub(ARGV[5], 1, -2) .. ',' .. stamp
+  local entry = head_lines .. audience .. '\n' .. ARGV[6]
   length = redis.call('RPUSH', history, entry)
   bytes = (length > 1 and bytes or 0) + #entry -- with one entry, the list had expired
   while length > HISTORY or bytes > BYTES do
@@ -68,5 +73,5 @@ if length == 1 or math.abs(now[1] - touched) > TTL / 10 then
 end
 redis.call('HSET', state, 'seq', seq, 'bytes', bytes, 'touched', touched,
   by, ARGV[2] .. ' ' .. now[1])
-redis.call(PUBLISH, state, entry)
+redis.call(PUBLISH, state, head_lines .. ARGV[5] .. '\n' .. ARGV[6])
 return offset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from wsroom.adapters.redis.codec import RedisNames
@@ -17,7 +18,10 @@ from wsroom.timing import Timing
 from wsroom.wire.emission import Emission
 
 MOST_WAITING = 1000, 1024 * 1024
-"""The most emissions, and bytes of them, that wait for a Redis that does not answer."""
+"""The most emissions, and bytes of them, that wait for a Redis that does not answer.
+
+Also the most volatile ones that were sent and not answered yet.
+"""
 
 
 class BoundedPublisher:
@@ -31,6 +35,8 @@ class BoundedPublisher:
         self._failovers = FailoverNotices(names, servers)
         self._count = 0
         self._bytes = 0
+        self._volatile_count = 0
+        self._volatile_bytes = 0
         self._slots = asyncio.Semaphore(MOST_WAITING[0])
         self._stopped = False
 
@@ -60,6 +66,32 @@ class BoundedPublisher:
             self._bytes -= size
         if self._servers.fails_over:
             self._failovers.remember(emission.sequence, pending.run_id)
+
+    def publish_volatile(self, emission: Emission) -> asyncio.Future[Any] | None:
+        """Publish a volatile emission at most once, without waiting; may drop it.
+
+        Returns:
+            a future of Redis' answer, which may be an exception; None if it was dropped.
+
+        """
+        size = len(emission.payload)
+        most, most_bytes = MOST_WAITING
+        full = self._volatile_count >= most or (
+            self._volatile_count and self._volatile_bytes + size > most_bytes
+        )
+        if full or self._stopped:
+            return None
+        channel = self._names.channel(emission.sequence)
+        answer = self._sender.send_volatile(channel, emission)
+        if answer is not None:
+            self._volatile_count += 1
+            self._volatile_bytes += size
+            answer.add_done_callback(partial(self._volatile_answered, size))
+        return answer
+
+    def _volatile_answered(self, size: int, answer: asyncio.Future[Any]) -> None:
+        self._volatile_count -= 1
+        self._volatile_bytes -= size
 
     async def _wait_for_slot(self, channel: str, size: int) -> None:
         link = self._servers.link_for(channel)

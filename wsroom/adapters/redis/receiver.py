@@ -7,7 +7,13 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from wsroom.adapters.redis.codec import Record, RedisNames, decode_record
+from wsroom.adapters.redis.codec import (
+    Record,
+    RedisNames,
+    decode_record,
+    decode_volatile,
+    is_volatile,
+)
 from wsroom.adapters.redis.feed import Feed, Verdict
 from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.servers import Servers
@@ -153,7 +159,8 @@ class Receiver:
         if past.records is None or lost or position.epoch != epoch or epoch != feed.epoch:
             return Past(feed.offset, complete=False)
         emissions = ((one.emission, Offset(one.epoch, one.seq)) for one in past.records)
-        return Past(Offset(epoch, seq), complete=True, emissions=tuple(emissions))
+        times = tuple(one.time for one in past.records)
+        return Past(Offset(epoch, seq), complete=True, emissions=tuple(emissions), times=times)
 
     # -- servers and places ----------------------------------------------------------------
 
@@ -211,16 +218,17 @@ class Receiver:
             self.servers.refresh_soon()
 
     def received(self, channel: str, data: bytes) -> None:
-        """Deliver a record if it is the next one of its sequence."""
+        """Deliver a record if it is the next one, or a volatile one in its place."""
         feed = self.feeds.get(channel)
         if feed is None:
             return
         try:
-            record = decode_record(feed.room, data)
+            if not is_volatile(data):
+                self._handle(feed, decode_record(feed.room, data))
+            elif feed.accepts(volatile := decode_volatile(feed.room, data)):
+                self._deliver_one(volatile.emission, None)
         except ValueError as exc:
             self._count_foreign(channel, exc)
-            return
-        self._handle(feed, record)
 
     def _handle(self, feed: Feed, record: Record) -> None:
         verdict = feed.judge(record)

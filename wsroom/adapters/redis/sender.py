@@ -8,7 +8,7 @@ import secrets
 from functools import partial
 from typing import Any
 
-from wsroom.adapters.redis.codec import encode_record
+from wsroom.adapters.redis.codec import encode_record, encode_volatile
 from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.retryable import is_retryable
 from wsroom.adapters.redis.network.servers import Servers
@@ -26,7 +26,7 @@ class PendingPublish:
         self,
         number: int,
         channel: str,
-        record: bytes,
+        record: tuple[bytes, bytes, bytes],
         called_at: float,
         future: asyncio.Future[None],
     ) -> None:
@@ -72,6 +72,30 @@ class Sender:
         if self._timer is None or called_at + self._timeout < self._timer.when():
             self._set_timer(called_at)
         return pending
+
+    def send_volatile(self, channel: str, emission: Emission) -> asyncio.Future[Any] | None:
+        """Send a volatile emission once, or drop it if it cannot be sent now, in order.
+
+        Returns:
+            a future of the server's answer, which may be an exception; None if it was dropped.
+
+        """
+        link = self._servers.link_for(channel)
+        pending = self._rooms.get(channel)
+        last = pending[-1] if pending else None
+        if link is None or not link.responsive or (last is not None and last.link is None):
+            return None
+        after = 0 if last is None else last.number
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        record = encode_volatile(self._publisher, after, emission)
+        command = "SPUBLISH" if self._servers.sharded else "PUBLISH"
+        link.commands.send((command, channel, record), partial(self._volatile_answered, answer))
+        return answer
+
+    def _volatile_answered(self, future: asyncio.Future[Any], answer: Any) -> None:
+        if is_retryable(answer):
+            self._servers.schedule_retry(answer)  # not for this one: for those that follow
+        future.set_result(answer)
 
     def _set_timer(self, called_at: float) -> None:
         if self._timer is not None:
@@ -123,7 +147,7 @@ class Sender:
                 self._publisher,
                 pending.number,
                 "" if before is None else before.number,
-                pending.record,
+                *pending.record,
             ),
             partial(self._answered, pending),
         )

@@ -32,7 +32,7 @@ class HistoryContract(AdapterContract):
         for worker in workers:
             for number, since in enumerate(offsets):
                 past = await worker.read(CHAT, since)
-                assert past == (offsets[-1], True, tuple(entries[number:]))
+                assert past[:3] == (offsets[-1], True, tuple(entries[number:]))
 
     async def test_later_offsets_have_higher_numbers(self, workers: list[Worker]) -> None:
         """Within an epoch, `seq` must grow; as a string, an offset must fit into a frame."""
@@ -57,7 +57,7 @@ class HistoryContract(AdapterContract):
         await one.wait_for(before)
         since = await two.subscribe(CHAT)
         assert since == one.offsets[0]
-        assert await two.read(CHAT, since) == (since, True, ())
+        assert (await two.read(CHAT, since))[:3] == (since, True, ())
         after = emission("after")
         await one.publish(after)
         await two.wait_for(after)
@@ -96,7 +96,7 @@ class HistoryContract(AdapterContract):
             await two.publish(emission(str(number)))
         await one.wait_for(emission("300"))
         past = await one.read(CHAT, first)
-        assert past == (one.offsets[-1], False, ())
+        assert past[:3] == (one.offsets[-1], False, ())
         past = await one.read(CHAT, one.offsets[-100])
         assert past.complete
         assert past.emissions[0][0] == emission("202")
@@ -132,7 +132,7 @@ class HistoryContract(AdapterContract):
             Offset("%s:*\0é", 1),
         ]
         for since in unknown:
-            assert await one.read(CHAT, since) == (current, False, ()), since
+            assert (await one.read(CHAT, since))[:3] == (current, False, ()), since
         assert (await one.read(CHAT, own)).complete
 
     async def test_a_read_returns_whole_emissions(self, workers: list[Worker]) -> None:
