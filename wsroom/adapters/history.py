@@ -52,18 +52,23 @@ class RoomLog:
         if offset is None or offset.epoch != self.epoch or offset.seq > self.seq:
             return Past(now, complete=False)
         missed = self.seq - offset.seq
-        if not missed:
-            return Past(now, complete=True)
-        entries = self.entries or ()
-        if missed > min(len(entries), READ_ENTRIES):
+        if missed > min(len(self.entries or ()), READ_ENTRIES):
             return Past(now, complete=False)
-        found = list(islice(entries, len(entries) - missed, None))
+        return self._newest(missed, origin)
+
+    def read_last(self, last: int, origin: float) -> Past:
+        """Return the last emissions, at most `last`; for `origin` see `History.read`."""
+        return self._newest(min(last, len(self.entries or ()), READ_ENTRIES), origin)
+
+    def _newest(self, count: int, origin: float) -> Past:
+        entries = self.entries or ()
+        found = list(islice(entries, len(entries) - count, None))
         return Past(
-            now,
+            Offset(self.epoch, self.seq),
             complete=True,
             emissions=tuple(
                 (emission, Offset(self.epoch, seq))
-                for seq, (emission, _, _) in enumerate(found, offset.seq + 1)
+                for seq, (emission, _, _) in enumerate(found, self.seq - count + 1)
             ),
             times=tuple(int((origin + appended) * 1000) for _, _, appended in found),
         )
@@ -166,6 +171,13 @@ class History:
             self._expire(now)
         log = self._logs.get(room)
         return Past(None, complete=False) if log is None else log.read(since, origin)
+
+    def read_last(self, room: Room, last: int, now: float, origin: float = 0.0) -> Past:
+        """Return the room's last emissions, at most `last`; for `origin` see `read`."""
+        if now >= self._due:
+            self._expire(now)
+        log = self._logs.get(room)
+        return Past(None, complete=False) if log is None else log.read_last(last, origin)
 
     def _keep(self, log: RoomLog, emission: Emission, now: float) -> None:
         entries = log.entries

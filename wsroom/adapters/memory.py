@@ -59,9 +59,12 @@ class MemoryAdapter(Adapter):
             return None  # messages to one socket are delivered, but not kept
         return self._history.subscribe(room, monotonic())
 
-    async def read(self, room: Room, since: Offset | None) -> Past:
+    async def read(self, room: Room, since: Offset | None = None, last: int | None = None) -> Past:
         now = monotonic()
-        return self._history.read(room, since, now, origin=time() - now)
+        origin = time() - now
+        if last is not None:
+            return self._history.read_last(room, last, now, origin)
+        return self._history.read(room, since, now, origin)
 
     def unsubscribe(self, room: Room) -> None:
         self._history.unsubscribe(room, monotonic())
