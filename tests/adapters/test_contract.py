@@ -64,6 +64,11 @@ class Stale(MemoryAdapter):
         return await super().read(room, since, last and last - 1 or last)
 
 
+class Keeping(MemoryAdapter):
+    async def publish(self, emission):
+        await super().publish(emission._replace(volatile=False))
+
+
 class Memory(AdapterContract):
     made = MemoryAdapter
 
@@ -102,6 +107,10 @@ class TestWithHistory(HistoryContract, Memory):
     pass
 
 
+class TestKeeping(HistoryContract, Memory):
+    made = Keeping
+
+
 class TestForgetful(HistoryContract, Memory):
     made = Forgetful
 
@@ -127,7 +136,7 @@ async def test_the_contract_finds_what_an_adapter_lacks(tmp_path: Path) -> None:
             failed.setdefault(of, set()).add(test)
     assert failed.keys() == {
         "TestTwice", "TestLosing", "TestDeaf", "TestHanging", "TestUndeclared", "TestForgetful",
-        "TestStale",
+        "TestStale", "TestKeeping",
     }, run.output  # fmt: skip
     assert "test_an_emission_reaches_every_worker_once" in failed["TestTwice"]
     assert failed["TestLosing"] == {"test_all_workers_see_one_order"}
@@ -137,6 +146,7 @@ async def test_the_contract_finds_what_an_adapter_lacks(tmp_path: Path) -> None:
     assert failed["TestUndeclared"] == {"test_a_room_has_offsets_or_never_has_any"}
     assert "test_reading_continues_from_every_offset" in failed["TestForgetful"]
     assert "test_the_last_emissions_can_be_read" in failed["TestStale"]
+    assert "test_volatile_emissions_are_not_kept" in failed["TestKeeping"]
     assert "At index 1 diff:" in run.output, "a failed assert shows its values"
 
 

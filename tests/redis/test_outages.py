@@ -177,3 +177,36 @@ async def test_connections_that_end_at_once_are_made_less_often(prefix: str) -> 
             with pytest.raises(AdapterError, match="cannot be used"):
                 await publisher.to("chat").emit("noti")
     assert 1 < proxy.connections < 10 * SECOND
+
+
+async def test_volatile_messages_are_dropped_while_redis_is_away(prefix: str) -> None:
+    """At once and without an error: while it is frozen, gone, or was never there."""
+    async with brokers.valkey() as broker:
+        adapter = RedisAdapter(broker.url, prefix=prefix, _timing=QUICK)
+        app = chat_app(adapter)
+        chat = app.to("chat")
+        async with TestClient(app, timeout=10 * SECOND) as client:
+            a = await client.connect("/ws")
+            await a.join("chat")
+            broker.freeze()
+            async with asyncio.timeout(QUICK.redis_timeout / 2):
+                for number in range(3000):  # more than may wait for an answer
+                    await chat.emit("cursor", number, volatile=True)
+            broker.thaw()
+            await chat.emit("noti", "thawed")
+            await a.expect("noti")
+            seen = [frame["message"] for frame in a.frames if frame["event"] == "cursor"]
+            assert seen == list(range(len(seen))) and len(seen) <= 1000
+            await broker.kill()
+            async with asyncio.timeout(QUICK.redis_timeout / 2):
+                await chat.emit("cursor", "away", volatile=True)
+            await until(lambda: not adapter.healthy)
+            await chat.emit("cursor", "away", volatile=True)
+            await broker.start()
+            await until(lambda: adapter.healthy)
+            await chat.emit("noti", "back")
+            await a.expect("noti")
+            assert "away" not in [frame["message"] for frame in a.frames]
+        await broker.kill()
+        async with AsyncPublisher(broker.url, prefix=prefix, _timing=QUICK) as publisher:
+            await publisher.to("chat").emit("cursor", volatile=True)

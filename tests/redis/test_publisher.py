@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,24 @@ async def test_it_keeps_history_as_the_workers_do(valkey: Broker, prefix: str) -
                 await publisher.to("chat").emit("noti", number)
         key = f"{prefix}:{{/ws\nchat}}:history"
         assert await valkey.cli("LLEN", key) == 2
+
+
+async def test_it_emits_volatile_messages(valkey: Broker, prefix: str) -> None:
+    """They have no offset; so do those of `Publisher` and of the command."""
+    async with TestClient(make_app(valkey.url, prefix)) as client:
+        a = await client.connect("/ws")
+        await a.join("chat")
+        async with AsyncPublisher(valkey.url, prefix=prefix) as publisher:
+            await publisher.to("chat").emit("noti", 1, volatile=True)
+        with Publisher(valkey.url, prefix=prefix) as blocking:
+            target = blocking.to("chat")
+            await asyncio.to_thread(partial(target.emit, "noti", 2, volatile=True))
+        command = ("-m", "wsroom", "emit", "chat", "noti", "3", "--volatile")
+        async with program(*command, "--redis", valkey.url, "--prefix", prefix) as run:
+            assert await run.end() == 0, run.output
+        for number in (1, 2, 3):
+            assert await a.expect("noti") == number
+            assert "offset" not in a.frames[-1]
 
 
 @pytest.fixture(params=["redis", "sentinel", "cluster"])

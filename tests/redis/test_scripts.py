@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -25,9 +26,16 @@ class Sequence:
         self.keys = sequence_keys(f"{prefix}:{{x}}")
         self.scripts = scripts_for(run, HistorySettings(**keeping), sharded=False)
 
-    async def publish(self, by: str, number: int, before: int | str = "", text: str = "") -> Any:
-        words = (2, *self.keys, by, number, before, f"1 {by} {number}", "", text)
+    async def publish(
+        self, by: str, number: int, before: int | str = "", text: str = "", audience: str = ""
+    ) -> Any:
+        words = (2, *self.keys, by, number, before, f"1 {by} {number}", audience, text)
         return await self.broker.cli("EVAL", self.scripts["publish"].text, *words)
+
+    async def texts(self, *position: Any) -> list[str]:
+        """Read, and return the offsets and payloads of the entries."""
+        entries = [entry.split("\n") for entry in (await self.read(*position))[3:]]
+        return [f"{entry[0]} {entry[3]}" for entry in entries]
 
     async def read(self, epoch: str = "", seq: int = 0, most: int = 300, newest: int = 0) -> Any:
         words = (2, *self.keys, epoch, seq, most, newest)
@@ -69,13 +77,15 @@ async def test_history_is_bounded_by_count_and_bytes(valkey: Broker, prefix: str
     for number in range(1, 6):
         await room.publish("a", number, text=str(number))
     assert (await room.read(epoch, 1)) == [epoch, 5, 0]
-    assert (await room.read(epoch, 2))[2:] == [1, *(f"{epoch}:{n}\n{n}" for n in (3, 4, 5))]
+    assert (await room.read(epoch, 2))[2] == 1
+    assert await room.texts(epoch, 2) == [f"{epoch}:{n} {n}" for n in (3, 4, 5)]
     assert (await room.read(epoch, 2, 2)) == [epoch, 5, 0]
     assert (await room.read(epoch, 5)) == [epoch, 5, 1]
     assert (await room.read(epoch, 6)) == [epoch, 5, 0]
     assert (await room.read("other", 5)) == [epoch, 5, 0]
     assert (await Sequence(valkey, f"{prefix}2").read("other", 5))[1:] == [0, 2]
-    assert (await room.read("other", 9, 2, 1)) == [epoch, 5, 1, f"{epoch}:4\n4", f"{epoch}:5\n5"]
+    assert (await room.read("other", 9, 2, 1))[:3] == [epoch, 5, 1]
+    assert await room.texts("other", 9, 2, 1) == [f"{epoch}:{n} {n}" for n in (4, 5)]
     half = "x" * 600_000
     await room.publish("a", 6, text=half)
     await room.publish("a", 7, text=half)
@@ -86,6 +96,29 @@ async def test_history_is_bounded_by_count_and_bytes(valkey: Broker, prefix: str
     assert (await room.read(epoch, 7)) == [epoch, 8, 0]
     assert (await room.read(epoch, 8)) == [epoch, 8, 1]
     assert (await room.read(epoch, 8, 2, 1)) == [epoch, 8, 1]
+
+
+async def test_only_the_history_has_the_time(valkey: Broker, prefix: str) -> None:
+    """It is a key of the audience, in ms by the server's clock; live messages are not longer."""
+    room = Sequence(valkey, prefix)
+    epoch = (await room.read())[0]
+    async with redis.asyncio.Redis.from_url(valkey.url) as client, client.pubsub() as pubsub:
+        await pubsub.subscribe(room.keys[0])
+        before = await valkey.cli("TIME")
+        await room.publish("a", 1, text="one")
+        await room.publish("a", 2, text="two", audience='{"rooms":["a"]}')
+        after = await valkey.cli("TIME")
+        live: list[str] = []
+        while len(live) < 2:
+            message = await pubsub.get_message(timeout=10 * SECOND)
+            if message and message["type"] == "message":
+                live.append(message["data"].decode())
+    head = [f"{epoch}:{n}\n1 a {n}\n" for n in (1, 2)]
+    assert live == [f"{head[0]}\none", f'{head[1]}{{"rooms":["a"]}}\ntwo']
+    one, two = [json.loads(entry.split("\n")[2]) for entry in (await room.read(epoch, 0))[3:]]
+    assert one.keys() == {"time"} and two.keys() == {"rooms", "time"}
+    times = [int(s) * 1000 + int(us) // 1000 for s, us in (before, after)]
+    assert times[0] <= one["time"] <= two["time"] <= times[1]
 
 
 async def test_publishers_are_forgotten(valkey: Broker, prefix: str) -> None:
@@ -113,6 +146,28 @@ async def test_a_flush_of_the_scripts_in_a_burst_changes_nothing(
                 await asyncio.gather(*emits, valkey.cli("SCRIPT", "FLUSH"))
         for number in range(1000):
             assert await a.expect("noti") == number
+
+
+async def test_volatile_messages_never_overtake(valkey: Broker, prefix: str) -> None:
+    """Those whose predecessor was refused and is sent again are dropped, on each worker."""
+    apps = [chat_app(RedisAdapter(valkey.url, prefix=prefix, history=1000)) for _ in range(2)]
+    async with TestClient(apps[0]) as one, TestClient(apps[1]) as two:
+        members = [await client.connect("/ws") for client in (one, two)]
+        for member in members:
+            await member.join("chat")
+        target = apps[0].to("chat")
+        for start in range(0, 500, 50):
+            await valkey.cli("SCRIPT", "FLUSH")  # so that the first of the burst is refused
+            kill = valkey.cli("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            emits = [target.emit("noti", n, volatile=n % 2 == 1) for n in range(start, start + 50)]
+            await asyncio.gather(*emits, kill)
+        await target.emit("noti", 500)
+        for member in members:
+            numbers = [await member.expect("noti", timeout=10 * SECOND)]
+            while numbers[-1] != 500:
+                numbers.append(await member.expect("noti", timeout=10 * SECOND))
+            assert numbers == sorted(set(numbers))
+            assert [n for n in numbers if n % 2 == 0] == list(range(0, 501, 2))
 
 
 async def test_connections_killed_in_a_burst_change_nothing(valkey: Broker, prefix: str) -> None:

@@ -58,6 +58,13 @@ class App(WSRoom):
 @contextlib.asynccontextmanager
 async def never_reading(server: Server, app: App) -> AsyncIterator[Any]:
     """Connect a client that never reads after its handshake; yields its writer in the app."""
+    async with not_reading(server, app) as (writer, _):
+        yield writer
+
+
+@contextlib.asynccontextmanager
+async def not_reading(server: Server, app: App) -> AsyncIterator[tuple[Any, socket.socket]]:
+    """Connect a client that does not read after its handshake; yields its writer and socket."""
     before = set(app.members)
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -68,7 +75,7 @@ async def never_reading(server: Server, app: App) -> AsyncIterator[Any]:
     await until(lambda: len(app.members) > len(before))
     (new,) = set(app.members) - before
     try:
-        yield app.members[new]
+        yield app.members[new], raw
     finally:
         raw.close()
 
@@ -95,6 +102,41 @@ async def test_uvicorn_is_written_to_directly(ws: str) -> None:
             assert isinstance(writer, TransportWriter) is direct
             await a.send("say", "hi")
             assert await a.expect("said") == "hi"
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_volatile_messages_pass_over_a_socket_that_is_behind(direct: bool) -> None:
+    """With more than 64 KiB unsent it gets only the others; a socket that reads gets all."""
+    app = App(direct=direct)
+    async with (
+        serve(app) as server,
+        peer(server) as a,
+        not_reading(server, app) as (writer, raw),
+    ):
+        number = 0
+        while writer.unsent <= 100_000:
+            await app.to().emit("bulk", "x" * 50_000)
+            await a.expect("bulk")
+            number += 1
+        await app.to().emit("cursor", "first", volatile=True)
+        await app.to().emit("said", number)
+        await app.to().emit("cursor", "with others", volatile=True)
+        await app.to(writer.id).emit("cursor", "alone", volatile=True)
+        assert [await a.expect(event) for event in ("cursor", "said", "cursor")] == [
+            "first",
+            number,
+            "with others",
+        ]
+        data = b""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(WAIT):
+            while b'"said"' not in data[-1000:]:
+                data += await loop.sock_recv(raw, 2**20)
+            await until(lambda: not writer.unsent)
+            await app.to().emit("cursor", "late", volatile=True)
+            while b'"late"' not in data[-1000:]:
+                data += await loop.sock_recv(raw, 2**20)
+        assert data.count(b'"bulk"') == number and data.count(b'"cursor"') == 1
 
 
 @pytest.mark.parametrize("size", [100_000, 900_000, 5_000_000])

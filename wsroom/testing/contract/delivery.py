@@ -55,6 +55,22 @@ class Worker:
         async with asyncio.timeout(self._timeout):
             await self._adapter.publish(emission)
 
+    async def publish_until_delivered(self, emission: Emission, worker: Worker) -> None:
+        """Publish a volatile emission again until it is delivered to `worker`."""
+        for _ in range(50):
+            await self.publish(emission)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout / 50):
+                    while emission not in worker.delivered:
+                        await worker.next()
+                return
+        pytest.fail(f"{emission} was not delivered")
+
+    async def next(self) -> None:
+        """Wait until something is delivered."""
+        self._arrived.clear()
+        await self._arrived.wait()
+
     async def read(self, room: Room, since: Offset | None = None, last: int | None = None) -> Past:
         """Call `Adapter.read`."""
         async with asyncio.timeout(self._timeout):
@@ -65,8 +81,7 @@ class Worker:
         try:
             async with asyncio.timeout(self._timeout):
                 while emission not in self.delivered:
-                    self._arrived.clear()
-                    await self._arrived.wait()
+                    await self.next()
         except TimeoutError:
             pytest.fail(f"{emission} was not delivered within {self._timeout:g} s")
         assert not self._problems
@@ -222,6 +237,31 @@ class AdapterContract:
         await two.publish(published)
         await one.wait_for(published)
         assert one.offsets == [None]
+
+    async def test_volatile_emissions_keep_the_order(self, workers: list[Worker]) -> None:
+        """They may be lost, but must be delivered at most once, and in order with the others."""
+        one = workers[0]
+        for worker in workers:
+            await worker.subscribe(CHAT)
+        published = [emission(f"{n}")._replace(volatile=n % 2 == 1) for n in range(101)]
+        for each in published:
+            await one.publish(each)
+        for worker in workers:
+            await worker.wait_for(published[-1])
+            numbers = [int(each.payload) for each in worker.delivered]
+            assert numbers == sorted(set(numbers))
+            assert [each for each in worker.delivered if not each.volatile] == published[::2]
+            assert set(worker.delivered) <= set(published)
+
+    async def test_a_volatile_emission_is_delivered(self, workers: list[Worker]) -> None:
+        """In a room where nothing else happens it must arrive, here if it is sent up to 50 times.
+
+        To a room, to several rooms, and to a socket.
+        """
+        one, two = workers
+        for each in (emission("hello"), emission("all", PATH), emission("psst", SOCKET)):
+            await two.subscribe(each.sequence)
+            await one.publish_until_delivered(each._replace(volatile=True), two)
 
     async def test_the_largest_payload_is_delivered(self, workers: list[Worker]) -> None:
         """A payload of 1 MiB, the most that an app can emit, must be delivered."""

@@ -186,6 +186,34 @@ class HistoryContract(AdapterContract):
             assert past.complete and past.offset == past.emissions[-1][1]
             assert past.offset in one.offsets
 
+    async def test_volatile_emissions_are_not_kept(self, workers: list[Worker]) -> None:
+        """They must change neither the offset nor what `read` returns."""
+        one, two = workers
+        since = await one.subscribe(CHAT)
+        before, after = emission("before"), emission("after")
+        await two.publish(before)
+        for number in range(150):
+            await two.publish(emission(str(number))._replace(volatile=True))
+        await one.wait_for(before)
+        assert await two.subscribe(CHAT) == one.offsets[0]
+        await two.publish(after)
+        await one.wait_for(after)
+        past = await one.read(CHAT, since)
+        assert past.complete and [each for each, _ in past.emissions] == [before, after]
+
+    async def test_times_belong_to_the_emissions(self, workers: list[Worker]) -> None:
+        """`Past.times` must be empty, or have one for each emission, none before an earlier one."""
+        one, two = workers
+        since = await one.subscribe(CHAT)
+        for number in range(5):
+            await two.publish(emission(str(number)))
+        await one.wait_for(emission("4"))
+        for past in (await one.read(CHAT, since), await one.read(CHAT, last=2)):
+            if past.times:
+                assert len(past.times) == len(past.emissions)
+                known = [time for time in past.times if time is not None]
+                assert known == sorted(known) and all(time > 1_500_000_000_000 for time in known)
+
     async def test_a_read_returns_whole_emissions(self, workers: list[Worker]) -> None:
         """`read` must return every field as it was published, also whom the emission excludes."""
         one, two = workers
