@@ -38,9 +38,10 @@ def make_app(adapter: Adapter) -> WSRoom:
 
     @app.on("say")
     async def say(emitter: Emitter, message: Any) -> None:
-        text, to, except_, skip_sender = message
+        text, to, except_, skip_sender, volatile = message
         target = emitter.to(*to).except_(*except_)
-        await (target.emit_except_sender if skip_sender else target.emit)("said", text)
+        emit = target.emit_except_sender if skip_sender else target.emit
+        await emit("said", text, volatile=volatile)
 
     return app
 
@@ -186,25 +187,43 @@ class Parity(RuleBasedStateMachine):
             self.members[at].at.pop(room, None)
             self.each(lambda system: system.sockets[at].leave(room))
 
-    @rule(index=indexes, to=some_rooms, except_=some_rooms, skip_sender=st.booleans())
+    @rule(
+        index=indexes,
+        to=some_rooms,
+        except_=some_rooms,
+        skip_sender=st.booleans(),
+        volatile=st.booleans(),
+    )
     def emit(
-        self, index: int, to: tuple[str, ...], except_: tuple[str, ...], skip_sender: bool
+        self,
+        index: int,
+        to: tuple[str, ...],
+        except_: tuple[str, ...],
+        skip_sender: bool,
+        volatile: bool,
     ) -> None:
         if (at := self.pick(index)) is not None:
-            self.say(at, to, except_, skip_sender)
+            self.say(at, to, except_, skip_sender, volatile)
 
     def say(
-        self, at: int, to: tuple[str, ...], except_: tuple[str, ...], skip_sender: bool
+        self,
+        at: int,
+        to: tuple[str, ...],
+        except_: tuple[str, ...] = (),
+        skip_sender: bool = False,
+        volatile: bool = False,
     ) -> None:
         self.count += 1
-        message = [self.count, to, except_, skip_sender]
-        self.each(lambda system: system.sockets[at].request("say", message))
+        arguments = [self.count, to, except_, skip_sender, volatile]
+        self.each(lambda system: system.sockets[at].request("say", arguments))
         room = to[0] if len(to) == 1 else PATH
         except_member = self.members[at] if skip_sender else None
-        self.log[room].append(Message(self.count, to, except_, except_member))
+        message = Message(self.count, to, except_, except_member)
+        if not volatile:
+            self.log[room].append(message)
         for member in self.members:
-            if member.connected and room in member.at and member.take(room, self.log[room][-1]):
-                member.at[room] = len(self.log[room])
+            if member.connected and room in member.at and member.take(room, message):
+                member.at[room] = member.at[room] if volatile else len(self.log[room])
         # The rooms of a socket at delivery decide, also those of a socket that gets no copy. So
         # all workers must have delivered the message before the next step changes a room.
         connected = [index for index, member in enumerate(self.members) if member.connected]
@@ -250,7 +269,7 @@ class Parity(RuleBasedStateMachine):
         for room in ROOMS:
             self.members[0].join(room)
         for room in (PATH, *ROOMS):
-            self.say(0, (room,) if room else (), (), False)
+            self.say(0, (room,) if room else ())
         for index, member in enumerate(self.members):
             for system in self.systems:
                 assert system.trace(index) == member.seen
