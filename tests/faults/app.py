@@ -62,6 +62,14 @@ async def others(emitter: Emitter, message: dict[str, Any]) -> None:
     await target.emit_except_sender("said", {"by": message["by"], "n": message["n"]})
 
 
+@app.on("volatile")
+async def volatile(emitter: Emitter, message: dict[str, Any]) -> None:
+    """Emit a message that may be lost to one room, or to the path."""
+    rooms = [message["room"]] if message["room"] else []
+    said = {"by": message["by"], "n": message["n"]}
+    await emitter.to(*rooms).emit("said", said, volatile=True)
+
+
 @app.on("direct")
 async def direct(emitter: Emitter, message: dict[str, Any]) -> None:
     """Emit to one socket."""

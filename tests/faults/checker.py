@@ -49,6 +49,8 @@ class SentMessage:
     """The rooms of a message to several rooms: their union receives one copy each."""
     without: str = ""
     """The client that must never receive it."""
+    volatile: bool = False
+    """Whether it may be lost: then it counts as not accepted."""
 
 
 class Entry(NamedTuple):

@@ -162,17 +162,22 @@ class Client:
             self.record.slowest = max(self.record.slowest, time.monotonic() - began)
 
     async def say(self, room: str, event: str = "say", **more: Any) -> SentMessage:
-        """Send one message; `accepted` of the result is set if the reply arrives."""
+        """Send one message; `accepted` of the result is set if the reply arrives.
+
+        A volatile message is never accepted: it may be lost.
+        """
         key = Key(self.name, next(self._numbers))
         rooms = tuple(more.get("rooms", ()))
         said = SentMessage(key, room, time.monotonic(), rooms=rooms)
         if event == "others":
             said.without = self.name
+        said.volatile = event == "volatile"
         self.record.sent.append(said)
 
         def accept(reply: Any) -> None:
-            said.accepted = time.monotonic()
-            self.record.counts["accepted"] += 1
+            if event != "volatile":
+                said.accepted = time.monotonic()
+                self.record.counts["accepted"] += 1
 
         message = {"room": room, "by": key.by, "n": key.n, **more}
         with contextlib.suppress(Lost, Refused):

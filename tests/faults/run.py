@@ -232,6 +232,12 @@ class FaultRun:
             TRACEBACK.findall(logs),
         )
 
+    def arrived(self, *, volatile: bool) -> float:
+        """Return the share of the messages that reached a member, of those that are volatile."""
+        keys = {said.key for said in self.record.sent if said.volatile is volatile}
+        seen = {entry.key for trace in self.record.traces.values() for entry in trace}
+        return len(keys & seen) / len(keys)
+
     def gaps(self, since: float = 0) -> dict[Membership, int]:
         """How many gaps were reported to each member, in each room."""
         traces = self.record.traces.items()
