@@ -55,7 +55,8 @@ async def say(emitter: Emitter, message: object) -> None:
 @app.on("typing")
 async def typing(emitter: Emitter, room: object) -> None:
     if isinstance(room, str) and room in emitter.socket.rooms:
-        await emitter.to(room).emit_except_sender("typing", emitter.socket.state["name"])
+        name = emitter.socket.state["name"]
+        await emitter.to(room).emit_except_sender("typing", name, volatile=True)
 
 
 # Each page in the room sends a newcomer its name, so the server keeps no list of members.

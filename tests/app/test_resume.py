@@ -368,7 +368,7 @@ async def test_what_went_to_the_path_and_to_several_rooms_is_replayed() -> None:
 
 
 async def test_replayed_frames_are_what_they_were() -> None:
-    """The same bytes with the same offset: event, message, sender and room."""
+    """The same event, message, sender, room and offset; and the time of the emit."""
     app = chat()
     async with TestClient(app) as client:
         a, b = await client.connect(), await client.connect()
@@ -379,6 +379,7 @@ async def test_replayed_frames_are_what_they_were() -> None:
         c = await reconnect(client)
         rooms = {"chat": b.frames[1]["message"]["offset"]}
         assert (await c.request("resume", {"rooms": rooms}))["rooms"]["chat"]["recovered"]
+        assert c.frames[1].pop("time") > 1_500_000_000_000
         assert c.frames[1] == a.frames[-1] == b.frames[-1]
         assert c.frames[1]["sender"] == a.id and c.frames[1]["room"] == "chat"
 

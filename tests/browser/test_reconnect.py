@@ -95,6 +95,26 @@ async def test_rooms_come_first_then_what_waited(pages: Pages, site: Site) -> No
     assert await tab.log("said", "resync") == []
 
 
+async def test_only_missed_messages_have_a_time(pages: Pages, site: Site) -> None:
+    """It is the fourth argument of a listener: when the message was emitted."""
+    tab, other = await pages.open(), await pages.open()
+    await tab.run("""() => {
+        window.times = [];
+        socket.on("said", ({ n }, sender, room, time) => times.push([n, time ?? null]));
+    }""")
+    await tab.call("socket.joinRoom('chat')")
+    await other.call("socket.request('say', {room: 'chat', n: 1})")
+    await tab.until("() => times.length === 1")
+    await tab.page.context.set_offline(True)
+    await tab.sees("state", "waiting")
+    await other.call("socket.request('say', {room: 'chat', n: 2})")
+    await tab.page.context.set_offline(False)
+    await tab.until("() => times.length === 2")
+    live, missed = await tab.run("() => times")
+    assert live == [1, None]
+    assert missed[0] == 2 and abs(missed[1] - await tab.run("() => Date.now()")) < 60_000
+
+
 async def test_a_room_that_was_left_stays_left(pages: Pages, site: Site) -> None:
     """The client rejoins its rooms: those that it joined, and those that the app joined."""
     tab = await pages.open("/ws?room=hall")

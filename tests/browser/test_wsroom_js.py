@@ -30,7 +30,7 @@ async def test_an_event_has_several_listeners(pages: Pages) -> None:
     await tab.run("""() => {
         window.heard = [];
         for (const name of ["first", "second"])
-            socket.on("said", (...values) => heard.push([name, ...values]));
+            socket.on("said", (...values) => heard.push([name, ...values.slice(0, 3)]));
         for (const name of ["third", "fourth"])
             socket.on("*", (frame) => frame.event === "said" && heard.push([name, frame]));
     }""")

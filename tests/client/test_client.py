@@ -187,8 +187,8 @@ async def test_requests_raise(quiet: pytest.LogCaptureFixture) -> None:
             await socket.emit("say", float("nan"))
         with pytest.raises(TypeError, match="not JSON"):
             await socket.emit("say", object())
-        with pytest.raises(SetupError, match="at most 3 arguments"):
-            socket.on("said", lambda a, b, c, d: None)
+        with pytest.raises(SetupError, match="at most 4 arguments"):
+            socket.on("said", lambda a, b, c, d, e: None)
     async with serve(chat()) as server, client(server) as socket:
         with pytest.raises(ConnectionLost, match="4000: bye") as lost:
             await socket.request("quit", 4000)
@@ -281,6 +281,26 @@ async def test_it_resumes(end: str, quiet: pytest.LogCaptureFixture) -> None:
         assert socket._keeper.recovery.session == session
         assert await socket.request("say", "live") == "live"
         await heard.wait("live")
+
+
+async def test_only_replayed_messages_have_a_time() -> None:
+    """It is the fourth argument of a listener; None for a live message."""
+    app = chat()
+    async with serve(app) as server, client(server) as socket:
+        times: dict[str, int | None] = {}
+
+        @socket.on("said")
+        def said(message: str, sender: str | None, room: str | None, time: int | None) -> None:
+            times[message] = time
+
+        await socket.join_room("chat")
+        await app.to("chat").emit("said", "live")
+        await until(lambda: "live" in times)
+        cut(server)
+        await until(lambda: socket.state == "waiting")
+        await app.to("chat").emit("said", "missed")
+        await until(lambda: "missed" in times)
+        assert times["live"] is None and (times["missed"] or 0) > 1_500_000_000_000
 
 
 async def test_rooms_are_joined_before_kept_frames_are_sent() -> None:

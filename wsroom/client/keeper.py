@@ -265,7 +265,8 @@ class Keeper:
         elif event == RESYNC:
             self._notify("on_resync", message["room"])
         if "id" not in frame:
-            self._listeners.notify(("event", event), message, sender, room)
+            time = frame.get("time")
+            self._listeners.notify(("event", event), message, sender, room, time)
         self._listeners.notify(("event", "*"), frame)
 
     def _answer(self, asked: OutFrame, frame: Frame) -> None:

@@ -259,8 +259,12 @@ class ClientSocket:
     @overload
     def on(self, event: str, function: Callable[..., Any]) -> Callable[[], None]: ...
     def on(self, event: str, function: Callable[..., Any] | None = None) -> Callable[..., Any]:
-        """Call `function(message, sender, room)` for each such event, or with fewer arguments.
+        """Call `function(message, sender, room, time)` for each such event.
 
+        The function may also take fewer of these arguments.
+
+        `time` is None for a live message. For one that was missed and is replayed, it is when it
+        was emitted, in ms since the epoch by the server's clock, if the server knows it.
         An event may have many listeners. "*" gets every frame of the server, whole, as a dict.
 
         Returns:
@@ -271,7 +275,7 @@ class ClientSocket:
             SetupError: the function takes more arguments.
 
         """
-        most = 1 if event == "*" else 3
+        most = 1 if event == "*" else 4
         return self._listen(("event", event), function, most)
 
     def off(self, event: str, function: Callable[..., Any] | None = None) -> None:

@@ -17,7 +17,13 @@ export interface Frame {
   offset?: string;
 }
 
-export type Listener = (message: any, sender: string | null, room: string | null) => unknown;
+export type Listener = (
+  message: any,
+  sender: string | null,
+  room: string | null,
+  /** Only of a replayed message: when it was emitted, in ms since the epoch. */
+  time?: number,
+) => unknown;
 
 /** Removes the listener; may be called twice. */
 export type Unsubscribe = () => void;

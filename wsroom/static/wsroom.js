@@ -267,7 +267,7 @@ class Socket {
   }
 
   #receive(frame) {
-    const { event, message, sender, room, id, offset } = frame;
+    const { event, message, sender, room, id, offset, time } = frame;
     if (offset !== undefined) this.#stand(room ?? "", offset);
     if (event === "connected") {
       this.id = message.id;
@@ -282,7 +282,7 @@ class Socket {
     } else if (event === "reply") {
       this.#settle(id, null, message);
     }
-    this.#tell(event, message, sender, room);
+    this.#tell(event, message, sender, room, time);
     this.#tell("*", frame);
   }
 
