@@ -54,8 +54,14 @@ class Hanging(WithoutHistory):
 
 
 class Forgetful(MemoryAdapter):
-    async def read(self, room, since):
-        return (await super().read(room, since))._replace(complete=True, emissions=())
+    async def read(self, room, since=None, last=None):
+        past = await super().read(room, since, last)
+        return past if last else past._replace(complete=True, emissions=())
+
+
+class Stale(MemoryAdapter):
+    async def read(self, room, since=None, last=None):
+        return await super().read(room, since, last and last - 1 or last)
 
 
 class Memory(AdapterContract):
@@ -98,6 +104,10 @@ class TestWithHistory(HistoryContract, Memory):
 
 class TestForgetful(HistoryContract, Memory):
     made = Forgetful
+
+
+class TestStale(HistoryContract, Memory):
+    made = Stale
 """
 
 
@@ -116,7 +126,8 @@ async def test_the_contract_finds_what_an_adapter_lacks(tmp_path: Path) -> None:
             _, of, test = line.split()[1].split("::")
             failed.setdefault(of, set()).add(test)
     assert failed.keys() == {
-        "TestTwice", "TestLosing", "TestDeaf", "TestHanging", "TestUndeclared", "TestForgetful"
+        "TestTwice", "TestLosing", "TestDeaf", "TestHanging", "TestUndeclared", "TestForgetful",
+        "TestStale",
     }, run.output  # fmt: skip
     assert "test_an_emission_reaches_every_worker_once" in failed["TestTwice"]
     assert failed["TestLosing"] == {"test_all_workers_see_one_order"}
@@ -125,6 +136,7 @@ async def test_the_contract_finds_what_an_adapter_lacks(tmp_path: Path) -> None:
     assert len(failed["TestHanging"]) > 5
     assert failed["TestUndeclared"] == {"test_a_room_has_offsets_or_never_has_any"}
     assert "test_reading_continues_from_every_offset" in failed["TestForgetful"]
+    assert "test_the_last_emissions_can_be_read" in failed["TestStale"]
     assert "At index 1 diff:" in run.output, "a failed assert shows its values"
 
 

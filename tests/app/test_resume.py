@@ -85,9 +85,11 @@ async def test_joins_come_first_then_replays_then_the_reply_then_what_is_live() 
                 await app.to(room.name).emit("said", f"{room.name}, at the join")
             return offset
 
-        async def read(self, room: Room, since: Offset | None) -> Past:
+        async def read(
+            self, room: Room, since: Offset | None = None, last: int | None = None
+        ) -> Past:
             await self.publish(said("chat", f"before the read of {room.name}"))
-            past = await super().read(room, since)
+            past = await super().read(room, since, last)
             await self.publish(said("chat", f"after the read of {room.name}"))
             return past
 
@@ -502,12 +504,14 @@ async def test_too_much_during_a_resume_closes() -> None:
     """It can neither be held nor be written: 1013, and the client tries again."""
 
     class Flooding(MemoryAdapter):
-        async def read(self, room: Room, since: Offset | None) -> Past:
+        async def read(
+            self, room: Room, since: Offset | None = None, last: int | None = None
+        ) -> Past:
             for number in range(20):
                 await self.publish(said("", number))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            return await super().read(room, since)
+            return await super().read(room, since, last)
 
     app = chat(Flooding(), limits=Limits(write_buffer=1000))
     async with TestClient(app) as client:
@@ -550,10 +554,12 @@ async def test_live_rooms_are_written_up_to_the_offset_in_the_reply() -> None:
     """Otherwise a client that is cut off after the reply would never get those messages."""
 
     class Busy(MemoryAdapter):
-        async def read(self, room: Room, since: Offset | None) -> Past:
+        async def read(
+            self, room: Room, since: Offset | None = None, last: int | None = None
+        ) -> Past:
             await self.publish(said("", f"at {room.name}"))
             await self.publish(said("chat", f"in chat at {room.name}"))
-            return await super().read(room, since)
+            return await super().read(room, since, last)
 
     async with TestClient(chat(Busy())) as client:
         a = await client.connect()
@@ -686,10 +692,10 @@ class Unavailable(MemoryAdapter):
             raise AdapterError("the broker does not answer")
         return await super().subscribe(room)
 
-    async def read(self, room: Room, since: Offset | None) -> Past:
+    async def read(self, room: Room, since: Offset | None = None, last: int | None = None) -> Past:
         if f"read {room.name}" in self.lost:
             raise AdapterError("the broker does not answer")
-        return await super().read(room, since)
+        return await super().read(room, since, last)
 
 
 async def test_a_room_that_cannot_be_joined_now_is_unavailable() -> None:
@@ -751,9 +757,11 @@ async def test_a_client_that_goes_during_its_resume_leaves_nothing() -> None:
     class Slow(MemoryAdapter):
         gate = asyncio.Event()
 
-        async def read(self, room: Room, since: Offset | None) -> Past:
+        async def read(
+            self, room: Room, since: Offset | None = None, last: int | None = None
+        ) -> Past:
             await self.gate.wait()
-            return await super().read(room, since)
+            return await super().read(room, since, last)
 
     adapter = Slow()
     app = chat(adapter, _timing=Timing(read_beside_after=0.01, grace=0.01))

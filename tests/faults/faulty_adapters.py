@@ -10,15 +10,15 @@ from wsroom.wire.emission import Deliver, Emission, Past, Room
 class NoReplay(MemoryAdapter):
     """Reports that nothing was emitted while a client was disconnected."""
 
-    async def read(self, room: Room, since: Offset | None) -> Past:
-        return (await super().read(room, since))._replace(complete=True, emissions=())
+    async def read(self, room: Room, since: Offset | None = None, last: int | None = None) -> Past:
+        return (await super().read(room, since, last))._replace(complete=True, emissions=())
 
 
 class NoExclusion(MemoryAdapter):
     """Forgets which session an emission excluded."""
 
-    async def read(self, room: Room, since: Offset | None) -> Past:
-        past = await super().read(room, since)
+    async def read(self, room: Room, since: Offset | None = None, last: int | None = None) -> Past:
+        past = await super().read(room, since, last)
         emissions = [(e._replace(except_session=""), offset) for e, offset in past.emissions]
         return past._replace(emissions=tuple(emissions))
 

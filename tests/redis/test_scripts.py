@@ -29,8 +29,8 @@ class Sequence:
         words = (2, *self.keys, by, number, before, text)
         return await self.broker.cli("EVAL", self.scripts["publish"].text, *words)
 
-    async def read(self, epoch: str = "", seq: int = 0, most: int = 300) -> Any:
-        words = (2, *self.keys, epoch, seq, most)
+    async def read(self, epoch: str = "", seq: int = 0, most: int = 300, newest: int = 0) -> Any:
+        words = (2, *self.keys, epoch, seq, most, newest)
         return await self.broker.cli("EVAL", self.scripts["read"].text, *words)
 
 
@@ -75,6 +75,7 @@ async def test_history_is_bounded_by_count_and_bytes(valkey: Broker, prefix: str
     assert (await room.read(epoch, 6)) == [epoch, 5, 0]
     assert (await room.read("other", 5)) == [epoch, 5, 0]
     assert (await Sequence(valkey, f"{prefix}2").read("other", 5))[1:] == [0, 2]
+    assert (await room.read("other", 9, 2, 1)) == [epoch, 5, 1, f"{epoch}:4\n4", f"{epoch}:5\n5"]
     half = "x" * 600_000
     await room.publish("a", 6, text=half)
     await room.publish("a", 7, text=half)
@@ -84,6 +85,7 @@ async def test_history_is_bounded_by_count_and_bytes(valkey: Broker, prefix: str
     await Sequence(valkey, prefix, history=0).publish("a", 8)
     assert (await room.read(epoch, 7)) == [epoch, 8, 0]
     assert (await room.read(epoch, 8)) == [epoch, 8, 1]
+    assert (await room.read(epoch, 8, 2, 1)) == [epoch, 8, 1]
 
 
 async def test_publishers_are_forgotten(valkey: Broker, prefix: str) -> None:

@@ -54,13 +54,17 @@ class Adapter(ABC):
         server does not confirm.
         """
 
-    async def read(self, room: Room, since: Offset | None) -> Past:
+    async def read(self, room: Room, since: Offset | None = None, last: int | None = None) -> Past:
         """Return the emissions of a subscribed `room` since an offset, if a history is kept.
 
         When it returns, everything up to `Past.offset` has been delivered to this worker. If there
         are more than 300 emissions or 1 MiB, or if `since` is unknown, the answer is not complete.
         `since` is None if a client sent an invalid offset. Raises AdapterError if the server cannot
         be reached.
+
+        With `last`, at least 1, it returns the newest `last` emissions that are kept instead, and
+        ignores `since`. It returns the newest of them if they are over 300 or 1 MiB, and fewer if
+        fewer are kept; the answer is complete.
         """
         return Past(None, complete=False)
 

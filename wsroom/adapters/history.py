@@ -48,18 +48,23 @@ class RoomLog:
         if offset is None or offset.epoch != self.epoch or offset.seq > self.seq:
             return Past(now, complete=False)
         missed = self.seq - offset.seq
-        if not missed:
-            return Past(now, complete=True)
-        entries = self.entries or ()
-        if missed > min(len(entries), READ_ENTRIES):
+        if missed > min(len(self.entries or ()), READ_ENTRIES):
             return Past(now, complete=False)
-        found = islice(entries, len(entries) - missed, None)
+        return self._newest(missed)
+
+    def read_last(self, last: int) -> Past:
+        """Return the last emissions, at most `last`."""
+        return self._newest(min(last, len(self.entries or ()), READ_ENTRIES))
+
+    def _newest(self, count: int) -> Past:
+        entries = self.entries or ()
+        found = islice(entries, len(entries) - count, None)
         return Past(
-            now,
+            Offset(self.epoch, self.seq),
             complete=True,
             emissions=tuple(
                 (emission, Offset(self.epoch, seq))
-                for seq, (emission, _) in enumerate(found, offset.seq + 1)
+                for seq, (emission, _) in enumerate(found, self.seq - count + 1)
             ),
         )
 
@@ -158,6 +163,13 @@ class History:
             self._expire(now)
         log = self._logs.get(room)
         return Past(None, complete=False) if log is None else log.read(since)
+
+    def read_last(self, room: Room, last: int, now: float) -> Past:
+        """Return the room's last emissions, at most `last`."""
+        if now >= self._due:
+            self._expire(now)
+        log = self._logs.get(room)
+        return Past(None, complete=False) if log is None else log.read_last(last)
 
     def _keep(self, log: RoomLog, emission: Emission, now: float) -> None:
         entries = log.entries

@@ -59,7 +59,9 @@ class MemoryAdapter(Adapter):
             return None  # messages to one socket are delivered, but not kept
         return self._history.subscribe(room, monotonic())
 
-    async def read(self, room: Room, since: Offset | None) -> Past:
+    async def read(self, room: Room, since: Offset | None = None, last: int | None = None) -> Past:
+        if last is not None:
+            return self._history.read_last(room, last, monotonic())
         return self._history.read(room, since, monotonic())
 
     def unsubscribe(self, room: Room) -> None:

@@ -54,12 +54,12 @@ class Emission(NamedTuple):
 
 
 class Past(NamedTuple):
-    """The emissions of a room since an offset, read from its history."""
+    """The emissions of a room since an offset, or its last ones, read from its history."""
 
     offset: Offset | None
     """The room's current offset: later emissions are delivered live. None without a history."""
     complete: bool
-    """Whether `emissions` are all since then; if not, they are empty."""
+    """Whether `emissions` are all that was asked for and is kept; if not, they are empty."""
     emissions: tuple[tuple[Emission, Offset], ...] = ()
     """Emissions with their offsets, in order."""
 

@@ -137,8 +137,8 @@ class RedisAdapter(Adapter):
     async def subscribe(self, room: Room) -> Offset | None:
         return await self._running().subscribe(room)
 
-    async def read(self, room: Room, since: Offset | None) -> Past:
-        return await self._running().read(room, since)
+    async def read(self, room: Room, since: Offset | None = None, last: int | None = None) -> Past:
+        return await self._running().read(room, since, last)
 
     def unsubscribe(self, room: Room) -> None:
         if self._receiver is not None:

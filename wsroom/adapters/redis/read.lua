@@ -1,8 +1,10 @@
--- Returns the position of a room, and its emissions since an offset. If the room has no state, it
--- makes one, so that there is a position to continue from. The settings are those of publish.lua.
+-- Returns the position of a room, and its emissions since an offset, or its last ones. If the room
+-- has no state, it makes one, so that there is a position to continue from. The settings are those
+-- of publish.lua.
 --
 -- KEYS   the room's channel, which is also the name of its state (a hash); its history (a list)
--- ARGV   1 epoch and 2 number of the offset, 3 the most emissions to return
+-- ARGV   1 epoch and 2 number of the offset, 3 the most emissions to return, 4 '1' for the last ones
+--        that are kept, whatever the offset is
 -- Returns the epoch; the number; 1 if all emissions since the offset follow, 2 if all emissions of
 -- the current epoch follow, since it is not that of the offset, else 0; the entries.
 local state, history = KEYS[1], KEYS[2]
@@ -15,6 +17,10 @@ if not epoch or (head[3] ~= RUN and not TRUSTED) then
   redis.call('HSET', state, 'epoch', epoch, 'seq', 0, 'bytes', 0, 'touched', 0, 'run', RUN)
 end
 redis.call('EXPIRE', state, seq == 0 and UNUSED_TTL or STATE_TTL)
+
+if ARGV[4] == '1' then
+  return {epoch, seq, 1, unpack(redis.call('LRANGE', history, -ARGV[3], -1))}
+end
 
 local found, missing = 1, seq - tonumber(ARGV[2])
 if epoch ~= ARGV[1] then

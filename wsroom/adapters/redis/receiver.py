@@ -42,14 +42,16 @@ class HistoryReader:
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
 
-    async def read(self, feed: Feed, epoch: str, seq: int, most: int) -> HistoryRead:
-        """Read the records since an offset, at most `most`.
+    async def read(
+        self, feed: Feed, epoch: str, seq: int, most: int, *, newest: bool = False
+    ) -> HistoryRead:
+        """Read the records since an offset, at most `most`; or the `newest` ones, since any.
 
         Raises:
             AdapterError: Redis refused, or did not answer within `Timing.redis_timeout`.
 
         """
-        words = ("read", *sequence_keys(feed.channel), epoch, seq, most)
+        words = ("read", *sequence_keys(feed.channel), epoch, seq, most, int(newest))
         now, number, found, *entries = await self._servers.ask(feed.channel, words)
         records: list[Record] | None = None
         if found:
@@ -134,23 +136,26 @@ class Receiver:
             self._unsubscribe(feed)
             self._wake_waiting(feed.channel)
 
-    async def read(self, room: Room, since: Offset | None) -> Past:
+    async def read(self, room: Room, since: Offset | None, last: int | None) -> Past:
         """Do what `Adapter.read` promises."""
         feed = self.feeds.get(self._names.channel(room))
         if feed is None:
             raise AdapterError(f"room {room.name!r} is not subscribed")
         if not feed.live:
             await self._wait_until(feed, lambda: feed.live)
-        if since == feed.offset:
+        newest = last is not None
+        if since == feed.offset and not newest:
             return Past(feed.offset, complete=True)
         position = since or Offset("", 0)
-        past = await self.history.read(feed, *position, READ_ENTRIES)
+        most = READ_ENTRIES if last is None else min(last, READ_ENTRIES)
+        past = await self.history.read(feed, *position, most, newest=newest)
         epoch, seq = past.epoch, past.seq
         if epoch != feed.epoch and feed.live:
             self._catch_up(feed)  # the feed has not noticed the new epoch yet
         await self._wait_until(feed, lambda: feed.live and (feed.epoch != epoch or feed.seq >= seq))
         lost = any(one.emission.kind == RESYNC for one in past.records or ())
-        if past.records is None or lost or position.epoch != epoch or epoch != feed.epoch:
+        gap = not newest and (lost or position.epoch != epoch)
+        if past.records is None or gap or epoch != feed.epoch:
             return Past(feed.offset, complete=False)
         emissions = ((one.emission, Offset(one.epoch, one.seq)) for one in past.records)
         return Past(Offset(epoch, seq), complete=True, emissions=tuple(emissions))

@@ -55,10 +55,10 @@ class Worker:
         async with asyncio.timeout(self._timeout):
             await self._adapter.publish(emission)
 
-    async def read(self, room: Room, since: Offset | None) -> Past:
+    async def read(self, room: Room, since: Offset | None = None, last: int | None = None) -> Past:
         """Call `Adapter.read`."""
         async with asyncio.timeout(self._timeout):
-            return await self._adapter.read(room, since)
+            return await self._adapter.read(room, since, last)
 
     async def wait_for(self, emission: Emission) -> list[bytes]:
         """Wait until `emission` is delivered; return the payloads of all that was delivered."""
@@ -243,6 +243,8 @@ class AdapterContract:
         await one.wait_for(published)
         past = await one.read(CHAT, None)
         assert not past.complete and not past.emissions
+        if not self._has_history():
+            assert await one.read(CHAT, last=1) == Past(None, complete=False)
         found = [offset is not None for offset in (joined, one.offsets[0], past.offset)]
         assert found == [self._has_history()] * 3
 

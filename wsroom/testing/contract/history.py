@@ -135,6 +135,57 @@ class HistoryContract(AdapterContract):
             assert await one.read(CHAT, since) == (current, False, ()), since
         assert (await one.read(CHAT, own)).complete
 
+    async def test_the_last_emissions_can_be_read(self, workers: list[Worker]) -> None:
+        """With `last`, `read` must return the newest that are kept, on each worker.
+
+        Whatever `since` is; fewer if there are fewer, and none of a room in which nothing was
+        emitted.
+        """
+        one = workers[0]
+        for worker in workers:
+            joined = await worker.subscribe(CHAT)
+        for worker in workers:
+            assert await worker.read(CHAT, last=5) == (joined, True, ())
+        published = [emission(str(number)) for number in range(10)]
+        for each in published:
+            await one.publish(each)
+        for worker in workers:
+            await worker.wait_for(published[-1])
+        entries = list(zip(published, one.offsets, strict=True))
+        for worker in workers:
+            for last in (1, 3, 10, 11, 10**6):
+                for since in (None, joined, one.offsets[-1], Offset("", 0)):
+                    past = await worker.read(CHAT, since, last)
+                    assert past == (one.offsets[-1], True, tuple(entries[-last:]))
+
+    async def test_reading_the_last_emissions_is_bounded(self, workers: list[Worker]) -> None:
+        """`read` must return the newest of them, at most 300 and 1 MiB."""
+        one, two = workers
+        await one.subscribe(CHAT)
+        for number in range(301):
+            await two.publish(emission(str(number)))
+        await one.wait_for(emission("300"))
+        past = await one.read(CHAT, last=1000)
+        texts = [int(each.payload) for each, _ in past.emissions]
+        assert past.complete and texts == list(range(301 - len(texts), 301))
+        assert 100 <= len(texts) <= 300
+        for letter in "abc":
+            await two.publish(emission(letter * 400_000))
+        await one.wait_for(emission("c" * 400_000))
+        past = await one.read(CHAT, last=3)
+        assert [each.payload[:1] for each, _ in past.emissions] == [b"b", b"c"]
+
+    async def test_the_last_emissions_have_been_delivered(self, workers: list[Worker]) -> None:
+        """Like every `read`: all up to `Past.offset` is delivered before it returns."""
+        one, two = workers
+        for worker in workers:
+            await worker.subscribe(CHAT)
+        for number in range(50):
+            await two.publish(emission(str(number)))
+            past = await one.read(CHAT, last=1)
+            assert past.complete and past.offset == past.emissions[-1][1]
+            assert past.offset in one.offsets
+
     async def test_a_read_returns_whole_emissions(self, workers: list[Worker]) -> None:
         """`read` must return every field as it was published, also whom the emission excludes."""
         one, two = workers
