@@ -102,7 +102,11 @@ class Socket(SocketInfo):
         await self._connection.join(*rooms)
 
     async def leave(self, *rooms: str) -> None:
-        """Leave rooms; leaving a room that it is not in does nothing."""
+        """Leave rooms; leaving a room that it is not in does nothing.
+
+        It counts while a guard decides about the client's `joinRoom`, or while the broker confirms
+        it: that join then fails, with the code `left`.
+        """
         await self._connection.leave(*rooms)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:

@@ -49,10 +49,12 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
 async def join(connection: Connection, inbound: Inbound) -> None:
     """Handle `joinRoom`; raises what the guard raises."""
     room = protocol.read_room(inbound.message, connection.worker.limits)
+    join_room = connection.join_for_client
     if room not in connection.rooms:
-        await connection.invoker.check_guard(room)
+        await connection.ask_guard(room)
+        join_room = connection.join_asked
     try:
-        joined = await connection.join_room(room)
+        joined = await join_room(room)
     except AdapterError:
         logger.info("a join on %s failed: the adapter is unavailable", connection.path)
         raise ProtocolError("unavailable", UNAVAILABLE) from None
