@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.support.clock import until
-from wsroom import AdapterError, Emitter, MemoryAdapter, Socket, WSRoom
+from tests.support.fakes import GatedAdapter
+from wsroom import AdapterError, Emitter, MemoryAdapter, SetupError, Socket, WSRoom
 from wsroom.adapters import Offset, Past
-from wsroom.testing import Refused, TestClient
+from wsroom.testing import Refused, TestClient, TestConnection
 from wsroom.wire.emission import Room
 
 RESUME = ("wsroom.1.resume", "wsroom.1")
@@ -209,3 +211,217 @@ async def test_test_connections_show_the_code() -> None:
         with pytest.raises(Refused) as refused:
             await joining
         assert refused.value.code == "left"
+
+
+# -- joinedRoom and leftRoom ----------------------------------------------------------------------
+
+
+def events(connection: TestConnection) -> list[Any]:
+    """Return what arrived after `connected`: events, and for some their message."""
+    told = ("joinedRoom", "leftRoom", "said")
+    return [
+        (frame["event"], frame["message"]) if frame["event"] in told else frame["event"]
+        for frame in connection.frames[1:]
+    ]
+
+
+async def test_the_client_is_told_when_the_app_moves_it() -> None:
+    """With the offset from which the room is live; once, and for real moves only."""
+    rooms = Rooms()
+    async with TestClient(rooms.app) as client:
+        a, b = await client.connect(), await client.connect()
+        socket = rooms.sockets[0]
+        await socket.join("chat", "news")
+        await socket.join("chat")
+        await rooms.app.to("chat").emit("said", 1)
+        await socket.leave("chat")
+        await socket.leave("chat", "nothing")
+        await rooms.app.to("chat").emit("said", 2)
+        await client.settle()
+        zero, one = a.frames[1]["message"]["offset"], a.frames[3]["offset"]
+        assert zero != one
+        assert events(a) == [
+            ("joinedRoom", {"room": "chat", "offset": zero}),
+            ("joinedRoom", {"room": "news", "offset": a.offsets["news"]}),
+            ("said", 1),
+            ("leftRoom", {"room": "chat"}),
+        ]
+        frame = a.frames[1]
+        assert frame["sender"] is None and frame["room"] is None and frame.keys() == {
+            "event", "message", "sender", "room"
+        }  # fmt: skip
+        assert a.offsets.keys() == {"", "news"} and len(b.frames) == 1
+
+
+async def test_its_own_joins_and_those_of_on_connect_have_answers() -> None:
+    """`connected` and the replies say it: no second frame."""
+    rooms = Rooms()
+    rooms.allow.set()
+
+    @rooms.app.on_connect(path="/lobby")
+    async def on_connect(socket: Socket) -> None:
+        await socket.join("lobby", "brief")
+        await socket.leave("brief")
+
+    rooms.app.add_handler("noti", lambda emitter: None, path="/lobby")
+    async with TestClient(rooms.app) as client:
+        a = await client.connect("/lobby")
+        assert a.offsets.keys() == {"", "lobby"}
+        await a.join("lobby", "chat")
+        await a.leave("chat")
+        assert events(a) == ["reply", "reply", "reply"]
+
+
+async def test_it_is_told_without_a_history_too() -> None:
+    """Then there is no offset."""
+    rooms = Rooms(GatedAdapter())
+    assert isinstance(rooms.app.adapter, GatedAdapter)
+    rooms.app.adapter.gate.set()
+    async with TestClient(rooms.app) as client:
+        a = await client.connect()
+        await rooms.sockets[0].join("chat")
+        await rooms.sockets[0].leave("chat")
+        await client.settle()
+        assert events(a) == [("joinedRoom", {"room": "chat"}), ("leftRoom", {"room": "chat"})]
+
+
+async def test_hooks_and_handlers_are_told_in_their_order() -> None:
+    """The frame comes before what on_joined and on_left emit, which sees the new state."""
+    app = WSRoom()
+
+    @app.on_open()
+    async def on_open(emitter: Emitter) -> None:
+        await emitter.socket.join("lobby")
+
+    @app.on_joined()
+    async def on_joined(emitter: Emitter, room: str) -> None:
+        await emitter.to(room).emit("said", f"joined {room}")
+
+    @app.on_left()
+    async def on_left(emitter: Emitter, room: str) -> None:
+        await emitter.emit_to_sender("said", f"left {room}")
+
+    @app.on("move")
+    async def move(emitter: Emitter) -> None:
+        await emitter.socket.leave("lobby")
+        await emitter.socket.join("chat")
+
+    async with TestClient(app) as client:
+        a = await client.connect()
+        await a.request("move")
+        offsets = [frame["message"].get("offset") for frame in a.frames if "Room" in frame["event"]]
+        assert events(a) == [
+            ("joinedRoom", {"room": "lobby", "offset": offsets[0]}),
+            ("said", "joined lobby"),
+            ("leftRoom", {"room": "lobby"}),
+            ("said", "left lobby"),
+            ("joinedRoom", {"room": "chat", "offset": offsets[2]}),
+            ("said", "joined chat"),
+            "reply",
+        ]
+
+
+async def test_a_join_is_told_after_what_its_offset_covers() -> None:
+    """Messages up to the offset come first, later ones after it, even while frames are held."""
+
+    class Busy(MemoryAdapter):
+        async def subscribe(self, room: Room) -> Offset | None:
+            offset = await super().subscribe(room)
+            if room.name == "chat" and room.path:
+                await app.to("chat").emit("said", "during the join")
+            return offset
+
+    app = WSRoom(Busy())
+    sockets: list[Socket] = []
+
+    @app.on_open()
+    async def on_open(emitter: Emitter) -> None:
+        sockets.append(emitter.socket)
+        await app.to().emit("said", "on the path")
+
+    async with TestClient(app) as client:
+        for held in (False, True):
+            a = await client.connect(subprotocols=RESUME if held else ())
+            await client.settle()
+            await sockets[-1].join("chat")
+            await app.to("chat").emit("said", "after the join")
+            await a.emit("joinRoom", "other", id=1)  # the first frame ends the hold
+            await client.settle()
+            offset = next(f for f in a.frames if f["message"] == "during the join")["offset"]
+            path = [("said", "on the path")]
+            assert events(a) == [
+                *([] if held else path),
+                ("said", "during the join"),
+                ("joinedRoom", {"room": "chat", "offset": offset}),
+                *(path if held else []),
+                ("said", "after the join"),
+                "reply",
+            ]
+            await a.close()
+
+
+async def test_a_room_that_is_left_while_frames_are_held_is_left() -> None:
+    """What is held of it does not come after `leftRoom`."""
+    app = WSRoom()
+    sockets: list[Socket] = []
+
+    @app.on_connect()
+    async def on_connect(socket: Socket) -> None:
+        sockets.append(socket)
+        await socket.join("chat", "news")
+
+    async with TestClient(app) as client:
+        a = await client.connect(subprotocols=RESUME)
+        for room in ("chat", "news", ""):
+            await app.to(*filter(None, [room])).emit("said", room)
+        await sockets[0].leave("chat")
+        await a.emit("leaveRoom", "other", id=1)
+        await client.settle()
+        assert events(a) == [
+            ("leftRoom", {"room": "chat"}),
+            "reply",
+            ("said", "news"),
+            ("said", ""),
+        ]
+        assert a.offsets.keys() == {"", "news"}
+
+
+async def test_the_last_word_about_a_room_is_the_truth() -> None:
+    """Whatever the order of the client's and the app's joins and leaves, and slow hooks."""
+    rooms = Rooms()
+    rooms.allow.set()
+    entered, go = asyncio.Event(), asyncio.Event()
+
+    async def on_left(emitter: Emitter, room: str) -> None:
+        entered.set()
+        await go.wait()
+
+    rooms.app = WSRoom()
+    rooms.app.add_hook("on_connect", rooms._on_connect)
+    rooms.app.add_hook("on_left", on_left)
+    async with TestClient(rooms.app) as client:
+        a = await client.connect()
+        await a.join("chat")
+        await a.emit("leaveRoom", "chat", id=1)
+        await entered.wait()
+        await rooms.sockets[0].join("chat")
+        go.set()
+        await client.settle()
+        assert [frame["event"] for frame in a.frames[2:]] == ["reply", "joinedRoom"]
+        assert "chat" in a.offsets and rooms.sockets[0].rooms == {"chat"}
+
+
+@pytest.mark.parametrize("event", ["joinedRoom", "leftRoom"])
+async def test_the_names_are_reserved(event: str) -> None:
+    """An app can neither handle nor emit them, and a client that sends them gets an error."""
+    app = WSRoom()
+    with pytest.raises(SetupError, match="part of the protocol"):
+        app.add_handler(event, lambda emitter: None)
+    app.add_handler("*", lambda emitter: None)
+    with pytest.raises(ValueError, match="part of the protocol"):
+        await app.to("chat").emit(event)
+    async with TestClient(app) as client:
+        a = await client.connect()
+        with pytest.raises(Refused) as refused:
+            await a.request(event, "chat")
+        assert refused.value.code == "unknown_event"

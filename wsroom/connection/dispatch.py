@@ -58,11 +58,8 @@ async def join(connection: Connection, inbound: Inbound) -> None:
     except AdapterError:
         logger.info("a join on %s failed: the adapter is unavailable", connection.path)
         raise ProtocolError("unavailable", UNAVAILABLE) from None
-    answer: dict[str, Any] = {"room": room}
-    if joined.now is not None:
-        answer["offset"] = str(joined.now)
     connection.session.release()  # frames up to that offset are written before the reply
-    connection.invoker.reply(inbound, answer)
+    connection.invoker.reply(inbound, protocol.room_answer(room, joined.now))
     connection.answered = True
     if joined.new:
         await connection.invoker.run_hook("on_joined", room)
@@ -71,8 +68,12 @@ async def join(connection: Connection, inbound: Inbound) -> None:
 async def leave(connection: Connection, inbound: Inbound) -> None:
     """Handle `leaveRoom`."""
     room = protocol.read_room(inbound.message, connection.worker.limits)
-    await connection.leave(room)
+    was_in = connection.leave_room(room)
+    # Before the hook: once it is suspended, the app may join the room for this socket again.
     connection.invoker.reply(inbound, {"room": room})
+    connection.answered = True
+    if was_in:
+        await connection.run_on_left(room)
 
 
 def _call(connection: Connection, handler: Handler, inbound: Inbound) -> Coroutine[Any, Any, Any]:
