@@ -590,10 +590,12 @@ async def test_a_room_that_was_left_and_is_resumed_is_replayed_again() -> None:
         rooms = (await a.request("resume", {"rooms": {"chat": offset}}))["rooms"]
         assert rooms["chat"]["recovered"] and received(a) == ["reply", 1, "reply", 2, "reply"]
         await app.to("chat").emit("said", 3)
+        await client.settle()
+        offset = a.offsets["chat"]
         assert (await a.request("leave quietly", "chat")) is None
         await app.to("chat").emit("said", 4)
-        rooms = (await a.request("resume", {"rooms": {"chat": a.offsets["chat"]}}))["rooms"]
-        assert received(a)[5:] == [3, "reply", 4, "reply"]
+        rooms = (await a.request("resume", {"rooms": {"chat": offset}}))["rooms"]
+        assert received(a)[5:] == [3, "leftRoom", "reply", 4, "reply"]
 
 
 MALFORMED: list[Any] = [

@@ -115,6 +115,32 @@ async def test_only_missed_messages_have_a_time(pages: Pages, site: Site) -> Non
     assert missed[0] == 2 and abs(missed[1] - await tab.run("() => Date.now()")) < 60_000
 
 
+async def test_rooms_of_the_app_are_kept_and_left_like_others(pages: Pages, site: Site) -> None:
+    """One that the app joined is resumed from its offset; one that it left is forgotten."""
+    tab = await pages.open()
+    await tab.call("socket.joinRoom('left')")
+    socket = only(site)
+    await socket.join("quiet")
+    await socket.leave("left")
+    await tab.call("socket.request('echo')")
+    await site.to("quiet").emit("said", "live")
+    await tab.sees("said", "live")
+    reset(pages)
+    await until(lambda: not site.sockets)
+    for room in ("quiet", "left"):
+        await site.to(room).emit("said", f"missed in {room}")
+    await back(tab, site)
+    await tab.sees("said", "missed in quiet")
+    (_, resume), *_ = tab.frames(1)
+    assert set(resume["rooms"]) == {"", "quiet"}
+    await tab.call("socket.request('echo')")
+    assert await tab.log("said", "resync") == [
+        ["said", "live"],
+        ["said", "missed in quiet"],
+    ]
+    assert await tab.run("() => socket.rooms") == ["quiet"]
+
+
 async def test_a_room_that_was_left_stays_left(pages: Pages, site: Site) -> None:
     """The client rejoins its rooms: those that it joined, and those that the app joined."""
     tab = await pages.open("/ws?room=hall")

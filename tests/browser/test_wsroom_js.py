@@ -226,6 +226,56 @@ async def test_a_join_waits_for_a_connection(pages: Pages, site: Site) -> None:
     assert tab.frames(0) == sent
 
 
+async def test_the_page_knows_its_rooms(pages: Pages, site: Site) -> None:
+    """`rooms` is true, whoever joined or left: the page, the app, or `on_connect`."""
+    tab = await pages.open("/ws?room=lobby")
+    await tab.opened()
+    (socket,) = site.sockets.values()
+    assert await tab.run("() => socket.rooms") == ["lobby"]
+    await tab.call("socket.joinRoom('mine')")
+    await socket.join("theirs", "brief")
+    await socket.leave("brief", "lobby")
+    await tab.call("socket.request('echo')")
+    assert await tab.run("() => socket.rooms") == ["mine", "theirs"]
+    await tab.call("socket.leaveRoom('mine')")
+    assert await tab.run("() => socket.rooms") == ["theirs"]
+    await tab.run("() => socket.rooms.push('not a room')")
+    assert await tab.run("() => socket.rooms") == ["theirs"] == sorted(socket.rooms)
+
+
+async def test_the_page_hears_when_the_app_moves_it(pages: Pages, site: Site) -> None:
+    """The listeners of `joinedRoom` and `leftRoom` are called like others."""
+    tab = await pages.open()
+    await tab.opened()
+    await tab.run("""() => {
+        for (const event of ["joinedRoom", "leftRoom"])
+            socket.on(event, ({ room }) => log.push([event, room, socket.rooms]));
+    }""")
+    (socket,) = site.sockets.values()
+    await socket.join("chat")
+    await tab.sees("joinedRoom", "chat", ["chat"])
+    await socket.leave("chat")
+    await tab.sees("leftRoom", "chat", [])
+
+
+async def test_a_leave_that_waits_is_the_last_word(pages: Pages, site: Site) -> None:
+    """Though the app joins the room for the socket before it handles `leaveRoom`."""
+    tab = await pages.open()
+    await tab.run("""async () => {
+        await socket.joinRoom("chat");
+        socket.emit("exit", "chat");
+        socket.emit("enter", "chat");
+        await socket.leaveRoom("chat");
+    }""")
+    assert await tab.run("() => socket.rooms") == []
+    await tab.run("""async () => {
+        socket.leaveRoom("chat");
+        socket.emit("enter", "chat");
+        await socket.request("echo");
+    }""")
+    assert await tab.run("() => socket.rooms") == ["chat"]
+
+
 # -- the end ------------------------------------------------------------------------------------
 
 

@@ -303,6 +303,44 @@ async def test_only_replayed_messages_have_a_time() -> None:
         assert times["live"] is None and (times["missed"] or 0) > 1_500_000_000_000
 
 
+async def test_rooms_are_true_whoever_joined_or_left() -> None:
+    """One that the app joined is resumed from its offset; one that it left is forgotten."""
+    app = chat()
+    sockets: list[Socket] = []
+
+    @app.on_open()
+    async def on_open(emitter: Emitter) -> None:
+        sockets.append(emitter.socket)
+
+    async with serve(app) as server, client(server) as a:
+        heard = Heard(a)
+        moved: list[Any] = []
+        for event in ("joinedRoom", "leftRoom"):
+            a.on(event, lambda message: moved.append((message["room"], a.rooms)))
+        await a.join_room("left")
+        assert a.rooms == {"left"}
+        await sockets[0].join("theirs", "left")
+        await sockets[0].leave("left", "not in it")
+        await a.request("say", 1)
+        assert a.rooms == {"theirs"} == sockets[0].rooms
+        assert [room for room, _ in moved] == ["theirs", "left"]
+        cut(server)
+        await until(lambda: a.state != "open")
+        await app.to("theirs").emit("said", "missed")
+        await app.to("left").emit("said", "of a room that was left")
+        await heard.wait("missed", ("connected",))
+        await a.request("say", 1)
+        assert a.rooms == {"theirs"} == sockets[-1].rooms
+        assert "of a room that was left" not in heard
+        # A leave that is under way is the last word, though the app joins before it is handled.
+        leaving = asyncio.create_task(a.leave_room("theirs"))
+        await asyncio.sleep(0)
+        await sockets[-1].leave("theirs")
+        await sockets[-1].join("theirs")
+        await leaving
+        assert a.rooms == set()
+
+
 async def test_rooms_are_joined_before_kept_frames_are_sent() -> None:
     """A kept emit to a room reaches this socket, also in a room without a history."""
     joined: list[str] = []

@@ -96,6 +96,10 @@ class Site(WSRoom):
         async def enter(emitter: Emitter, room: str) -> None:
             await emitter.socket.join(room)
 
+        @self.on("exit")
+        async def exit(emitter: Emitter, room: str) -> None:
+            await emitter.socket.leave(room)
+
         @self.on("quit")
         async def leave(emitter: Emitter, code: int) -> None:
             raise Disconnect(code, "go")

@@ -91,6 +91,7 @@ class Socket(SocketInfo):
     async def join(self, *rooms: str) -> None:
         """Join rooms. On return, this socket is sure to get everything emitted to them later.
 
+        The client gets `joinedRoom`, except for rooms joined in `on_connect`: `connected` has them.
         Unlike the client's `joinRoom` it calls no guard. Joining twice does nothing; a socket
         whose connection is over joins nothing.
 
@@ -102,7 +103,11 @@ class Socket(SocketInfo):
         await self._connection.join(*rooms)
 
     async def leave(self, *rooms: str) -> None:
-        """Leave rooms; leaving a room that it is not in does nothing."""
+        """Leave rooms; leaving a room that it is not in does nothing. The client gets `leftRoom`.
+
+        It counts while a guard decides about the client's `joinRoom`, or while the broker confirms
+        it: that join then fails, with the code `left`.
+        """
         await self._connection.leave(*rooms)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:

@@ -12,7 +12,9 @@ from wsroom.errors import RequestError
 from wsroom.wire.protocol import (
     CONNECTED,
     JOIN,
+    JOINED,
     LEAVE,
+    LEFT,
     REPLY,
     RESUME,
     SOCKET_ID_PREFIX,
@@ -70,11 +72,16 @@ class Recovery:
         event, message = frame["event"], frame["message"]
         if event == CONNECTED:
             self._connected(message)
-        elif event == REPLY and asked == LEAVE:
-            self._leaving.discard(message["room"])
+        elif event == LEFT or (event == REPLY and asked == LEAVE):
+            self.offsets.pop(message["room"], None)
+            if event == REPLY:
+                self._leaving.discard(message["room"])
         elif event == REPLY and asked == JOIN:
             self._leaving.discard(message["room"])
             self.offsets[message["room"]] = message.get("offset")
+        elif event == JOINED:
+            if message["room"] not in self._leaving:
+                self.offsets[message["room"]] = message.get("offset")
         elif event != REPLY or asked == RESUME:
             for room, offset in read_offsets(frame, asked):
                 if room not in self._leaving and not room.startswith(SOCKET_ID_PREFIX):

@@ -14,12 +14,16 @@ from wsroom.connection.session import Session
 from wsroom.connection.supervisor import Supervisor
 from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
-from wsroom.delivery.hub import Joined
+from wsroom.delivery.hub import Joined, LeftMeanwhile
 from wsroom.errors import ProtocolError, check_close
 from wsroom.routing.router import Route
 from wsroom.wire import protocol
+from wsroom.wire.emission import Room
+from wsroom.wire.offsets import Offset
 
 logger = logging.getLogger("wsroom")
+
+LEFT = "the room was left before it was joined"
 
 
 class Connection:
@@ -29,6 +33,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_asked",
         "_hub",
         "_last_rooms",
         "accepted",
@@ -83,6 +88,8 @@ class Connection:
         """The code and reason with which the server closed it."""
         self.peer_code = 1006
         """The code with which the peer disconnected."""
+        # Rooms of the client's joins that have not begun yet, because guards are being asked.
+        self._asked: frozenset[str] | None = None
         self._hub = worker.hub
         self._last_rooms: frozenset[str] | None = None
 
@@ -109,17 +116,16 @@ class Connection:
             except ProtocolError as exc:
                 raise ValueError(exc.detail) from None
             if joined.new and self.accepted:
+                self._write_joined(room, joined.now)
                 await self.invoker.run_hook("on_joined", room)
             elif joined.new and joined.since is not None:
                 self.session.note_join(room, joined.since)
 
     async def leave(self, *rooms: str) -> None:
         for room in rooms:
-            if self._last_rooms is None and room in self.rooms:
-                self._hub.leave(self.writer, room)
-                self.session.recovered -= {room}
-                if self.accepted:
-                    await self.invoker.run_logged_hook("on_left", self.invoker.emitter(), room)
+            if self.leave_room(room) and self.accepted:
+                self.write(PreparedFrame(protocol.encode_left(room)))
+                await self.run_on_left(room)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         check_close(code, reason)
@@ -134,6 +140,63 @@ class Connection:
         return self.session.hash()
 
     # -- rooms and the end: what the rest of this folder asks for --------------------------
+
+    def _write_joined(self, room: str, offset: Offset | None) -> None:
+        # Everything up to the offset comes before it, what is emitted from now on after it.
+        if offset is not None:
+            self.session.write_until({Room(self.path, room): offset})
+        self.write(PreparedFrame(protocol.encode_joined(room, offset)))
+
+    def leave_room(self, room: str) -> bool:
+        """Leave a room at once, without the hook; return whether the socket was in it."""
+        if self._asked:
+            self._asked -= {room}  # the guard may still allow it, but the leave is later
+        if self._last_rooms is not None or room not in self.rooms:
+            return False
+        self._hub.leave(self.writer, room)
+        self.session.left(Room(self.path, room))
+        return True
+
+    async def run_on_left(self, room: str) -> None:
+        """Run the hook `on_left`."""
+        await self.invoker.run_logged_hook("on_left", self.invoker.emitter(), room)
+
+    async def ask_guard(self, room: str) -> None:
+        """Ask whether the client may join a room; raises what the guard raises.
+
+        Then call `join_asked`, or `forget_asked`.
+        """
+        self._asked = (self._asked or frozenset()) | {room}
+        try:
+            await self.invoker.check_guard(room)
+        except BaseException:
+            self.forget_asked(room)
+            raise
+
+    def forget_asked(self, room: str) -> bool:
+        """Forget that a guard was asked; return whether the room has not been left since then."""
+        asked = self._asked or frozenset()
+        self._asked = asked - {room} or None
+        return room in asked
+
+    async def join_asked(self, room: str) -> Joined:
+        """Join a room for the client, after `ask_guard`; without hooks.
+
+        Raises:
+            ProtocolError: the socket is in too many rooms, or left this one meanwhile (`left`).
+            AdapterError: the broker did not confirm.
+
+        """
+        if not self.forget_asked(room):
+            raise ProtocolError("left", LEFT)
+        return await self.join_for_client(room)
+
+    async def join_for_client(self, room: str) -> Joined:
+        """Do what `join_asked` does for a room that the socket is in: its guard is not asked."""
+        try:
+            return await self.join_room(room)
+        except LeftMeanwhile:
+            raise ProtocolError("left", LEFT) from None
 
     async def join_room(self, room: str) -> Joined:
         """Join without guards and hooks; raises ProtocolError if the socket is in too many."""

@@ -49,18 +49,17 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
 async def join(connection: Connection, inbound: Inbound) -> None:
     """Handle `joinRoom`; raises what the guard raises."""
     room = protocol.read_room(inbound.message, connection.worker.limits)
+    join_room = connection.join_for_client
     if room not in connection.rooms:
-        await connection.invoker.check_guard(room)
+        await connection.ask_guard(room)
+        join_room = connection.join_asked
     try:
-        joined = await connection.join_room(room)
+        joined = await join_room(room)
     except AdapterError:
         logger.info("a join on %s failed: the adapter is unavailable", connection.path)
         raise ProtocolError("unavailable", UNAVAILABLE) from None
-    answer: dict[str, Any] = {"room": room}
-    if joined.now is not None:
-        answer["offset"] = str(joined.now)
     connection.session.release()  # frames up to that offset are written before the reply
-    connection.invoker.reply(inbound, answer)
+    connection.invoker.reply(inbound, protocol.room_answer(room, joined.now))
     connection.answered = True
     if joined.new:
         await connection.invoker.run_hook("on_joined", room)
@@ -69,8 +68,12 @@ async def join(connection: Connection, inbound: Inbound) -> None:
 async def leave(connection: Connection, inbound: Inbound) -> None:
     """Handle `leaveRoom`."""
     room = protocol.read_room(inbound.message, connection.worker.limits)
-    await connection.leave(room)
+    was_in = connection.leave_room(room)
+    # Before the hook: once it is suspended, the app may join the room for this socket again.
     connection.invoker.reply(inbound, {"room": room})
+    connection.answered = True
+    if was_in:
+        await connection.run_on_left(room)
 
 
 def _call(connection: Connection, handler: Handler, inbound: Inbound) -> Coroutine[Any, Any, Any]:

@@ -85,6 +85,10 @@ class ReplayBuffer(Writer):
         for frame in within:
             self._writer.collect(Chunk([frame]))
 
+    def forget(self, room: Room) -> None:
+        """Drop the frames of a room, which the socket has left."""
+        self._frames = [frame for frame in self._frames if _room_of(frame) != room]
+
     def release(self, replayed: Mapping[Room, Offset] = NOTHING, session: str = "") -> None:
         """Make the writer the member again, and write the frames that were not replayed; once.
 
@@ -132,6 +136,10 @@ def _split(frames: Frames, offsets: Mapping[Room, Offset]) -> tuple[Frames, Fram
         known = frame.stamp is not None and index <= last.get(frame.stamp[0].room, -1)
         (within if known else rest).append(frame)
     return within, rest
+
+
+def _room_of(frame: PreparedFrame) -> Room | None:
+    return None if frame.stamp is None else frame.stamp[0].room
 
 
 def _excludes(frame: PreparedFrame, session: str) -> bool:

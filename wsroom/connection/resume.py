@@ -47,6 +47,7 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
     except BaseException:
         connection.give_up(1013, "the resume was not finished; try again")
         raise
+    resumption.note_left()
     # The reply contains the offsets of the rooms that were live already. A client that is cut off
     # after the reply continues from there, so frames up to there are written before the reply.
     connection.session.write_until(resumption.live_offsets)
@@ -57,7 +58,8 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
         # What was replayed must not be delivered twice, even if the reply could not be sent.
         connection.session.end_replay(resumption.replayed)
     for name in joined:
-        await connection.invoker.run_hook("on_joined", name)
+        if name in connection.rooms:
+            await connection.invoker.run_hook("on_joined", name)
 
 
 class _Resumption:
@@ -81,7 +83,7 @@ class _Resumption:
         if not name or name in connection.rooms:
             return False
         try:
-            await connection.invoker.check_guard(read_room(name, connection.worker.limits))
+            await connection.ask_guard(read_room(name, connection.worker.limits))
         except (ProtocolError, Reject) as exc:
             self.answers[name] = {"error": exc.code}
             return False
@@ -89,7 +91,7 @@ class _Resumption:
 
     async def _join_room(self, name: str) -> bool:
         try:
-            return (await self._connection.join_room(name)).new
+            return (await self._connection.join_asked(name)).new
         except ProtocolError as exc:
             self.answers[name] = {"error": exc.code}
         except AdapterError:
@@ -104,7 +106,16 @@ class _Resumption:
         await asyncio.sleep(0)  # write what was collected, and let other tasks run
         if name not in self._live:
             await self._wait_for_writer()
-        past = await connection.worker.hub.adapter.read(room, Offset.parse(self._offsets[name]))
+        if self._was_left(name):
+            return
+        try:
+            past = await connection.worker.hub.adapter.read(room, Offset.parse(self._offsets[name]))
+        except AdapterError:
+            if self._was_left(name):
+                return
+            raise
+        if self._was_left(name):
+            return
         recovered = past.complete
         if name in self._live:
             recovered = name in connection.session.recovered or (recovered and not past.emissions)
@@ -116,6 +127,17 @@ class _Resumption:
         if past.offset is not None:
             self.answers[name]["offset"] = str(past.offset)
             (self.live_offsets if name in self._live else self.replayed)[room] = past.offset
+
+    def _was_left(self, name: str) -> bool:
+        left = name != "" and name not in self._connection.rooms
+        if left and "error" not in self.answers[name]:
+            self.answers[name] = {"error": "left"}
+        return left
+
+    def note_left(self) -> None:
+        """Answer `left` for the rooms that were joined, but have been left since then."""
+        for name in self._offsets:
+            self._was_left(name)
 
     async def _wait_for_writer(self) -> None:
         connection = self._connection

@@ -50,6 +50,12 @@ class Session:
         if self.buffer is not None:
             self.buffer.stop()
 
+    def left(self, room: Room) -> None:
+        """Note that the socket left a room: drop what is kept of it."""
+        self.recovered -= {room.name}
+        if self.buffer is not None:
+            self.buffer.forget(room)
+
     def _end_resumed(self) -> None:
         if self._resumed:
             self._resumed = False

@@ -11,7 +11,7 @@ from wsroom.adapters.base import Adapter
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.membership import Rooms
 from wsroom.delivery.outbox import Outbox
-from wsroom.delivery.pending_joins import PendingJoins
+from wsroom.delivery.pending_joins import PendingJoin, PendingJoins
 from wsroom.delivery.recipients import Recipients
 from wsroom.delivery.writer import Writer
 from wsroom.errors import AdapterError
@@ -25,6 +25,10 @@ from wsroom.wire.protocol import SOCKET_ID_PREFIX, encode_resync, with_offset
 
 # With the memory adapter a handler that emits in a loop would block the event loop.
 YIELD_EVERY = 64
+
+
+class LeftMeanwhile(AdapterError):
+    """A room was left before the join to it was done."""
 
 
 class Joined(NamedTuple):
@@ -133,8 +137,8 @@ class Hub:
         A member that was removed, before or meanwhile, joins nothing.
 
         Raises:
-            AdapterError: the broker did not confirm, or the room was left meanwhile; this join has
-                not put the member into the room.
+            AdapterError: the broker did not confirm, or the room was left meanwhile (then it is
+                LeftMeanwhile); this join has not put the member into the room.
 
         """
         current = self.members.get(member.id)
@@ -148,9 +152,12 @@ class Hub:
         join = pending.begin(member.id, entered)
         try:
             since = await self.adapter.subscribe(room)
-        except BaseException:
+        except BaseException as exc:
+            left = self._left(member, room, join)
             if pending.fail(join):
                 self.leave(member, name)
+            if left and isinstance(exc, AdapterError):
+                raise LeftMeanwhile(f"room {name!r} was left before the join was done") from exc
             raise
         else:
             new = pending.confirm(member.id, join)
@@ -160,10 +167,13 @@ class Hub:
         now = pending.latest or since
         if member.id not in self.members:
             return Joined(False, since, now)
-        gone = room not in self.rooms.of(self._current(member))
-        if gone or (join is not None and not join.confirmed):
-            raise AdapterError(f"room {name!r} was left before the join was done")
+        if self._left(member, room, join):
+            raise LeftMeanwhile(f"room {name!r} was left before the join was done")
         return Joined(new, since, now)
+
+    def _left(self, member: Writer, room: Room, join: PendingJoin | None) -> bool:
+        gone = room not in self.rooms.of(self._current(member))
+        return gone or (join is not None and join.confirmed is False)
 
     def leave(self, member: Writer, name: str) -> None:
         """Take `member` out of a room at once."""

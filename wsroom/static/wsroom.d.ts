@@ -65,6 +65,8 @@ export interface Socket {
   readonly state: State;
   /** How many frames were dropped, because too many waited or the socket was closed. */
   readonly dropped: number;
+  /** The rooms that it is in, and is in again after a reconnect; a new array each time. */
+  readonly rooms: string[];
 
   /** Listen to an event; "*" gets each whole frame. */
   on(event: "*", listener: (frame: Frame) => unknown): Unsubscribe;

@@ -61,6 +61,10 @@ class Socket {
     this.#connect();
   }
 
+  get rooms() {
+    return [...this.#offsets.keys()].filter((room) => room);
+  }
+
   on(event, listener) {
     if (!this.#listeners.has(event)) this.#listeners.set(event, new Set());
     this.#listeners.get(event).add(listener);
@@ -120,14 +124,19 @@ class Socket {
 
   async leaveRoom(room) {
     const leave = {};
+    const over = () => this.#leaving.get(room) === leave && this.#leaving.delete(room);
+    const left = () => {
+      over();
+      this.#offsets.delete(room);
+    };
     this.#leaving.set(room, leave);
     this.#forget(room, new WSRoomError("left", "the room was left before it was joined"));
     try {
-      await this.#call("leaveRoom", room, (frame) => this.#write(frame));
+      await this.#call("leaveRoom", room, (frame) => this.#write(frame), LONGEST, left);
     } catch (error) {
       if (!GONE.includes(error.code)) throw error;
     } finally {
-      if (this.#leaving.get(room) === leave) this.#leaving.delete(room);
+      over();
     }
   }
 
@@ -243,7 +252,8 @@ class Socket {
     this.#link.socket.send(text);
   }
 
-  #call(event, message, write, timeout = LONGEST) {
+  // `done` is called with the answer before the next frame is handled; a promise may be later.
+  #call(event, message, write, timeout, done) {
     return new Promise((resolve, reject) => {
       if (this.state === "closed") throw closed();
       const id = ++this.#frames;
@@ -252,7 +262,7 @@ class Socket {
         this.#queue = this.#queue.filter((frame) => frame.id !== id);
         this.#settle(id, new WSRoomError("timeout", "no answer in time", { event }));
       }, Math.min(timeout, LONGEST));
-      this.#calls.set(id, { resolve, reject, timer });
+      this.#calls.set(id, { resolve, reject, timer, done });
       write({ id, text });
     });
   }
@@ -262,8 +272,9 @@ class Socket {
     if (!call) return;
     this.#calls.delete(id);
     clearTimeout(call.timer);
-    if (error) call.reject(error);
-    else call.resolve(message);
+    if (error) return call.reject(error);
+    call.done?.(message);
+    call.resolve(message);
   }
 
   #receive(frame) {
@@ -275,6 +286,10 @@ class Socket {
     } else if (event === "resync") {
       if (message.offset) this.#stand(message.room ?? "", message.offset);
       this.#tell(RESYNC, message.room);
+    } else if (event === "joinedRoom") {
+      this.#stand(message.room, message.offset);
+    } else if (event === "leftRoom") {
+      this.#offsets.delete(message.room);
     } else if (event === "error") {
       const error = new WSRoomError(message.code, message.detail, { event: message.event });
       if (id === undefined) this.#fail(error);
@@ -325,16 +340,16 @@ class Socket {
     this.#joins.delete(room);
   }
 
-  #ask(event, message) {
-    return this.#call(event, message, (frame) => this.#send(frame));
+  #ask(event, message, done) {
+    return this.#call(event, message, (frame) => this.#send(frame), LONGEST, done);
   }
 
   // A join stays pending until it is answered, also over several connections.
   async #join(room) {
     const join = this.#joins.get(room);
+    const done = (answer) => this.#joins.get(room) === join && this.#joined(room, answer);
     try {
-      const answer = await this.#ask("joinRoom", room);
-      if (this.#joins.get(room) === join) this.#joined(room, answer);
+      await this.#ask("joinRoom", room, done);
     } catch (error) {
       if (error.code === "lost" || this.#joins.get(room) !== join) return;
       this.#joins.delete(room);
@@ -378,31 +393,31 @@ class Socket {
   // Rejoins the rooms of the last connection; returns those in which messages were lost.
   async #return(link, known) {
     const rooms = Object.fromEntries(known.filter(([, offset]) => offset !== undefined));
+    const done = (room, answer) => {
+      if (!answer.error && this.#offsets.has(room)) this.#joined(room, answer);
+    };
+    const resumed = ({ rooms }) => Object.entries(rooms).forEach((entry) => done(...entry));
     const resume = Object.keys(rooms).length
-      ? this.#ask("resume", { session: this.#session, rooms })
+      ? this.#ask("resume", { session: this.#session, rooms }, resumed)
       : { rooms };
     const bare = known.filter(([, offset]) => offset === undefined);
     const joins = bare.map(async ([room]) => {
       // Without a history there is nothing to resume, and what was missed is unknown.
-      const ask = room === "" ? {} : this.#ask("joinRoom", room);
-      return [room, await Promise.resolve(ask).catch(({ code }) => ({ error: code }))];
+      const ask = room && this.#ask("joinRoom", room, (answer) => done(room, answer));
+      return [room, (await Promise.resolve(ask).catch(({ code }) => ({ error: code }))) || {}];
     });
     const answers = Object.entries((await resume).rooms);
     answers.push(...(await Promise.all(joins)));
     if (this.#link !== link) return [];
     const lost = [];
-    for (const [room, answer] of answers) {
-      const { error, recovered } = answer;
+    for (const [room, { error, recovered }] of answers) {
       if (TRANSIENT.includes(error)) throw new WSRoomError(error, `cannot join ${room} now`);
       if (!this.#offsets.has(room)) continue; // left meanwhile
       if (error) {
         const refusal = new WSRoomError(error, `cannot join ${room} again`, { room });
         this.#forget(room, refusal);
         this.#fail(refusal);
-      } else {
-        this.#joined(room, answer);
-        if (!recovered) lost.push(room);
-      }
+      } else if (!recovered) lost.push(room);
     }
     return lost;
   }

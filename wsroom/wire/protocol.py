@@ -22,8 +22,10 @@ CONNECTED = "connected"
 REPLY = "reply"
 ERROR = "error"
 RESYNC = "resync"
+JOINED = "joinedRoom"
+LEFT = "leftRoom"
 
-RESERVED = frozenset({JOIN, LEAVE, RESUME, CONNECTED, REPLY, ERROR, RESYNC})
+RESERVED = frozenset({JOIN, LEAVE, RESUME, CONNECTED, REPLY, ERROR, RESYNC, JOINED, LEFT})
 """Events of the protocol itself; an app must not handle or emit them."""
 
 SUBPROTOCOL = "wsroom.1"
@@ -293,6 +295,21 @@ def encode_resync(room: str | None, offset: Offset | None) -> bytes:
     return encode(RESYNC, {"room": room, "offset": position}, room=room)
 
 
+def encode_joined(room: str, offset: Offset | None) -> bytes:
+    """Encode a `joinedRoom` frame: the app has put the socket into the room."""
+    return encode(JOINED, room_answer(room, offset))
+
+
+def encode_left(room: str) -> bytes:
+    """Encode a `leftRoom` frame: the app has taken the socket out of the room."""
+    return encode(LEFT, {"room": room})
+
+
+def room_answer(room: str, offset: Offset | None) -> dict[str, Any]:
+    """Return the message of `joinedRoom`, and of the reply to `joinRoom`."""
+    return {"room": room} if offset is None else {"room": room, "offset": str(offset)}
+
+
 def sanitize(text: str) -> str:
     """Make a text of the app valid Unicode of at most 1,000 characters."""
     return text[:1000].encode(errors="replace").decode()
@@ -327,7 +344,8 @@ def read_offsets(frame: Frame, asked: str = "") -> Iterator[tuple[str, str | Non
                 yield name, offset
     elif event == RESYNC and message["offset"] is not None:
         yield room, message["offset"]
-    elif event == REPLY and asked == JOIN and "offset" in message:
-        yield message["room"], message["offset"]
-    elif event == REPLY and asked == LEAVE:
+    elif event == JOINED or (event == REPLY and asked == JOIN):
+        if "offset" in message:
+            yield message["room"], message["offset"]
+    elif event == LEFT or (event == REPLY and asked == LEAVE):
         yield message["room"], None
