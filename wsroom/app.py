@@ -24,6 +24,7 @@ from wsroom.limits import Limits
 from wsroom.logs import LogOnce
 from wsroom.routing.router import Router
 from wsroom.timing import DEFAULT_TIMING, Timing
+from wsroom.wire.encoding import JsonDefault, with_default
 from wsroom.wire.names import NameChecker
 
 logger = logging.getLogger("wsroom")
@@ -49,6 +50,9 @@ class WSRoom(Router):
         debug: whether clients get the text of exceptions.
         direct: whether frames may be written to the server's transport directly if it is known
             (uvicorn), which is several times faster than ASGI's `send`.
+        json_default: converts values in emitted messages and replies that JSON has no form for; it
+            raises TypeError for a value that it does not know. Dataclasses, datetimes, UUIDs and
+            enums never reach it; the other types that `Target.emit` names do.
 
     Raises:
         SetupError: an origin or the WSROOM_REDIS_URL is invalid.
@@ -65,13 +69,16 @@ class WSRoom(Router):
         http: ASGIApp | None = None,
         debug: bool = False,
         direct: bool = True,
+        json_default: JsonDefault | None = None,
         _timing: Timing = DEFAULT_TIMING,
     ) -> None:
         super().__init__()
         self._limits = limits or Limits()
         self._names = NameChecker(self._limits)
         self._adapter = adapter or _default_adapter()
-        self._worker = Worker(self._adapter, self._limits, debug, direct, _timing)
+        self._worker = Worker(
+            self._adapter, self._limits, debug, direct, _timing, with_default(json_default)
+        )
         self._origins = Origins(origins)
         self._http_app = http
         self._user_lifespan = lifespan

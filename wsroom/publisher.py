@@ -19,6 +19,7 @@ from wsroom.limits import Limits
 from wsroom.shared_start import SharedStart
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import Emission
+from wsroom.wire.encoding import JsonDefault, to_json
 from wsroom.wire.names import NameChecker
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class AsyncPublisher:
         self._source = _source(source)
         self._names = RedisNames(prefix)
         self.name_checker = NameChecker(Limits())
+        self.json_default: JsonDefault = to_json
         read_topology(self._source)  # raises at once if the URL is invalid
         self._start = SharedStart(self._connect, "the publisher")
 

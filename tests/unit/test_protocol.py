@@ -225,7 +225,7 @@ def test_nan_and_infinities_are_invalid(message: Any) -> None:
         protocol.encode("e", message)
 
 
-@pytest.mark.parametrize("message", [{1, 2}, b"bytes", 2**70, object(), {1: 2}, "\ud800", 1j])
+@pytest.mark.parametrize("message", [b"bytes", 2**70, object(), {1: 2}, "\ud800", 1j])
 def test_values_that_json_lacks_are_invalid(message: Any) -> None:
     """The error names the event and the reason."""
     with pytest.raises(TypeError, match="'e' is not JSON"):

@@ -79,7 +79,7 @@ class Emitter(Target):
         """
         hub = self._publisher
         hub.name_checker.check_event(event)
-        payload = encode(event, message, self.socket.id)
+        payload = encode(event, message, self.socket.id, default=hub.json_default)
         self.socket._connection.write(PreparedFrame(payload, volatile))
         if hub.should_yield():
             await asyncio.sleep(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, Self
 
 from wsroom.wire.emission import Emission, Room
+from wsroom.wire.encoding import JsonDefault
 from wsroom.wire.names import NameChecker
 from wsroom.wire.protocol import encode
 
@@ -13,6 +14,7 @@ class EmissionPublisher(Protocol):
     """What a target emits through: the hub of a worker, or a publisher."""
 
     name_checker: NameChecker
+    json_default: JsonDefault
 
     async def publish(self, emission: Emission) -> None: ...
 
@@ -71,7 +73,9 @@ class Target:
 
         Args:
             event: its name, which must not be one of the protocol's own.
-            message: any value that can be encoded as JSON; also datetimes, UUIDs and dataclasses.
+            message: any value that can be encoded as JSON; also datetimes, UUIDs, dataclasses,
+                decimals, sets, paths, models of pydantic, msgspec and attrs, and what the app's
+                `json_default` converts.
             volatile: whether it may be lost, like a cursor's position, which the next one replaces.
                 It is delivered at most once and in order with the room's other messages, but it
                 is in no history. It passes over sockets that are behind (more than 64 KiB unsent,
@@ -101,7 +105,7 @@ class Target:
         name = rooms[0] if len(rooms) == 1 else None
         return Emission(
             room=Room(self._path, name or ""),
-            payload=encode(event, message, sender, name),
+            payload=encode(event, message, sender, name, default=self._publisher.json_default),
             rooms=rooms if len(rooms) > 1 else (),
             except_socket=except_socket,
             except_session=except_session,

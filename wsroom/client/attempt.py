@@ -14,7 +14,8 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from wsroom.errors import ConnectionLost
-from wsroom.wire.protocol import MAX_PAYLOAD, RESUME_SUBPROTOCOL, SUBPROTOCOL
+from wsroom.wire.encoding import MAX_PAYLOAD
+from wsroom.wire.protocol import RESUME_SUBPROTOCOL, SUBPROTOCOL
 
 CLOSE_TIMEOUT = 5.0
 """Seconds for the server's part of the closing handshake."""

@@ -139,7 +139,9 @@ class Invoker:
     def reply(self, inbound: Inbound, message: Any) -> None:
         """Send the `reply` to a frame that has an id; raises what `protocol.encode` raises."""
         if inbound.id is not None:
-            self._connection.write(PreparedFrame(protocol.encode_reply(message, inbound.id)))
+            default = self._worker.hub.json_default
+            payload = protocol.encode_reply(message, inbound.id, default)
+            self._connection.write(PreparedFrame(payload))
 
     def send_error(self, code: str, detail: str, event: str | None, id: str | int | None) -> None:
         """Send an `error` frame."""

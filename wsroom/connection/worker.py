@@ -19,6 +19,7 @@ from wsroom.limits import Limits
 from wsroom.logs import LogOnce
 from wsroom.routing.callbacks import Callback
 from wsroom.timing import DEFAULT_TIMING, Timing
+from wsroom.wire.encoding import JsonDefault, to_json
 
 logger = logging.getLogger("wsroom")
 
@@ -39,11 +40,12 @@ class Worker:
         debug: bool,
         direct: bool,
         timing: Timing = DEFAULT_TIMING,
+        json_default: JsonDefault = to_json,
     ) -> None:
         self.limits = limits
         self.timing = timing
         self.debug = debug
-        self.hub = Hub(adapter, limits, timing)
+        self.hub = Hub(adapter, limits, timing, json_default)
         self.threads = Threads(timing)
         self.connections: set[asyncio.Task[Any]] = set()
         """The tasks of the connections that are open, or whose last hooks are running."""

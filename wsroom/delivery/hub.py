@@ -19,6 +19,7 @@ from wsroom.limits import Limits
 from wsroom.shared_start import SharedStart
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import EMIT, RESYNC, Emission, Room
+from wsroom.wire.encoding import JsonDefault, to_json
 from wsroom.wire.names import NameChecker
 from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import SOCKET_ID_PREFIX, encode_resync, with_offset
@@ -45,7 +46,13 @@ class Joined(NamedTuple):
 class Hub:
     """Connects the rooms of this worker with those of other workers, through the adapter."""
 
-    def __init__(self, adapter: Adapter, limits: Limits, timing: Timing = DEFAULT_TIMING) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        limits: Limits,
+        timing: Timing = DEFAULT_TIMING,
+        json_default: JsonDefault = to_json,
+    ) -> None:
         self.adapter = adapter
         self.limits = limits
         self._timing = timing
@@ -57,6 +64,8 @@ class Hub:
         self.recipients = Recipients(self.rooms, self.members)
         self.name_checker = NameChecker(limits)
         """Checks the names of emitted events, and of the rooms that they are emitted to."""
+        self.json_default = json_default
+        """Converts values in messages that JSON has no form for."""
         self._pending_joins: dict[Room, PendingJoins] = {}
         self._id_prefix = ""
         self._tick = 0

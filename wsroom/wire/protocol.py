@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Collection, Container, Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from enum import Enum
+from collections.abc import Collection, Container, Iterator
 from typing import Any
 
 import orjson
 
 from wsroom.errors import ProtocolError
 from wsroom.limits import Limits
+from wsroom.wire.encoding import JsonDefault, dump, to_json
 from wsroom.wire.offsets import Offset
 
 JOIN = "joinRoom"
@@ -32,7 +30,6 @@ SUBPROTOCOL = "wsroom.1"
 RESUME_SUBPROTOCOL = "wsroom.1.resume"
 """The subprotocol of a client whose first frame is a `resume`."""
 SOCKET_ID_PREFIX = "ws:"
-MAX_PAYLOAD = 1024 * 1024
 MAX_ID = 200
 MAX_SESSION = 200
 
@@ -216,6 +213,7 @@ def encode(
     sender: str | None = None,
     room: str | None = None,
     id: str | int | None = None,
+    default: JsonDefault = to_json,
 ) -> bytes:
     """Encode a server's frame; `id` is left out if it is None.
 
@@ -228,7 +226,7 @@ def encode(
     if id is not None:
         frame["id"] = id
     nulls = (message is None) + (sender is None) + (room is None)
-    return _dump(frame, nulls)
+    return dump(frame, nulls, default)
 
 
 def encode_inbound(event: str, message: Any, id: int | None = None) -> bytes:
@@ -236,49 +234,12 @@ def encode_inbound(event: str, message: Any, id: int | None = None) -> bytes:
     frame = {"event": event, "message": message}
     if id is not None:
         frame["id"] = id
-    return _dump(frame, message is None)
+    return dump(frame, message is None, to_json)
 
 
-def _dump(frame: dict[str, Any], nulls: int) -> bytes:
-    event, message = frame["event"], frame["message"]
-    try:
-        payload = orjson.dumps(frame)
-    except TypeError as exc:
-        raise TypeError(f"the message of {event!r} is not JSON: {exc}") from exc.__cause__
-    # orjson writes NaN and the infinities as null, so the values must be checked only if there are
-    # more nulls than those of the frame itself.
-    if payload.count(b"null") > nulls and _has_nan(message):
-        raise ValueError(
-            f"the message of {event!r} contains NaN or an infinity, which JSON does not have"
-        )
-    if not payload.isascii():
-        payload.decode()  # an orjson.Fragment can contain any bytes
-    if len(payload) > MAX_PAYLOAD:
-        raise ValueError(
-            f"the payload of {event!r} has {len(payload)} bytes; at most {MAX_PAYLOAD} are allowed"
-        )
-    return payload
-
-
-def _has_nan(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, Mapping):
-        return any(map(_has_nan, value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(map(_has_nan, value))
-    if isinstance(value, Enum):
-        return _has_nan(value.value)
-    if hasattr(value, "__dict__"):  # orjson writes the attributes of a dataclass
-        return is_dataclass(value) and any(map(_has_nan, vars(value).values()))
-    if is_dataclass(value):
-        return any(_has_nan(getattr(value, field.name, None)) for field in fields(value))
-    return False
-
-
-def encode_reply(message: Any, id: str | int) -> bytes:
+def encode_reply(message: Any, id: str | int, default: JsonDefault = to_json) -> bytes:
     """Encode the answer to a frame that had an `id`; raises what `encode` raises."""
-    return encode(REPLY, message, id=id)
+    return encode(REPLY, message, id=id, default=default)
 
 
 def encode_error(
