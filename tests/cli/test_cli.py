@@ -236,8 +236,15 @@ async def say(emitter, message): ...
 @shop.on_join("order:{id}")
 async def own(socket, room, id): ...
 
-@shop.on_connect()
+@app.on_connect(path="*")
 def know(socket): ...
+
+@shop.on_open()
+@shop.on_open()
+def greet(emitter): ...
+
+@shop.middleware()
+async def timed(emitter, message, call): ...
 
 @shop.on("*")
 def rest(emitter): ...
@@ -251,11 +258,15 @@ empty = WSRoom()
 TABLE = """\
 PATH            WHAT               NAME        FUNCTION                      WHERE
 /               page                           page                          app.py:8
+/ws             hook               on_connect  know                          app.py:17
 /ws             guard              -           any client may join any room
 /ws             event, concurrent  say         say                           app.py:11
 /t/{tenant}     hook               on_connect  know                          app.py:17
+/t/{tenant}     hook               on_open     greet                         app.py:20
+/t/{tenant}     hook               on_open     greet                         app.py:20
 /t/{tenant}     guard              order:{id}  own                           app.py:14
-/t/{tenant}     event              *           rest                          app.py:20"""
+/t/{tenant}     middleware                     timed                         app.py:24
+/t/{tenant}     event              *           rest                          app.py:27"""
 
 
 @pytest.fixture
@@ -269,7 +280,7 @@ def squeezed(text: str) -> list[list[str]]:
 
 
 async def test_routes_are_listed(folder: Path) -> None:
-    """Paths, pages, hooks, guards and events, with the functions and where they are."""
+    """Paths, pages, hooks, guards, middleware and events, with the functions and their places."""
     output = await run("routes", "app:app", cwd=folder)
     assert squeezed(output) == squeezed(TABLE)
     assert len({line.find("FUNCTION") for line in output.splitlines()[:1]}) == 1
@@ -291,6 +302,23 @@ async def test_the_doctor_reports_a_good_setup(folder: Path) -> None:
         assert part in output
     output = await run("doctor", "app:api", "--", "--port", "1", cwd=folder)
     assert "/rt/ws, /rt/t/{tenant}" in output
+
+
+async def test_the_doctor_names_paths_that_nobody_authenticates(folder: Path) -> None:
+    """Paths without an `on_connect`, if other paths have one."""
+    (folder / "open.py").write_text(
+        "from wsroom import WSRoom\n"
+        "some, nobody = WSRoom(), WSRoom()\n"
+        "for app in (some, nobody):\n"
+        "    for path in ('/chat', '/news', '/t/{tenant}'):\n"
+        "        app.add_hook('on_open', print, path=path)\n"
+        "some.add_hook('on_connect', print, path='/chat')\n"
+    )
+    output = await run("doctor", "open:some", cwd=folder)
+    (line,) = [line for line in output.splitlines() if not line.startswith("ok ")]
+    assert line.startswith("warning  authentication ")
+    assert "anybody may connect to /news, /t/{tenant}; @app.on_connect" in line
+    assert "authentication" not in await run("doctor", "open:nobody", cwd=folder)
 
 
 RISKS: dict[tuple[str, ...], tuple[str, str]] = {

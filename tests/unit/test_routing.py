@@ -28,6 +28,7 @@ def wrapped(*args: Any) -> Any:
 
 
 async def guard(socket: Any, room: str) -> None: ...
+async def middleware(emitter: Any, message: Any, call: Any) -> Any: ...
 
 
 def found(router: Router, path: str) -> tuple[str, dict[str, str]] | None:
@@ -151,11 +152,13 @@ def test_decorators_return_the_function_untouched() -> None:
         router.on_left(),
         router.on_join(),
         router.page("/"),
+        router.on_connect(path="*"),
     ]
 
     def function(*args: Any) -> str:
         return "html"
 
+    assert router.middleware()(middleware) is middleware
     for decorate in decorators:
         assert decorate(function) is function
     assert on("e")(function) is function
@@ -168,6 +171,8 @@ def wrong(router: Router) -> list[tuple[Callable[[], Any], str]]:
     router.add_guard(guard, "order:{id}")
     router.add_page("/", lambda: "")
     router.add_handler("e", handler, path="/t/{tenant}")
+    everywhere = Router()
+    everywhere.add_hook("on_open", hook, path="*")
     bare: Any = router
     return [
         (lambda: router.add_handler("taken", handler), "already handled on '/ws'; use another"),
@@ -184,10 +189,17 @@ def wrong(router: Router) -> list[tuple[Callable[[], Any], str]]:
         (lambda: bare.add_handler("f", 5), "5 is not a function"),
         (lambda: router.add_handler("f", generator), "is a generator; return or emit"),
         (lambda: router.add_handler("f", async_generator), "is a generator; return or emit"),
-        (lambda: router.add_hook("on_open", hook), "on_open is already set on '/ws'"),
         (lambda: router.add_hook("on_joined", hook), "it is called with (emitter, room)"),
         (lambda: router.add_hook("on_close", hook), "no hook 'on_close'; there are on_connect"),
         (lambda: bare.on_connect(hook), "write @app.on_connect() with parentheses"),
+        (lambda: bare.middleware(middleware), "write @app.middleware() with parentheses"),
+        (lambda: router.add_middleware(handler), "it is called with (emitter, message, call)"),
+        (lambda: router.add_middleware(lambda *args: None), "write it with async def"),
+        (lambda: router.add_middleware(middleware, path="ws"), "path 'ws' must begin with"),
+        (lambda: router.add_hook("on_open", hook, path="ws"), "path 'ws' must begin with"),
+        (lambda: router.add_handler("f", handler, path="*"), "give on one path"),
+        (lambda: router.add_guard(guard, path="*"), "'*' is for hooks and middleware only"),
+        (lambda: router.include(everywhere), "but no path; register them on the app"),
         (lambda: bare.on_join(guard), "write @app.on_join() with parentheses"),
         (lambda: router.add_guard(guard, "order:{number}"), "already guarded on '/ws'"),
         (lambda: router.add_guard(lambda socket, room, no: 0, "a:{id}"), "(socket, room, id)"),
@@ -317,4 +329,83 @@ def test_registrations_are_listed() -> None:
         ("/ws", "event", "*", handler, False),
         ("/ws", "event", "say", handler, True),
         ("/t/{tenant}", "hook", "on_open", hook, False),
+    )
+
+
+def named(name: str) -> Callable[..., Any]:
+    """A function for hooks and middleware that its name recognizes."""
+
+    async def function(*args: Any) -> None: ...
+
+    function.__name__ = name
+    return function
+
+
+def hooks(router: Router, path: str) -> list[str]:
+    """The functions of `on_open` on a path, in the order of their calls."""
+    result = router.find(path)
+    assert result is not None
+    return [callback.function.__name__ for callback in result[0].hooks.get("on_open", ())]
+
+
+def test_hooks_of_every_path_come_before_the_paths_own() -> None:
+    """In the order of registration, also for paths that are registered later."""
+    router = Router()
+    router.add_hook("on_open", named("a own"), path="/a")
+    router.add_hook("on_open", named("first"), path="*")
+    router.add_hook("on_open", named("second"), path="*")
+    router.add_hook("on_open", named("a more"), path="/a")
+    router.add_hook("on_open", named("b own"), path="/b")
+    router.add_handler("e", handler, path="/c")
+    assert hooks(router, "/a") == ["first", "second", "a own", "a more"]
+    assert hooks(router, "/b") == ["first", "second", "b own"]
+    assert hooks(router, "/c") == ["first", "second"]
+
+
+def test_a_hook_of_every_path_makes_no_route() -> None:
+    """A path that nothing else is registered on stays unknown."""
+    router = Router()
+    router.add_hook("on_connect", named("know"), path="*")
+    router.add_middleware(middleware, path="*")
+    assert router.find("/ws") is None and router.registrations() == ()
+
+
+def test_a_routers_every_path_is_its_own_paths() -> None:
+    """They come after the app's and before the path's own, however they are nested."""
+    inner, outer, other, app = Router("/in"), Router("/out"), Router("/in"), WSRoom()
+    app.add_hook("on_open", named("in own"), path="/in")
+    for router, name in ((inner, "inner"), (outer, "outer"), (other, "other")):
+        router.add_hook("on_open", named(f"{name} own"))
+        router.add_hook("on_open", named(name), path="*")
+    outer.include(inner)
+    app.include(outer, other)
+    app.add_handler("e", handler)
+    app.add_hook("on_open", named("app"), path="*")
+    assert hooks(app, "/in") == [
+        *("app", "outer", "inner", "other"),
+        *("in own", "inner own", "other own"),
+    ]
+    assert hooks(app, "/out") == ["app", "outer", "outer own"]
+    assert hooks(app, "/ws") == ["app"]
+
+
+def test_registrations_list_what_is_called_on_a_path() -> None:
+    """Those of every path come with each path, in the order of the calls."""
+    router = Router("/a")
+    first, second, own = named("first"), named("second"), named("own")
+    router.add_handler("e", handler)
+    router.add_middleware(own)
+    router.add_middleware(first, path="*")
+    router.add_hook("on_connect", second)
+    router.add_hook("on_connect", first, path="*")
+    router.add_hook("on_open", hook, path="/b")
+    assert router.registrations() == (
+        ("/a", "hook", "on_connect", first, False),
+        ("/a", "hook", "on_connect", second, False),
+        ("/a", "middleware", "", first, False),
+        ("/a", "middleware", "", own, False),
+        ("/a", "event", "e", handler, False),
+        ("/b", "hook", "on_connect", first, False),
+        ("/b", "hook", "on_open", hook, False),
+        ("/b", "middleware", "", first, False),
     )

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from wsroom.api.emitter import Emitter
 from wsroom.api.socket import Socket, SocketInfo
+from wsroom.api.user import User, WithUser
 from wsroom.timing import Timing
 
 T = TypeVar("T")
@@ -60,10 +61,10 @@ async def _from_thread(work: Coroutine[Any, Any, T]) -> T:
     return await work
 
 
-class BlockingSocket(SocketInfo):
+class BlockingSocket(SocketInfo[User]):
     """One connection, in `def` handlers and hooks: the methods of `Socket`, blocking."""
 
-    def __init__(self, socket: Socket, portal: Portal) -> None:
+    def __init__(self, socket: Socket[User], portal: Portal) -> None:
         super().__init__(socket._connection, socket.state)
         self._socket = socket
         self._portal = portal
@@ -81,14 +82,14 @@ class BlockingSocket(SocketInfo):
         self._portal.run(self._socket.close, code, reason)
 
 
-class BlockingEmitter:
+class BlockingEmitter(WithUser[User]):
     """What a `def` handler gets: the methods of `Emitter`, blocking, for at most 10 s each.
 
     They raise the exceptions of `Emitter`, TimeoutError, and RuntimeError on the event loop's
     thread or after the handler was given up.
     """
 
-    def __init__(self, emitter: Emitter, portal: Portal) -> None:
+    def __init__(self, emitter: Emitter[User], portal: Portal) -> None:
         self._emitter = emitter
         self._portal = portal
         self.socket = BlockingSocket(emitter.socket, portal)
@@ -96,11 +97,11 @@ class BlockingEmitter:
         self.event = emitter.event
         """The event that is being handled; None in a hook."""
 
-    def to(self, *rooms: str) -> BlockingEmitter:
+    def to(self, *rooms: str) -> BlockingEmitter[User]:
         """Do what `Emitter.to` does."""
         return BlockingEmitter(self._emitter.to(*rooms), self._portal)
 
-    def except_(self, *rooms: str) -> BlockingEmitter:
+    def except_(self, *rooms: str) -> BlockingEmitter[User]:
         """Do what `Emitter.except_` does."""
         return BlockingEmitter(self._emitter.except_(*rooms), self._portal)
 

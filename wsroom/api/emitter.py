@@ -7,12 +7,13 @@ from typing import Any, Self
 
 from wsroom.api.socket import Socket
 from wsroom.api.target import Target
+from wsroom.api.user import User, WithUser
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Hub
 from wsroom.wire.protocol import encode
 
 
-class Emitter(Target):
+class Emitter(Target, WithUser[User]):
     """What a handler gets: a target on its socket's path, with that socket as the sender.
 
     `to` and `except_` return new emitters, so one step never changes another's target.
@@ -26,7 +27,7 @@ class Emitter(Target):
         self,
         hub: Hub,
         path: str,
-        socket: Socket,
+        socket: Socket[User],
         event: str | None = None,
         rooms: tuple[str, ...] = (),
         excluded: tuple[str, ...] = (),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
+from wsroom.api.user import User, WithUser
 from wsroom.asgi.handshake import Headers, read_cookies, read_query
 from wsroom.asgi.types import Scope
 from wsroom.delivery.frames import PreparedFrame
+from wsroom.errors import SetupError
 
 
 class SocketConnection(Protocol):
@@ -17,6 +20,7 @@ class SocketConnection(Protocol):
     path: str
     path_params: dict[str, str]
     scope: Scope
+    user: Any
 
     @property
     def rooms(self) -> frozenset[str]: ...
@@ -28,7 +32,7 @@ class SocketConnection(Protocol):
     def session_hash(self) -> str: ...
 
 
-class SocketInfo:
+class SocketInfo(WithUser[User]):
     """The properties of one connection; `Socket` and `BlockingSocket` add the methods."""
 
     __slots__ = ("_connection", "state")
@@ -36,7 +40,7 @@ class SocketInfo:
     def __init__(self, connection: SocketConnection, state: dict[str, Any]) -> None:
         self._connection = connection
         self.state = state
-        """The app's own data about this connection, such as a user; it ends with the connection."""
+        """The app's own data about this connection, such as a name; it ends with the connection."""
 
     @property
     def id(self) -> str:
@@ -79,11 +83,48 @@ class SocketInfo:
         client = self._connection.scope.get("client")
         return (client[0], client[1]) if client else None
 
+    @property
+    def user(self) -> User:
+        """Who connected: the last value that an `on_connect` function returned, except None.
+
+        Without one it is the `user` of the ASGI scope, which a middleware around the app may have
+        set; else None. `Socket[User]` and `Emitter[User]` have its type.
+        """
+        found: Any = self._connection.user
+        if found is None:
+            found = self._connection.scope.get("user")
+        user: User = found  # the app knows its type
+        return user
+
+    @property
+    def session(self) -> Mapping[str, Any]:
+        """The session of the handshake, which Starlette's SessionMiddleware read from its cookie.
+
+        The middleware stores no change: a WebSocket sets no cookie. It has nothing to do with the
+        `session` of the frame `connected`.
+
+        Raises:
+            SetupError: there is no such middleware around the app.
+
+        """
+        session: Mapping[str, Any] | None = self._connection.scope.get("session")
+        if session is None:
+            raise SetupError(
+                "socket.session needs a middleware that sets the session of the ASGI scope; "
+                "wrap the app in Starlette's SessionMiddleware"
+            )
+        return session
+
+    @property
+    def scope(self) -> Mapping[str, Any]:
+        """The ASGI scope of the handshake, read-only."""
+        return MappingProxyType(self._connection.scope)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} on {self.path}>"
 
 
-class Socket(SocketInfo):
+class Socket(SocketInfo[User]):
     """One connection, in `async def` handlers and hooks."""
 
     __slots__ = ()

@@ -53,16 +53,21 @@ def read_setup(target: str, flags: Sequence[str]) -> Setup:
     params = read_flags(target, flags)
     parts = load_parts(target)
     registered = [
-        part.mount + found.path
+        (part.mount + found.path, found)
         for part in parts
         for found in part.app.registrations()
         if found.kind != "page"
     ]
+    paths = list(dict.fromkeys(path for path, _ in registered))
+    authenticated = {
+        path for path, found in registered if (found.kind, found.name) == ("hook", "on_connect")
+    }
     ws = params["ws"]
     library = {"none": "", "wsproto": "wsproto"}.get(ws, "websockets")
     return Setup(
         target=target,
-        paths=", ".join(dict.fromkeys(registered)),
+        paths=", ".join(paths),
+        open_paths=", ".join(path for path in paths if authenticated and path not in authenticated),
         adapters=tuple({id(part.app.adapter): part.app.adapter for part in parts}.values()),
         frame_size=max(part.app.limits.frame_size for part in parts),
         flags=params,

@@ -138,8 +138,9 @@ def _add_routes(commands: Any) -> None:
         commands,
         "routes",
         "list the paths and events of an app",
-        "List the paths of an app with their pages, hooks, guards and events, and the functions\n"
-        "behind them. An app that is mounted in a FastAPI or Starlette app is found, too.",
+        "List the paths of an app with their pages, hooks, guards, middleware and events, and the\n"
+        "functions behind them. An app that is mounted in a FastAPI or Starlette app is found,\n"
+        "too.",
         "routes app:app",
         "routes shop.realtime:app",
     )
@@ -159,8 +160,9 @@ def _add_doctor(commands: Any) -> None:
         "doctor",
         "check an app for production",
         "Check an app as uvicorn would serve it: the WebSocket library, Redis and its version,\n"
-        "the number of workers, and risky flags of uvicorn. The flags follow after --;\n"
-        "UVICORN_* variables and WEB_CONCURRENCY count, too. With a problem the exit code is 1.",
+        "paths that nobody authenticates, the number of workers, and risky flags of uvicorn. The\n"
+        "flags follow after --; UVICORN_* variables and WEB_CONCURRENCY count, too. With a\n"
+        "problem the exit code is 1.",
         "doctor app:app",
         "doctor app:app -- --workers 4 --ws wsproto",
     )

@@ -20,6 +20,8 @@ class Setup:
 
     target: str
     paths: str
+    open_paths: str
+    """The paths without an `on_connect`, if others have one."""
     adapters: tuple[Adapter, ...]
     frame_size: int
     flags: Mapping[str, Any]
@@ -80,6 +82,13 @@ def _is_set(value: Any, setup: Setup) -> bool:
 RULES = (
     Rule("app", PROBLEM, lambda s: not s.paths, '{target} has no event; write one: @app.on("say")'),
     Rule("app", OK, _always, "{target} serves WebSockets on {paths}"),
+    Rule(
+        "authentication",
+        WARNING,
+        lambda s: s.open_paths != "",
+        "other paths have an on_connect, but anybody may connect to {open_paths}; "
+        '@app.on_connect(path="*") is for every path',
+    ),
     Rule(
         "uvicorn",
         PROBLEM,

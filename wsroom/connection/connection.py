@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from wsroom.api.socket import Socket
 from wsroom.asgi.types import Receive, Scope, Send
@@ -16,7 +17,7 @@ from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Joined, LeftMeanwhile
 from wsroom.errors import ProtocolError, check_close
-from wsroom.routing.router import Route
+from wsroom.routing.route import Route
 from wsroom.wire import protocol
 from wsroom.wire.emission import Room
 from wsroom.wire.offsets import Offset
@@ -51,6 +52,7 @@ class Connection:
         "socket",
         "supervisor",
         "tasks",
+        "user",
         "worker",
         "writer",
     )
@@ -78,6 +80,8 @@ class Connection:
         self.writer = worker.make_writer(self.id, path, receive, send, self)
         budget = worker.limits.handler_timeout
         self.supervisor = Supervisor(worker.watch, self.inbox, budget, worker.timing, self)
+        self.user: Any = None
+        """The last value of the `on_connect` functions that is not None."""
         self.accepted = False
         """Whether the handshake is done."""
         self.answered = False

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
+from wsroom.api.emitter import Emitter
 from wsroom.connection.connection import Connection
 from wsroom.connection.invoker import UNAVAILABLE
 from wsroom.connection.resume import resume
 from wsroom.errors import AdapterError, ProtocolError
 from wsroom.routing.callbacks import Handler
-from wsroom.routing.router import ANY
+from wsroom.routing.route import ANY
 from wsroom.tasks import HANDLING
 from wsroom.wire import protocol
 from wsroom.wire.protocol import Inbound
@@ -28,7 +30,8 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
 
     """
     event = inbound.event
-    handler = connection.route.handlers.get(event)
+    route = connection.route
+    handler = route.handlers.get(event)
     if handler is None:
         if event == protocol.JOIN:
             return join(connection, inbound)
@@ -36,13 +39,14 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
             return leave(connection, inbound)
         if event == protocol.RESUME:
             return resume(connection, inbound)
-        handler = None if event in protocol.RESERVED else connection.route.handlers.get(ANY)
+        handler = None if event in protocol.RESERVED else route.handlers.get(ANY)
         if handler is None:
             raise ProtocolError("unknown_event", f"this path has no handler for {event!r}")
     if handler.concurrent:
         return _start_concurrent(connection, handler, inbound)
-    if inbound.id is None and handler.callback.is_async:
-        return _call(connection, handler, inbound)  # most frames: no coroutine but the handler's
+    if inbound.id is None and handler.callback.is_async and not route.middleware:
+        # Most frames: no coroutine but the handler's.
+        return _call(connection, handler, connection.invoker.emitter(event), inbound.message)
     return _call_and_reply(connection, handler, inbound)
 
 
@@ -76,17 +80,36 @@ async def leave(connection: Connection, inbound: Inbound) -> None:
         await connection.run_on_left(room)
 
 
-def _call(connection: Connection, handler: Handler, inbound: Inbound) -> Coroutine[Any, Any, Any]:
-    emitter = connection.invoker.emitter(inbound.event)
-    args = (emitter, inbound.message) if handler.wants_message else (emitter,)
+def _call(
+    connection: Connection, handler: Handler, emitter: Emitter, message: Any
+) -> Coroutine[Any, Any, Any]:
+    args = (emitter, message) if handler.wants_message else (emitter,)
     if handler.callback.is_async:
         answer: Coroutine[Any, Any, Any] = handler.callback.function(*args)
         return answer
     return connection.worker.call(handler.callback, *args)
 
 
+def _call_through_middleware(
+    connection: Connection, handler: Handler, emitter: Emitter, message: Any
+) -> Coroutine[Any, Any, Any]:
+    middleware = connection.route.middleware
+
+    def call(position: int, message: Any) -> Coroutine[Any, Any, Any]:
+        if position == len(middleware):
+            return _call(connection, handler, emitter, message)
+        answer: Coroutine[Any, Any, Any] = middleware[position].function(
+            emitter, message, partial(call, position + 1)
+        )
+        return answer
+
+    return call(0, message)
+
+
 async def _call_and_reply(connection: Connection, handler: Handler, inbound: Inbound) -> None:
-    result = await _call(connection, handler, inbound)
+    call = _call_through_middleware if connection.route.middleware else _call
+    emitter = connection.invoker.emitter(inbound.event)
+    result = await call(connection, handler, emitter, inbound.message)
     if inbound.id is not None:
         connection.invoker.reply(inbound, result)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from wsroom.api.emitter import Emitter
@@ -12,7 +13,8 @@ from wsroom.connection.supervisor import raised_by_app
 from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
-from wsroom.routing.router import Route
+from wsroom.routing.callbacks import Callback
+from wsroom.routing.route import Route
 from wsroom.wire import protocol
 from wsroom.wire.protocol import Inbound
 
@@ -72,21 +74,32 @@ class Invoker:
 
     async def run_hook(self, name: str, *args: Any) -> None:
         """Run the path's hook `(emitter, ...)`, if there is one; answer what it raises."""
-        hook = self._route.hooks.get(name)
-        if hook is not None:
-            await self.run(self._worker.call(hook, self.emitter(), *args), name=name)
+        hooks = self._route.hooks.get(name)
+        if hooks is not None:
+            await self.run(self._call_in_turn(hooks, self.emitter(), *args), name=name)
+
+    async def _call_in_turn(self, hooks: Iterable[Callback], *args: Any) -> None:
+        for hook in hooks:
+            await self._worker.call(hook, *args)
 
     async def run_logged_hook(self, name: str, *args: Any) -> None:
-        """Run the path's hook, if there is one, with a time limit; only log what it raises."""
-        hook = self._route.hooks.get(name)
-        if hook is None:
-            return
-        try:
-            await self._worker.call_with_limit(hook, *args)
-        except BaseException as exc:
-            if not raised_by_app(exc):
-                raise
-            logger.error("%s on %s raised", name, self._connection.path, exc_info=exc)
+        """Run all functions of the path's hook, each with a time limit; only log what they raise.
+
+        If this task is cancelled from outside, the others still run, and then it raises.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        for hook in self._route.hooks.get(name, ()):
+            try:
+                await self._worker.call_with_limit(hook, *args)
+            except BaseException as exc:
+                if raised_by_app(exc):
+                    logger.error("%s on %s raised", name, self._connection.path, exc_info=exc)
+                elif isinstance(exc, asyncio.CancelledError):
+                    cancelled = exc
+                else:
+                    raise
+        if cancelled is not None:
+            raise cancelled
 
     async def run(
         self,
@@ -118,10 +131,10 @@ class Invoker:
         self, exc: BaseException, name: str, event: str | None, id: str | int | None
     ) -> None:
         unavailable = isinstance(exc, AdapterError)
-        hook = self._route.hooks.get("on_error")
-        if hook is None and unavailable:
+        hooks = self._route.hooks.get("on_error")
+        if hooks is None and unavailable:
             self._worker.log_unavailable(f"{name} on {self._connection.path}", exc)
-        elif hook is None:
+        elif hooks is None:
             logger.error("%s on %s raised", name, self._connection.path, exc_info=exc)
         else:
             await self.run_logged_hook("on_error", self.emitter(event), exc)

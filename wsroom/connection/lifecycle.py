@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from wsroom.asgi.responses import refuse
@@ -15,6 +16,7 @@ from wsroom.connection.invoker import UNAVAILABLE
 from wsroom.connection.supervisor import Interrupted, raised_by_app
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
+from wsroom.routing.callbacks import Callback
 from wsroom.wire import protocol
 from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import Inbound
@@ -89,11 +91,11 @@ class Lifecycle:
 
     async def _run_on_connect(self) -> Reject | None:
         connection = self._connection
-        hook = connection.route.hooks.get("on_connect")
-        if hook is None:
+        hooks = connection.route.hooks.get("on_connect")
+        if hooks is None:
             return None
         try:
-            await connection.supervisor.run(connection.worker.call(hook, connection.socket))
+            await connection.supervisor.run(self._call_on_connect(hooks))
         except AdapterError:
             raise
         except Reject as exc:
@@ -110,6 +112,17 @@ class Lifecycle:
             logger.error("on_connect on %s raised", connection.path, exc_info=exc)
             return Reject(status=500)
         return None if connection.closed_with is None else Reject()
+
+    async def _call_on_connect(self, hooks: Iterable[Callback]) -> None:
+        connection = self._connection
+        for hook in hooks:
+            user = await connection.worker.call(hook, connection.socket)
+            if user is False:
+                raise Reject()
+            if connection.closed_with is not None:
+                return
+            if user is not None:
+                connection.user = user
 
     def _open(self, offset: Offset | None) -> None:
         connection = self._connection

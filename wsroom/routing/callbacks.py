@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from wsroom.errors import SetupError
-from wsroom.functions import name_of, signature_of
+from wsroom.functions import name_of, signature_of, takes
 from wsroom.routing.patterns import Pattern
 
 HOOKS = {
@@ -19,7 +19,7 @@ HOOKS = {
     "on_disconnect": ("socket", "code"),
     "on_error": ("emitter", "exc"),
 }
-"""The hooks of a path, and the arguments of each."""
+"""The hooks, and the arguments of each."""
 
 
 class Callback(NamedTuple):
@@ -54,6 +54,18 @@ class Handler(NamedTuple):
     wants_message: bool
     concurrent: bool
 
+    @classmethod
+    def of(cls, event: str, function: Callable[..., Any], concurrent: bool) -> Handler:
+        """Make a handler of a user's function; raises SetupError if it takes other arguments."""
+        signature = signature_of(function)
+        wants_message = takes(signature, 2)
+        if not wants_message and not takes(signature, 1):
+            raise SetupError(
+                f"{name_of(function)}{signature} cannot handle {event!r}; "
+                "a handler takes (emitter) or (emitter, message)"
+            )
+        return cls(Callback.of(function), wants_message, concurrent)
+
 
 class Guard(NamedTuple):
     """The function that decides who may join the rooms of a pattern."""
@@ -68,12 +80,40 @@ class Registration(NamedTuple):
 
     path: str
     """The path of a page or of WebSockets; a pattern has its parameters in braces."""
-    kind: Literal["page", "hook", "guard", "event"]
+    kind: Literal["page", "hook", "guard", "middleware", "event"]
     name: str
-    """The hook, the rooms of the guard or the event; "" for a page."""
+    """The hook, the rooms of the guard or the event; "" for a page and for middleware."""
     function: Callable[..., Any]
     concurrent: bool = False
     """Whether an event's handler runs concurrently with others of the same socket."""
+
+
+def hook_callback(hook: str, function: Callable[..., Any]) -> Callback:
+    if hook not in HOOKS:
+        raise SetupError(f"no hook {hook!r}; there are {', '.join(HOOKS)}")
+    signature = signature_of(function)
+    if not takes(signature, len(HOOKS[hook])):
+        raise SetupError(
+            f"{name_of(function)}{signature} cannot be {hook}; "
+            f"it is called with ({', '.join(HOOKS[hook])})"
+        )
+    return Callback.of(function)
+
+
+def middleware_callback(function: Callable[..., Any]) -> Callback:
+    signature = signature_of(function)
+    if not takes(signature, 3):
+        raise SetupError(
+            f"{name_of(function)}{signature} cannot be middleware; "
+            "it is called with (emitter, message, call)"
+        )
+    callback = Callback.of(function)
+    if not callback.is_async:
+        raise SetupError(
+            f"{name_of(function)} cannot be middleware, because it must await call(message); "
+            "write it with async def"
+        )
+    return callback
 
 
 def guard_parameters(function: Callable[..., Any], pattern: Pattern) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ No I/O and no asyncio here.
 from __future__ import annotations
 
 import re
+from typing import Protocol, TypeVar
 
 from wsroom.errors import SetupError
 
@@ -43,3 +44,18 @@ class Pattern:
         """Return the values of the parameters if the whole of `text` matches, else None."""
         found = self._match(text)
         return None if found is None else dict(zip(self.names, found.groups(), strict=True))
+
+
+class HasPattern(Protocol):
+    """What is found by a pattern: a route, or a guard."""
+
+    @property
+    def pattern(self) -> Pattern: ...
+
+
+Found = TypeVar("Found", bound=HasPattern)
+
+
+def ranked(table: dict[str, Found]) -> dict[str, Found]:
+    """Sort a table at a registration, so that a look-up takes the first match."""
+    return dict(sorted(table.items(), key=lambda item: item[1].pattern.rank))

@@ -1,55 +1,27 @@
-"""Routers: which function handles which event on which path. No I/O and no asyncio here."""
+"""Routers: registering functions, and finding the route of a path. No I/O and no asyncio here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from wsroom.errors import SetupError
 from wsroom.functions import name_of, signature_of, takes
-from wsroom.routing.callbacks import HOOKS, Callback, Guard, Handler, Registration, guard_parameters
-from wsroom.routing.patterns import Pattern
+from wsroom.routing.callbacks import (
+    Callback,
+    Guard,
+    Handler,
+    Registration,
+    guard_parameters,
+    hook_callback,
+    middleware_callback,
+)
+from wsroom.routing.patterns import Pattern, ranked
+from wsroom.routing.route import ANY, MIDDLEWARE, Layer, Route
 from wsroom.wire.names import NameChecker
 from wsroom.wire.protocol import has_control_character
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-ANY = "*"
-"""Every event without its own handler; every room without its own guard."""
-
-
-class Route:
-    """The handlers, guards and hooks of a path, or of a pattern of paths."""
-
-    def __init__(self, pattern: Pattern) -> None:
-        self.pattern = pattern
-        self.handlers: dict[str, Handler] = {}
-        self.guards: dict[str, Guard] = {}
-        self.hooks: dict[str, Callback] = {}
-
-    def guard(self, room: str) -> tuple[Guard, dict[str, str]] | None:
-        """Return the guard of `room`, and the values of its pattern that it takes.
-
-        One guard decides: the exact name before patterns, patterns before "*".
-        """
-        for guard in self.guards.values():
-            if guard.pattern.text == ANY:
-                continue
-            values = guard.pattern.match(room)
-            if values is not None:
-                return guard, {name: values[name] for name in guard.wanted}
-        rest = self.guards.get(ANY)
-        return (rest, {}) if rest else None
-
-    def registrations(self) -> Iterator[Registration]:
-        """Yield what is registered on this path: hooks, then guards, then events."""
-        path = self.pattern.text
-        for name, callback in self.hooks.items():
-            yield Registration(path, "hook", name, callback.function)
-        for guard in self.guards.values():
-            yield Registration(path, "guard", guard.pattern.text, guard.callback.function)
-        for name, handler in self.handlers.items():
-            yield Registration(path, "event", name, handler.callback.function, handler.concurrent)
 
 
 class Part(Protocol):
@@ -59,7 +31,7 @@ class Part(Protocol):
 
 
 class Router:
-    """Handlers, guards, hooks and pages for an app, for apps of several files.
+    """Handlers, guards, hooks, middleware and pages for an app, for apps of several files.
 
     It has the app's decorators; `app.include(router)` copies its registrations.
 
@@ -73,6 +45,7 @@ class Router:
         # Without limits: a router must not be stricter than the app that includes it.
         self._names = NameChecker(None)
         self._routes: dict[str, Route] = {}
+        self._every_path: list[tuple[str, Callback]] = []  # hooks and middleware
         self._pages: dict[str, Callback] = {}
         self._frozen = ""
 
@@ -126,17 +99,14 @@ class Router:
                 f"event {event!r} is already handled on {route.pattern.text!r}; "
                 "use another name or path"
             )
-        signature = signature_of(function)
-        wants_message = takes(signature, 2)
-        if not wants_message and not takes(signature, 1):
-            raise SetupError(
-                f"{name_of(function)}{signature} cannot handle {event!r}; "
-                "a handler takes (emitter) or (emitter, message)"
-            )
-        route.handlers[event] = Handler(Callback.of(function), wants_message, concurrent)
+        route.handlers[event] = Handler.of(event, function, concurrent)
 
     def on_connect(self, path: str | None = None) -> Callable[[Function], Function]:
-        """Call `(socket)` before the handshake; raise `Reject` to refuse it with an HTTP status."""
+        """Call `(socket)` before the handshake; raise `Reject` to refuse it with an HTTP status.
+
+        What it returns is `socket.user`, unless it is None; `False` refuses with 403. With several
+        functions, the last value counts, and the first refusal ends it.
+        """
         return self._hook("on_connect", path)
 
     def on_open(self, path: str | None = None) -> Callable[[Function], Function]:
@@ -163,7 +133,7 @@ class Router:
         return self._hook("on_error", path)
 
     def _hook(self, hook: str, path: str | None) -> Callable[[Function], Function]:
-        self._route(path, hook)  # raises at the line of the decorator
+        self._check_path(path, hook)  # raises at the line of the decorator
 
         def register(function: Function) -> Function:
             self.add_hook(hook, function, path=path)
@@ -174,25 +144,48 @@ class Router:
     def add_hook(self, hook: str, function: Callable[..., Any], *, path: str | None = None) -> None:
         """Do what `@on_connect()`, `@on_open()` and so on do: `add_hook("on_connect", function)`.
 
+        A hook may have several functions: they are called in the order of registration. With the
+        path "*" a function is called on every path, before the path's own.
+
         Raises:
-            SetupError: there is no such hook, it is already set on this path, or the function
-                takes other arguments.
+            SetupError: there is no such hook, or the function takes other arguments.
 
         """
-        if hook not in HOOKS:
-            raise SetupError(f"no hook {hook!r}; there are {', '.join(HOOKS)}")
-        route = self._route(path, hook)
-        if hook in route.hooks:
-            raise SetupError(
-                f"{hook} is already set on {route.pattern.text!r}; do both in one function"
-            )
-        signature = signature_of(function)
-        if not takes(signature, len(HOOKS[hook])):
-            raise SetupError(
-                f"{name_of(function)}{signature} cannot be {hook}; "
-                f"it is called with ({', '.join(HOOKS[hook])})"
-            )
-        route.hooks[hook] = Callback.of(function)
+        self._add_call(hook, hook_callback(hook, function), path)
+
+    def middleware(self, path: str | None = None) -> Callable[[Function], Function]:
+        """Call `(emitter, message, call)` around the handlers of `path`, or of "*", every path.
+
+        `await call(message)` calls the next middleware, or the handler, and returns what it
+        returns. The middleware may give it another message, or not call it; what it returns is the
+        reply. What it raises is answered like an exception of the handler.
+
+        The first that was registered is the outermost; those of "*" are outside the path's own.
+        `joinRoom`, `leaveRoom`, `resume` and hooks have no middleware.
+
+        Raises:
+            SetupError: the function is not `async def`, or takes other arguments.
+
+        """
+        self._check_path(path, MIDDLEWARE)
+
+        def register(function: Function) -> Function:
+            self.add_middleware(function, path=path)
+            return function
+
+        return register
+
+    def add_middleware(self, function: Callable[..., Any], *, path: str | None = None) -> None:
+        """Do what `@middleware()` does, without a decorator."""
+        self._add_call(MIDDLEWARE, middleware_callback(function), path)
+
+    def _add_call(self, name: str, callback: Callback, path: str | None) -> None:
+        if self._check_path(path, name) != ANY:
+            self._route(path, name).add_call(name, callback, Layer.ONE_PATH)
+            return
+        self._every_path.append((name, callback))
+        for route in self._routes.values():
+            route.add_call(name, callback, Layer.EVERY_PATH)
 
     def on_join(
         self, room: str = ANY, *, path: str | None = None
@@ -226,7 +219,7 @@ class Router:
             )
         wanted = guard_parameters(function, pattern)
         route.guards[pattern.shape] = Guard(pattern, Callback.of(function), wanted)
-        route.guards = _ranked(route.guards)
+        route.guards = ranked(route.guards)
 
     def page(self, path: str) -> Callable[[Function], Function]:
         """Serve the HTML, a string, that the decorated function returns, at `path` over HTTP."""
@@ -253,16 +246,25 @@ class Router:
     # -- including routers -----------------------------------------------------------------
 
     def include(self, *parts: Part) -> None:
-        """Copy the handlers, guards, hooks and pages of routers and controllers into this one.
+        """Copy what routers and controllers have registered into this one.
+
+        Their hooks and middleware of the path "*" are called on their own paths only, after those
+        of this router.
 
         Raises:
-            SetupError: something is registered twice, or `parts` has another object.
+            SetupError: something is registered twice, `parts` has another object, or a router has
+                only hooks or middleware of "*", and no path to call them on.
 
         """
         for part in parts:
             if isinstance(part, type) or not hasattr(part, "router"):
                 raise SetupError(f"cannot include {part!r}; give a Router() or a Controller()")
             router = part.router()
+            if router._every_path and not router._routes:
+                raise SetupError(
+                    "the router has hooks or middleware of every path, but no path; "
+                    "register them on the app"
+                )
             router._frozen = "it has been included"
             for route in router._routes.values():
                 self._include(route)
@@ -277,15 +279,21 @@ class Router:
             )
         for guard in route.guards.values():
             self.add_guard(guard.callback.function, guard.pattern.text, path=path)
-        for hook, callback in route.hooks.items():
-            self.add_hook(hook, callback.function, path=path)
+        for name, calls in route.calls.items():
+            for layer, callback in calls:
+                layer = max(layer, Layer.EVERY_INCLUDED_PATH)
+                self._route(path, name).add_call(name, callback, layer)
 
     def router(self) -> Router:
         """Return itself; `include` calls this method of each part."""
         return self
 
     def registrations(self) -> tuple[Registration, ...]:
-        """Return what is registered: pages, then for each path its hooks, guards and events."""
+        """Return what is registered: pages, then for each path what is called on it.
+
+        These are its hooks, guards, middleware and events, each in the order of the calls. What was
+        registered for the path "*" is listed with every path.
+        """
         pages = [Registration(p, "page", "", page.function) for p, page in self._pages.items()]
         routes = self._routes.values()
         return (*pages, *(found for route in routes for found in route.registrations()))
@@ -303,23 +311,33 @@ class Router:
                 return route, values
         return None
 
-    def _route(self, path: str | None, hook: str) -> Route:
-        self._check_open()
-        if callable(path):
-            raise SetupError(f"write @app.{hook}() with parentheses")
-        path = self.path if path is None else path
-        if not isinstance(path, str) or not path.startswith("/"):
-            raise SetupError(f'path {path!r} must begin with "/"')
+    def _route(self, path: str | None, registered: str) -> Route:
+        path = self._check_path(path, registered)
+        if path == ANY:
+            raise SetupError(
+                f"path {path!r} is for hooks and middleware only; give {registered} one path"
+            )
         pattern = Pattern(path, "/")
         route = self._routes.get(pattern.shape)
         if route is None:
             route = self._routes[pattern.shape] = Route(pattern)
-            self._routes = _ranked(self._routes)
+            for name, callback in self._every_path:
+                route.add_call(name, callback, Layer.EVERY_PATH)
+            self._routes = ranked(self._routes)
         if route.pattern.text != path:
             raise SetupError(
                 f"path {path!r} is the same as {route.pattern.text!r}; use the same names"
             )
         return route
+
+    def _check_path(self, path: str | None, registered: str) -> str:
+        self._check_open()
+        if callable(path):
+            raise SetupError(f"write @app.{registered}() with parentheses")
+        path = self.path if path is None else path
+        if path != ANY and (not isinstance(path, str) or not path.startswith("/")):
+            raise SetupError(f'path {path!r} must begin with "/"')
+        return path
 
     def _check_open(self) -> None:
         if self._frozen:
@@ -329,11 +347,3 @@ class Router:
 def _check_name(kind: str, name: object, right: str) -> None:
     if not isinstance(name, str):
         raise SetupError(f"{kind} {name!r} is not a string; write {right}")
-
-
-Ranked = TypeVar("Ranked", Route, Guard)
-
-
-def _ranked(table: dict[str, Ranked]) -> dict[str, Ranked]:
-    # Sorted at registration, so that a look-up takes the first match.
-    return dict(sorted(table.items(), key=lambda item: item[1].pattern.rank))
