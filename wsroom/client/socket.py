@@ -12,6 +12,7 @@ from wsroom.client.keeper import Keeper, SocketState
 from wsroom.client.listeners import Listeners
 from wsroom.client.outgoing import OutFrame
 from wsroom.errors import ConnectionLost, check_close
+from wsroom.wire.joins import join_message
 from wsroom.wire.names import NameChecker
 from wsroom.wire.protocol import JOIN, LEAVE
 
@@ -200,10 +201,21 @@ class ClientSocket:
         except TimeoutError:
             raise TimeoutError(f"no answer to {event!r} within {limit:g} s") from None
 
-    async def join_room(self, room: str, *, timeout: float | None = None) -> None:
+    async def join_room(
+        self,
+        room: str,
+        *,
+        last: int | None = None,
+        since: str | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
         """Join a room; everything that is emitted there after this returns reaches the socket.
 
         The room is remembered: after a reconnect the socket gets what it missed there.
+
+        With `last`, its listeners first get that many of the room's last messages; with `since`,
+        an offset, those since then. The server may send fewer. docs/protocol.md describes its
+        answer, which is returned: `room`, `offset`, `replayed` and `recovered`.
 
         Raises:
             RequestError: the server refused.
@@ -212,14 +224,18 @@ class ClientSocket:
             ValueError: the room's name is invalid.
 
         """
-        await self._request_until_answered(JOIN, room, timeout)
+        message = join_message(room, last, since)
+        answer: dict[str, Any] = await self._request_until_answered(JOIN, room, message, timeout)
+        return answer
 
     async def leave_room(self, room: str, *, timeout: float | None = None) -> None:
         """Leave a room, and forget it; raises what `join_room` raises."""
         self._keeper.recovery.leave(room)
-        await self._request_until_answered(LEAVE, room, timeout)
+        await self._request_until_answered(LEAVE, room, room, timeout)
 
-    async def _request_until_answered(self, event: str, room: str, timeout: float | None) -> None:
+    async def _request_until_answered(
+        self, event: str, room: str, message: Any, timeout: float | None
+    ) -> Any:
         # These two events are idempotent, so they are repeated after a lost connection.
         self._names.check_room(room)
         limit = self._timeout if timeout is None else timeout
@@ -227,13 +243,16 @@ class ClientSocket:
             async with asyncio.timeout(limit):
                 while True:
                     await self._keeper.wait_ready()
+                    if message is not room:
+                        self._keeper.recovery.ask_for_history(room)
                     try:
-                        await self._request(event, room)
-                        return
+                        return await self._request(event, message)
                     except ConnectionLost:
                         await asyncio.sleep(0)  # until the loss is known everywhere
         except TimeoutError:
             raise TimeoutError(f"no answer to {event} {room!r} within {limit:g} s") from None
+        finally:
+            self._keeper.recovery.end_history(room)
 
     async def _request(self, event: str, message: Any) -> Any:
         frame = self._keeper.outgoing.request(event, message)

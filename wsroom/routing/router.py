@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from wsroom.errors import SetupError
 from wsroom.functions import name_of, signature_of, takes
-from wsroom.routing.callbacks import HOOKS, Callback, Guard, Handler, Registration, guard_parameters
+from wsroom.routing.callbacks import HOOKS, Callback, Guard, Handler, Registration
 from wsroom.routing.patterns import Pattern
 from wsroom.wire.names import NameChecker
 from wsroom.wire.protocol import has_control_character
@@ -195,7 +195,7 @@ class Router:
         route.hooks[hook] = Callback.of(function)
 
     def on_join(
-        self, room: str = ANY, *, path: str | None = None
+        self, room: str = ANY, *, path: str | None = None, replay: int | None = None
     ) -> Callable[[Function], Function]:
         """Call `(socket, room)` before a client joins a room; raise `Reject` to refuse.
 
@@ -203,18 +203,26 @@ class Router:
         arguments, or "*". One guard decides: the exact name before patterns, patterns before "*".
         Once a path has a guard, rooms without one are refused. Joins of the app (`socket.join`)
         are not guarded.
+
+        A client that joins may ask for up to `replay` earlier messages of the room: none if it is
+        0, and `Limits.replay` of them if it is None.
         """
         _check_name("room", room, "@app.on_join() with parentheses")
         self._route(path, "on_join")
 
         def register(function: Function) -> Function:
-            self.add_guard(function, room, path=path)
+            self.add_guard(function, room, path=path, replay=replay)
             return function
 
         return register
 
     def add_guard(
-        self, function: Callable[..., Any], room: str = ANY, *, path: str | None = None
+        self,
+        function: Callable[..., Any],
+        room: str = ANY,
+        *,
+        path: str | None = None,
+        replay: int | None = None,
     ) -> None:
         """Do what `@on_join(room)` does, without a decorator."""
         route = self._route(path, "on_join")
@@ -224,8 +232,7 @@ class Router:
             raise SetupError(
                 f"room {room!r} is already guarded on {route.pattern.text!r}; use one guard"
             )
-        wanted = guard_parameters(function, pattern)
-        route.guards[pattern.shape] = Guard(pattern, Callback.of(function), wanted)
+        route.guards[pattern.shape] = Guard.of(function, pattern, replay)
         route.guards = _ranked(route.guards)
 
     def page(self, path: str) -> Callable[[Function], Function]:
@@ -276,7 +283,8 @@ class Router:
                 event, handler.callback.function, path=path, concurrent=handler.concurrent
             )
         for guard in route.guards.values():
-            self.add_guard(guard.callback.function, guard.pattern.text, path=path)
+            function, text = guard.callback.function, guard.pattern.text
+            self.add_guard(function, text, path=path, replay=guard.replay)
         for hook, callback in route.hooks.items():
             self.add_hook(hook, callback.function, path=path)
 
