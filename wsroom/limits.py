@@ -12,7 +12,7 @@ class Limits:
     """Limits for each socket; a client that exceeds one gets an answer that says so.
 
     Raises:
-        SetupError: a number is not above 0.
+        SetupError: a number is not above 0; `replay` may be 0.
 
     """
 
@@ -35,8 +35,14 @@ class Limits:
     write_buffer: int = 1024 * 1024
     """Unsent bytes of one socket; more that do not shrink for a second close it with 1013."""
 
+    replay: int = 100
+    """Earlier messages of a room that a client may get when it joins; 0 for none. Guards can set
+    another number for their rooms."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name == "replay" and value == 0:
+                continue
             if not value > 0:
                 raise SetupError(f"Limits.{field.name} is {value!r}; use a number above 0")

@@ -110,6 +110,22 @@ async def test_a_connection_keeps_the_last_offset_of_each_room() -> None:
         assert a.offsets.keys() == {""}
 
 
+async def test_a_join_returns_the_reply() -> None:
+    """Whole, for the last room; with `last` or `since` it joins with the history."""
+    app = room_app()
+    async with TestClient(app) as client:
+        a, b = await client.connect(), await client.connect()
+        joined = await a.join("news", "chat")
+        assert joined == {"room": "chat", "offset": a.offsets["chat"]}
+        for number in range(3):
+            await app.to("chat").emit("said", number)
+        assert (await b.join("chat", last=2))["replayed"] == 2
+        assert [await b.expect("said") for _ in range(2)] == [1, 2]
+        await b.leave("chat")
+        again = await b.join("chat", since=joined["offset"])
+        assert again["replayed"] == 3 and again["recovered"] is True
+
+
 async def test_a_connection_resumes_another() -> None:
     """It takes over the session; a refused resume changes nothing."""
     app = room_app()

@@ -23,7 +23,7 @@ from tests.support.brokers import Broker
 from tests.support.clock import SECOND
 from tests.support.paths import ROOT
 from tests.support.processes import Owned, eventually, free_port
-from tests.support.tabs import Tab
+from tests.support.tabs import SETTLED, Tab
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -132,6 +132,32 @@ async def test_a_restart_of_redis(crowd: Crowd) -> None:
     await crowd.say(crowd.tabs[3], 4)
     await crowd.heard(4)
     assert all([await tab.log("resync") == [] for tab in crowd.tabs])
+
+
+async def test_reloads_show_the_conversation(crowd: Crowd) -> None:
+    """On any worker: nothing doubled, nothing missing, while another page emits all the time."""
+    talker, tab = crowd.tabs[:2]
+    await talker.run("""() => {
+        window.stopped = false;
+        const talk = async () => {
+            for (let n = 0; !stopped; n++) await socket.request("say", { room: "chat", n });
+        };
+        window.talked = talk();
+    }""")
+    await tab.until("() => log.filter(([kind]) => kind === 'said').length > 30")
+    pids = set()
+    for _ in range(8):
+        await tab.page.reload()
+        await tab.run(SETTLED)
+        await tab.connect()
+        answer = await tab.run("() => socket.joinRoom('chat', { last: 20 })")
+        assert answer["replayed"] == 20
+        await tab.until("() => log.filter(([kind]) => kind === 'said').length > 40")
+        heard = [entry[1]["n"] for entry in await tab.log("said")]
+        assert heard == list(range(heard[0], heard[0] + len(heard)))
+        pids.add(await tab.run("() => socket.request('pid')"))
+    await talker.run("() => { stopped = true; return talked; }")
+    print(f"{len(pids)} workers")
 
 
 PUMP = """(by) => {

@@ -23,6 +23,7 @@ from websockets.typing import Subprotocol
 import wsroom
 from tests.support import brokers
 from tests.support.clock import HOUR, SECOND, TICK, until
+from tests.support.interrupted import interrupted
 from tests.support.pages import blocks, save
 from tests.support.paths import ROOT
 from tests.support.peers import WAIT
@@ -339,6 +340,48 @@ async def test_rooms_are_true_whoever_joined_or_left() -> None:
         await sockets[-1].join("theirs")
         await leaving
         assert a.rooms == set()
+
+
+async def test_a_join_with_history() -> None:
+    """The past comes first, then what is live; the answer is returned; later it is resumed."""
+    app = chat()
+    async with serve(app) as server, client(server) as reader, client(server) as a:
+        since = (await reader.join_room("chat"))["offset"]
+        for number in range(4):
+            await app.to("chat").emit("said", number)
+        heard: list[Any] = []
+        a.on("said", lambda message: heard.append(message))
+        answer = await a.join_room("chat", last=2)
+        assert answer == {"room": "chat", "offset": answer["offset"], "replayed": 2}
+        await a.request("say", "live")
+        assert heard == [2, 3, "live"]
+        assert (await a.join_room("chat", last=2))["replayed"] == 0
+        cut(server)
+        await until(lambda: a.state != "open" and reader.state != "open")
+        await app.to("chat").emit("said", "missed")
+        await a.request("say", "live again")
+        assert heard == [2, 3, "live", "missed", "live again"]
+        await a.leave_room("chat")
+        heard.clear()
+        answer = await a.join_room("chat", since=since)
+        assert answer["recovered"] is True and answer["replayed"] == len(heard) == 7
+        with pytest.raises(RequestError, match="invalid_message"):
+            await a.join_room("news", last=-1)
+        assert a.rooms == {"chat"} and not a._keeper.recovery._late
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_a_history_that_breaks_off_is_not_doubled(live: bool) -> None:
+    """It continues after the last message that arrived; in a live room, after the live ones."""
+    async with interrupted(live) as server:
+        async with wsroom.client.connect(server.url, retry_after=TICK) as a:
+            heard: list[Any] = []
+            a.on("said", lambda message: heard.append(message))
+            answer = await a.join_room("chat", last=5, timeout=WAIT)
+            assert answer["replayed"] == 0
+            resume = next(message for event, message in server.asked if event == "resume")
+            assert resume["rooms"]["chat"] == ("c:10" if live else "c:8")
+            assert heard == ([8, 11] if live else [8, 9, 10, 11])
 
 
 async def test_rooms_are_joined_before_kept_frames_are_sent() -> None:

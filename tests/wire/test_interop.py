@@ -16,7 +16,7 @@ from tests.support.clock import SECOND
 from tests.support.npm import fetch, find
 from tests.support.peers import count_pings, peer
 from tests.support.servers import serve
-from wsroom import Emitter, WSRoom
+from wsroom import Emitter, Socket, WSRoom
 
 SIZES = [0, 20, 100, 125, 126, 1000, 1024, 5000, 65_000, 70_000, 300_000]
 ROUNDS = 3
@@ -61,9 +61,12 @@ def mixed() -> tuple[WSRoom, list[list[Any]]]:
     messages = [text(n, size) for n, size in enumerate(SIZES * ROUNDS)]
     app = WSRoom()
 
+    @app.on_connect()
+    async def on_connect(socket: Socket) -> None:
+        await socket.join("chat")
+
     @app.on("go")
     async def go(emitter: Emitter) -> None:
-        await emitter.socket.join("chat")
         for number, message in enumerate(messages):
             frame = {"n": number, "text": message}
             if number % 2:

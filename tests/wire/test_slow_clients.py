@@ -341,6 +341,8 @@ async def test_frames_are_ordered_across_rooms_replies_and_close(ws: str) -> Non
     async with serve(app, ws=ws) as server, peer(server) as a:
         for number in range(3):
             await a.send("mix", number)
+        for room in ("a", "b"):
+            assert (await a.expect("joinedRoom"))["room"] == room
         for message in range(3):
             for number in range(20):
                 for kind in ("a", "me", "b", "ab", "id", "path"):

@@ -3,8 +3,8 @@
 `import wsroom` does not import this package; the first use of `wsroom.client` does.
 """
 
+from wsroom.client.connect import connect as connect
 from wsroom.client.socket import ClientSocket as ClientSocket
-from wsroom.client.socket import connect as connect
 from wsroom.errors import ConnectionLost as ConnectionLost
 from wsroom.errors import RequestError as RequestError
 

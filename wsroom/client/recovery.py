@@ -44,6 +44,7 @@ class Recovery:
         self.offsets: dict[str, str | None] = {}
         """The last offset of each room, and of the path (""); None without a history."""
         self._leaving: set[str] = set()
+        self._late: set[str] = set()
 
     def resumption(self) -> dict[str, Any] | None:
         """Return the message of `resume`; None if there is nothing to resume."""
@@ -61,11 +62,24 @@ class Recovery:
     def disconnected(self) -> None:
         """Forget which rooms were being left: the connection's end completed that."""
         self._leaving.clear()
+        self._late.clear()
 
     def leave(self, room: str) -> None:
         """Forget a room, and ignore its messages until the server has confirmed."""
         self.offsets.pop(room, None)
         self._leaving.add(room)
+
+    def ask_for_history(self, room: str) -> None:
+        """Ignore the offsets of a room's messages until the answer, if the room is live already.
+
+        The history is no place to continue from: later messages have arrived before it.
+        """
+        if room in self.offsets:
+            self._late.add(room)
+
+    def end_history(self, room: str) -> None:
+        """Note that the answer has arrived, or that none is expected any more."""
+        self._late.discard(room)
 
     def update(self, frame: Frame, asked: str = "") -> None:
         """Take the offsets of a frame; `asked` is the event of the frame that it answers."""
@@ -78,13 +92,15 @@ class Recovery:
                 self._leaving.discard(message["room"])
         elif event == REPLY and asked == JOIN:
             self._leaving.discard(message["room"])
+            self.end_history(message["room"])
             self.offsets[message["room"]] = message.get("offset")
         elif event == JOINED:
             if message["room"] not in self._leaving:
                 self.offsets[message["room"]] = message.get("offset")
         elif event != REPLY or asked == RESUME:
             for room, offset in read_offsets(frame, asked):
-                if room not in self._leaving and not room.startswith(SOCKET_ID_PREFIX):
+                ignored = room in self._leaving or room in self._late
+                if not ignored and not room.startswith(SOCKET_ID_PREFIX):
                     self.offsets[room] = offset
 
     def _connected(self, message: dict[str, Any]) -> None:

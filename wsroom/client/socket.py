@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ssl as tls
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Self, TypeVar, overload
 
-from wsroom.client.attempt import Params, Settings
+from wsroom.client.attempt import Settings
 from wsroom.client.keeper import Keeper, SocketState
 from wsroom.client.listeners import Listeners
 from wsroom.client.outgoing import OutFrame
 from wsroom.errors import ConnectionLost, check_close
+from wsroom.wire.joins import join_message
 from wsroom.wire.names import NameChecker
 from wsroom.wire.protocol import JOIN, LEAVE
 
@@ -19,57 +19,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 LISTENERS_TIMEOUT = 5.0
 """Seconds that listeners have for their last calls once the socket is closed."""
-
-
-def connect(
-    url: str,
-    *,
-    params: Params | None = None,
-    headers: Mapping[str, str] | None = None,
-    buffer: int = 100,
-    max_retries: int | None = None,
-    retry_after: float = 0.5,
-    connect_timeout: float = 10.0,
-    request_timeout: float = 10.0,
-    ping_interval: float = 20.0,
-    ssl: tls.SSLContext | None = None,
-) -> ClientSocket:
-    """Make a socket for `async with`, which connects it, and closes it at the end.
-
-    When its connection is lost it connects again, and then gets what it missed.
-
-    Args:
-        url: "ws://host/ws" or "wss://..."; http and https mean the same.
-        params: the URL's query, or a function (`async def` too) that is called for each attempt,
-            for tokens that expire.
-        headers: further headers of the handshake.
-        buffer: frames that `emit` and `request` keep while there is no connection.
-        max_retries: attempts in a row before it gives up; None: it never does.
-        retry_after: seconds; the pause before attempt n is random, up to this times 2 to the n,
-            at least 0.1 and at most 20. n begins again at 0 after 5 s of connection.
-        connect_timeout: seconds for one attempt.
-        request_timeout: seconds for each answer, unless a call gives its own.
-        ping_interval: seconds between two pings, and for the answer to each.
-        ssl: for wss, instead of the default context.
-
-    Raises:
-        ValueError: the URL is invalid, or a number is out of its range.
-
-    """
-    return ClientSocket(
-        Settings(
-            url=url,
-            params=params,
-            headers=dict(headers or {}),
-            buffer=buffer,
-            max_retries=max_retries,
-            retry_after=retry_after,
-            connect_timeout=connect_timeout,
-            request_timeout=request_timeout,
-            ping_interval=ping_interval,
-            ssl=ssl,
-        )
-    )
 
 
 class ClientSocket:
@@ -200,10 +149,21 @@ class ClientSocket:
         except TimeoutError:
             raise TimeoutError(f"no answer to {event!r} within {limit:g} s") from None
 
-    async def join_room(self, room: str, *, timeout: float | None = None) -> None:
+    async def join_room(
+        self,
+        room: str,
+        *,
+        last: int | None = None,
+        since: str | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
         """Join a room; everything that is emitted there after this returns reaches the socket.
 
         The room is remembered: after a reconnect the socket gets what it missed there.
+
+        With `last`, its listeners first get that many of the room's last messages; with `since`,
+        an offset, those since then. The server may send fewer. docs/protocol.md describes its
+        answer, which is returned: `room`, `offset`, `replayed` and `recovered`.
 
         Raises:
             RequestError: the server refused.
@@ -212,14 +172,18 @@ class ClientSocket:
             ValueError: the room's name is invalid.
 
         """
-        await self._request_until_answered(JOIN, room, timeout)
+        message = join_message(room, last, since)
+        answer: dict[str, Any] = await self._request_until_answered(JOIN, room, message, timeout)
+        return answer
 
     async def leave_room(self, room: str, *, timeout: float | None = None) -> None:
         """Leave a room, and forget it; raises what `join_room` raises."""
         self._keeper.recovery.leave(room)
-        await self._request_until_answered(LEAVE, room, timeout)
+        await self._request_until_answered(LEAVE, room, room, timeout)
 
-    async def _request_until_answered(self, event: str, room: str, timeout: float | None) -> None:
+    async def _request_until_answered(
+        self, event: str, room: str, message: Any, timeout: float | None
+    ) -> Any:
         # These two events are idempotent, so they are repeated after a lost connection.
         self._names.check_room(room)
         limit = self._timeout if timeout is None else timeout
@@ -227,13 +191,16 @@ class ClientSocket:
             async with asyncio.timeout(limit):
                 while True:
                     await self._keeper.wait_ready()
+                    if message is not room:
+                        self._keeper.recovery.ask_for_history(room)
                     try:
-                        await self._request(event, room)
-                        return
+                        return await self._request(event, message)
                     except ConnectionLost:
                         await asyncio.sleep(0)  # until the loss is known everywhere
         except TimeoutError:
             raise TimeoutError(f"no answer to {event} {room!r} within {limit:g} s") from None
+        finally:
+            self._keeper.recovery.end_history(room)
 
     async def _request(self, event: str, message: Any) -> Any:
         frame = self._keeper.outgoing.request(event, message)

@@ -20,6 +20,7 @@ from wsroom.errors import ProtocolError, check_close
 from wsroom.routing.route import Route
 from wsroom.wire import protocol
 from wsroom.wire.emission import Room
+from wsroom.wire.joins import encode_joined, encode_left
 from wsroom.wire.offsets import Offset
 
 logger = logging.getLogger("wsroom")
@@ -119,16 +120,16 @@ class Connection:
                 joined = await self.join_room(room)
             except ProtocolError as exc:
                 raise ValueError(exc.detail) from None
+            if joined.new and joined.since is not None:
+                self.session.note_join(room, joined, opening=not self.accepted)
             if joined.new and self.accepted:
                 self._write_joined(room, joined.now)
                 await self.invoker.run_hook("on_joined", room)
-            elif joined.new and joined.since is not None:
-                self.session.note_join(room, joined.since)
 
     async def leave(self, *rooms: str) -> None:
         for room in rooms:
             if self.leave_room(room) and self.accepted:
-                self.write(PreparedFrame(protocol.encode_left(room)))
+                self.write(PreparedFrame(encode_left(room)))
                 await self.run_on_left(room)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -149,17 +150,19 @@ class Connection:
         # Everything up to the offset comes before it, what is emitted from now on after it.
         if offset is not None:
             self.session.write_until({Room(self.path, room): offset})
-        self.write(PreparedFrame(protocol.encode_joined(room, offset)))
+        self.write(PreparedFrame(encode_joined(room, offset)))
 
     def leave_room(self, room: str) -> bool:
         """Leave a room at once, without the hook; return whether the socket was in it."""
         if self._asked:
             self._asked -= {room}  # the guard may still allow it, but the leave is later
-        if self._last_rooms is not None or room not in self.rooms:
+        if self._last_rooms is not None:
             return False
-        self._hub.leave(self.writer, room)
+        was_in = room in self.rooms
+        if was_in:
+            self._hub.leave(self.writer, room)
         self.session.left(Room(self.path, room))
-        return True
+        return was_in
 
     async def run_on_left(self, room: str) -> None:
         """Run the hook `on_left`."""

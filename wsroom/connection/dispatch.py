@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
 from wsroom.api.emitter import Emitter
 from wsroom.connection.connection import Connection
-from wsroom.connection.invoker import UNAVAILABLE
+from wsroom.connection.join import join
 from wsroom.connection.resume import resume
-from wsroom.errors import AdapterError, ProtocolError
+from wsroom.errors import ProtocolError
 from wsroom.routing.callbacks import Handler
 from wsroom.routing.route import ANY
 from wsroom.tasks import HANDLING
 from wsroom.wire import protocol
 from wsroom.wire.protocol import Inbound
-
-logger = logging.getLogger("wsroom")
 
 
 def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None]:
@@ -48,25 +45,6 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
         # Most frames: no coroutine but the handler's.
         return _call(connection, handler, connection.invoker.emitter(event), inbound.message)
     return _call_and_reply(connection, handler, inbound)
-
-
-async def join(connection: Connection, inbound: Inbound) -> None:
-    """Handle `joinRoom`; raises what the guard raises."""
-    room = protocol.read_room(inbound.message, connection.worker.limits)
-    join_room = connection.join_for_client
-    if room not in connection.rooms:
-        await connection.ask_guard(room)
-        join_room = connection.join_asked
-    try:
-        joined = await join_room(room)
-    except AdapterError:
-        logger.info("a join on %s failed: the adapter is unavailable", connection.path)
-        raise ProtocolError("unavailable", UNAVAILABLE) from None
-    connection.session.release()  # frames up to that offset are written before the reply
-    connection.invoker.reply(inbound, protocol.room_answer(room, joined.now))
-    connection.answered = True
-    if joined.new:
-        await connection.invoker.run_hook("on_joined", room)
 
 
 async def leave(connection: Connection, inbound: Inbound) -> None:

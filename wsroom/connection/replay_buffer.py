@@ -20,6 +20,9 @@ class ReplayBuffer(Writer):
 
     Frames for the socket alone bypass it. It keeps up to `limit` bytes of frames. With more, it
     releases them, or gives the connection up if a replay is in progress.
+
+    With `room` it keeps the frames of that room only. The socket has one stand-in for all of its
+    rooms, because a union of rooms, or an exclusion, must find the same member in each of them.
     """
 
     __slots__ = (
@@ -28,6 +31,7 @@ class ReplayBuffer(Writer):
         "_full",
         "_hub",
         "_limit",
+        "_room",
         "_size",
         "_timer",
         "_writer",
@@ -35,7 +39,12 @@ class ReplayBuffer(Writer):
     )
 
     def __init__(
-        self, hub: Hub, writer: Writer, limit: int, connection: WriteFailureHandler
+        self,
+        hub: Hub,
+        writer: Writer,
+        limit: int,
+        connection: WriteFailureHandler,
+        room: Room | None = None,
     ) -> None:
         super().__init__(writer.id, writer.path)
         self.replaying = False
@@ -44,6 +53,7 @@ class ReplayBuffer(Writer):
         self._writer = writer
         self._limit = limit
         self._connection = connection
+        self._room = room
         self._frames: list[PreparedFrame] = []
         self._size = 0
         self._full = False
@@ -55,8 +65,17 @@ class ReplayBuffer(Writer):
         return self._hub.members.get(self.id) is self
 
     def collect(self, chunk: Chunk) -> None:
-        """Keep the frames of `chunk`, without volatile ones: this socket is behind."""
+        """Keep the frames of `chunk`, or write those that are not to be kept; drop volatile ones.
+
+        A volatile frame has no stamp, so its room is unknown here: if it were written, it could
+        overtake a frame that is kept.
+        """
         frames = [frame for frame in chunk.frames if not frame.volatile]
+        if self._room is not None:
+            rest = [frame for frame in frames if not self._keeps(frame)]
+            frames = [frame for frame in frames if self._keeps(frame)]
+            if rest:
+                self._writer.collect(Chunk(rest))
         self._frames += frames
         self._size += sum([len(frame.payload) for frame in frames])
         if self._size > self._limit and not self._full:
@@ -64,11 +83,22 @@ class ReplayBuffer(Writer):
             # Soon, not now: the outbox may be iterating over a room of this socket.
             asyncio.get_running_loop().call_soon(self._overflow)
 
+    def _keeps(self, frame: PreparedFrame) -> bool:
+        # Frames without a stamp have no place in a history, so no replay can double them.
+        return self._room is None or _room_of(frame) == self._room
+
+    def keep_only(self, room: Room) -> None:
+        """Write the frames of other rooms, those that are kept and those that will come."""
+        self._hub.outbox.distribute()
+        frames, self._frames, self._size, self._room = self._frames, [], 0, room
+        if frames:
+            self.collect(Chunk(frames))
+
     def _overflow(self) -> None:
         if not self.replaying:
             self.release()
         elif self.active:
-            self._connection.give_up(1013, "too many messages during the resume; try again")
+            self._connection.give_up(1013, "too many messages during the replay; try again")
 
     def release_after(self, seconds: float) -> None:
         """Release the frames after `seconds`, unless a replay has begun by then."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from typing import Any
 
 from wsroom.connection.connection import Connection
 from wsroom.connection.invoker import UNAVAILABLE
-from wsroom.delivery.frames import PreparedFrame
+from wsroom.connection.replay import entries_of, frames_for, wait_for_writer
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
-from wsroom.wire.emission import EMIT, Emission, Past, Room
+from wsroom.wire.emission import Room
 from wsroom.wire.offsets import Offset
-from wsroom.wire.protocol import Inbound, read_resume, read_room, replayed
+from wsroom.wire.protocol import Inbound, read_resume, read_room
 
 Answer = dict[str, Any]
 
@@ -105,7 +105,7 @@ class _Resumption:
         room = Room(connection.path, name)
         await asyncio.sleep(0)  # write what was collected, and let other tasks run
         if name not in self._live:
-            await self._wait_for_writer()
+            await wait_for_writer(connection)
         if self._was_left(name):
             return
         try:
@@ -120,7 +120,9 @@ class _Resumption:
         if name in self._live:
             recovered = name in connection.session.recovered or (recovered and not past.emissions)
         else:
-            self._replay(past)
+            for frame in frames_for(connection, entries_of(past)):
+                connection.writer.write(frame)
+        connection.session.note_asked(name)
         if recovered:
             connection.session.recovered |= {name}
         self.answers[name] = {"recovered": recovered}
@@ -138,33 +140,3 @@ class _Resumption:
         """Answer `left` for the rooms that were joined, but have been left since then."""
         for name in self._offsets:
             self._was_left(name)
-
-    async def _wait_for_writer(self) -> None:
-        connection = self._connection
-        limit, timing = connection.worker.limits.write_buffer / 2, connection.worker.timing
-        async with asyncio.timeout(timing.hold):
-            while connection.writer.unsent > limit:  # noqa: ASYNC110
-                await asyncio.sleep(timing.replay_check_interval)
-
-    def _replay(self, past: Past) -> None:
-        connection = self._connection
-        mine = connection.rooms | {connection.id}
-        session = connection.session.hash()
-        times = past.times or (None,) * len(past.emissions)
-        for (emission, offset), time in zip(past.emissions, times, strict=True):
-            excluded = emission.except_session == session or emission.except_socket == connection.id
-            if not excluded and _is_for(emission, mine):
-                payload = replayed(emission.payload, offset, time)
-                connection.writer.write(PreparedFrame(payload))
-
-
-def _is_for(emission: Emission, mine: Set[str]) -> bool:
-    def among(names: Iterable[str]) -> bool:
-        return not mine.isdisjoint(names)
-
-    return (
-        emission.kind == EMIT
-        and not emission.volatile  # an adapter may keep it as if it were not
-        and (not emission.rooms or among(emission.rooms))
-        and not among(emission.except_rooms)
-    )

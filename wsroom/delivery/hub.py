@@ -41,6 +41,8 @@ class Joined(NamedTuple):
     """The member gets everything emitted after this offset; None without a history."""
     now: Offset | None
     """Everything emitted up to this offset has been delivered to the member already."""
+    first: Offset | None = None
+    """The first emission that was delivered to the member before the join was confirmed."""
 
 
 class Hub:
@@ -178,7 +180,7 @@ class Hub:
             return Joined(False, since, now)
         if self._left(member, room, join):
             raise LeftMeanwhile(f"room {name!r} was left before the join was done")
-        return Joined(new, since, now)
+        return Joined(new, since, now, None if join is None else join.first)
 
     def _left(self, member: Writer, room: Room, join: PendingJoin | None) -> bool:
         gone = room not in self.rooms.of(self._current(member))
@@ -273,7 +275,7 @@ class Hub:
             frame = PreparedFrame(with_offset(emission.payload, offset))
             frame.stamp = emission, offset
             if self._pending_joins and (pending := self._pending_joins.get(emission.room)):
-                pending.latest = offset
+                pending.note_delivery(offset)
         if emission.except_rooms or emission.except_session:
             members = self.recipients.exclude(members, emission)
         self.outbox.send(members, frame, self.members.get(emission.except_socket))

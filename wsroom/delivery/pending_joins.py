@@ -12,11 +12,13 @@ from wsroom.wire.offsets import Offset
 class PendingJoin:
     """One member's entry into a room, shared by all its joins that wait for confirmation."""
 
-    __slots__ = ("confirmed", "waiting")
+    __slots__ = ("confirmed", "first", "waiting")
 
     def __init__(self) -> None:
         self.confirmed: bool | None = None
         """True after the first confirmation; False if the room was left before it."""
+        self.first: Offset | None = None
+        """The offset of the first emission that was delivered to the room before that."""
         self.waiting = 0
         """The number of joins that wait."""
 
@@ -48,6 +50,13 @@ class PendingJoins:
         if join is not None:
             join.waiting += 1
         return join
+
+    def note_delivery(self, offset: Offset) -> None:
+        """Note that an emission was delivered to the room."""
+        self.latest = offset
+        for join in self._undecided.values():
+            if join.first is None:
+                join.first = offset
 
     def confirm(self, id: str, join: PendingJoin | None) -> bool:
         """Note that a join was confirmed; returns whether it is the member's first."""

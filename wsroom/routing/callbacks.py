@@ -73,6 +73,21 @@ class Guard(NamedTuple):
     pattern: Pattern
     callback: Callback
     wanted: tuple[str, ...]
+    replay: int | None = None
+    """How many earlier messages a client may get at a join; None for `Limits.replay`."""
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], pattern: Pattern, replay: int | None) -> Guard:
+        """Check the function's arguments and the number.
+
+        Raises:
+            SetupError: the function cannot be called with them, or the number is invalid.
+
+        """
+        if replay is not None and (type(replay) is not int or replay < 0):
+            raise SetupError(f"replay is {replay!r}; use a number of messages, or 0 for none")
+        wanted = guard_parameters(function, pattern)
+        return cls(pattern, Callback.of(function), wanted, replay)
 
 
 class Registration(NamedTuple):

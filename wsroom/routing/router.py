@@ -12,14 +12,13 @@ from wsroom.routing.callbacks import (
     Guard,
     Handler,
     Registration,
-    guard_parameters,
     hook_callback,
     middleware_callback,
 )
 from wsroom.routing.patterns import Pattern, ranked
 from wsroom.routing.route import ANY, MIDDLEWARE, Layer, Route
+from wsroom.routing.routes import Routes
 from wsroom.wire.names import NameChecker
-from wsroom.wire.protocol import has_control_character
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -44,8 +43,7 @@ class Router:
         self.path = path
         # Without limits: a router must not be stricter than the app that includes it.
         self._names = NameChecker(None)
-        self._routes: dict[str, Route] = {}
-        self._every_path: list[tuple[str, Callback]] = []  # hooks and middleware
+        self._routes = Routes()
         self._pages: dict[str, Callback] = {}
         self._frozen = ""
 
@@ -183,12 +181,10 @@ class Router:
         if self._check_path(path, name) != ANY:
             self._route(path, name).add_call(name, callback, Layer.ONE_PATH)
             return
-        self._every_path.append((name, callback))
-        for route in self._routes.values():
-            route.add_call(name, callback, Layer.EVERY_PATH)
+        self._routes.add_to_every_path(name, callback)
 
     def on_join(
-        self, room: str = ANY, *, path: str | None = None
+        self, room: str = ANY, *, path: str | None = None, replay: int | None = None
     ) -> Callable[[Function], Function]:
         """Call `(socket, room)` before a client joins a room; raise `Reject` to refuse.
 
@@ -196,18 +192,26 @@ class Router:
         arguments, or "*". One guard decides: the exact name before patterns, patterns before "*".
         Once a path has a guard, rooms without one are refused. Joins of the app (`socket.join`)
         are not guarded.
+
+        A client that joins may ask for up to `replay` earlier messages of the room: none if it is
+        0, and `Limits.replay` of them if it is None.
         """
         _check_name("room", room, "@app.on_join() with parentheses")
         self._route(path, "on_join")
 
         def register(function: Function) -> Function:
-            self.add_guard(function, room, path=path)
+            self.add_guard(function, room, path=path, replay=replay)
             return function
 
         return register
 
     def add_guard(
-        self, function: Callable[..., Any], room: str = ANY, *, path: str | None = None
+        self,
+        function: Callable[..., Any],
+        room: str = ANY,
+        *,
+        path: str | None = None,
+        replay: int | None = None,
     ) -> None:
         """Do what `@on_join(room)` does, without a decorator."""
         route = self._route(path, "on_join")
@@ -217,8 +221,7 @@ class Router:
             raise SetupError(
                 f"room {room!r} is already guarded on {route.pattern.text!r}; use one guard"
             )
-        wanted = guard_parameters(function, pattern)
-        route.guards[pattern.shape] = Guard(pattern, Callback.of(function), wanted)
+        route.guards[pattern.shape] = Guard.of(function, pattern, replay)
         route.guards = ranked(route.guards)
 
     def page(self, path: str) -> Callable[[Function], Function]:
@@ -260,13 +263,13 @@ class Router:
             if isinstance(part, type) or not hasattr(part, "router"):
                 raise SetupError(f"cannot include {part!r}; give a Router() or a Controller()")
             router = part.router()
-            if router._every_path and not router._routes:
+            if router._routes.every_path and not router._routes:
                 raise SetupError(
                     "the router has hooks or middleware of every path, but no path; "
                     "register them on the app"
                 )
             router._frozen = "it has been included"
-            for route in router._routes.values():
+            for route in router._routes:
                 self._include(route)
             for path, callback in router._pages.items():
                 self.add_page(path, callback.function)
@@ -278,7 +281,8 @@ class Router:
                 event, handler.callback.function, path=path, concurrent=handler.concurrent
             )
         for guard in route.guards.values():
-            self.add_guard(guard.callback.function, guard.pattern.text, path=path)
+            function, text = guard.callback.function, guard.pattern.text
+            self.add_guard(function, text, path=path, replay=guard.replay)
         for name, calls in route.calls.items():
             for layer, callback in calls:
                 layer = max(layer, Layer.EVERY_INCLUDED_PATH)
@@ -295,21 +299,11 @@ class Router:
         registered for the path "*" is listed with every path.
         """
         pages = [Registration(p, "page", "", page.function) for p, page in self._pages.items()]
-        routes = self._routes.values()
-        return (*pages, *(found for route in routes for found in route.registrations()))
+        return (*pages, *(found for route in self._routes for found in route.registrations()))
 
     def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
         """Find the route of a concrete path and its parameters; fixed paths before patterns."""
-        if has_control_character(path):
-            return None  # it could forge lines of the log
-        route = self._routes.get(path)
-        if route is not None and not route.pattern.names:
-            return route, {}
-        for route in self._routes.values():
-            values = route.pattern.match(path)
-            if values is not None:
-                return route, values
-        return None
+        return self._routes.find(path)
 
     def _route(self, path: str | None, registered: str) -> Route:
         path = self._check_path(path, registered)
@@ -317,18 +311,7 @@ class Router:
             raise SetupError(
                 f"path {path!r} is for hooks and middleware only; give {registered} one path"
             )
-        pattern = Pattern(path, "/")
-        route = self._routes.get(pattern.shape)
-        if route is None:
-            route = self._routes[pattern.shape] = Route(pattern)
-            for name, callback in self._every_path:
-                route.add_call(name, callback, Layer.EVERY_PATH)
-            self._routes = ranked(self._routes)
-        if route.pattern.text != path:
-            raise SetupError(
-                f"path {path!r} is the same as {route.pattern.text!r}; use the same names"
-            )
-        return route
+        return self._routes.at(path)
 
     def _check_path(self, path: str | None, registered: str) -> str:
         self._check_open()

@@ -33,6 +33,20 @@ export type State = "connecting" | "open" | "waiting" | "closed";
 /** Parameters of the URL's query: any argument of URLSearchParams. */
 export type Params = ConstructorParameters<typeof URLSearchParams>[0];
 
+/** What to get of the messages before a join: the last ones, or those since an offset. */
+export type History = { last?: number; since?: undefined } | { last?: undefined; since: string };
+
+/** The answer to a join. */
+export interface Joined {
+  room: string;
+  /** The position of the room, if the server keeps a history. */
+  offset?: string;
+  /** If a history was asked for: how many messages of it arrived. */
+  replayed?: number;
+  /** If `since` was given: whether no message is missing since then. */
+  recovered?: boolean;
+}
+
 export interface Options {
   /** Added to the URL's query. A function is called before each attempt, for tokens. */
   params?: Params | (() => Params | Promise<Params>);
@@ -83,8 +97,11 @@ export interface Socket {
     options?: { timeout?: number },
   ): Promise<Reply>;
 
-  /** Join a room, again after each reconnect; resolves once the join is effective. */
-  joinRoom(room: string): Promise<{ room: string; offset?: string }>;
+  /**
+   * Join a room, again after each reconnect; resolves once the join is effective. The messages of
+   * the history that it asks for arrive before that, at the listeners.
+   */
+  joinRoom(room: string, history?: History): Promise<Joined>;
   leaveRoom(room: string): Promise<void>;
 
   /** The WebSocket is open; `onConnected` is later. */

@@ -110,16 +110,18 @@ class Socket {
     return this.#call(event, message, (frame) => this.#write(frame), timeout);
   }
 
-  joinRoom(room) {
+  joinRoom(room, history) {
     if (this.state === "closed") return Promise.reject(closed());
     this.#leaving.delete(room);
     if (!this.#joins.has(room)) {
       const join = {};
       join.promise = new Promise((resolve, reject) => Object.assign(join, { resolve, reject }));
-      this.#joins.set(room, join);
+      this.#joins.set(room, Object.assign(join, { history }));
       if (this.#link.greeted) this.#join(room);
     }
-    return this.#joins.get(room).promise;
+    const join = this.#joins.get(room);
+    join.history ??= history; // if it is not sent yet, or is sent again
+    return join.promise;
   }
 
   async leaveRoom(room) {
@@ -279,7 +281,8 @@ class Socket {
 
   #receive(frame) {
     const { event, message, sender, room, id, offset, time } = frame;
-    if (offset !== undefined) this.#stand(room ?? "", offset);
+    const late = this.#joins.get(room)?.late;
+    if (offset !== undefined && !late) this.#stand(room ?? "", offset);
     if (event === "connected") {
       this.id = message.id;
       this.#greet(frame);
@@ -347,9 +350,12 @@ class Socket {
   // A join stays pending until it is answered, also over several connections.
   async #join(room) {
     const join = this.#joins.get(room);
+    // In a room that is live already, the history is no place to continue from.
+    join.late = join.history && this.state === "open" && this.#offsets.has(room);
+    const message = join.history ? { ...join.history, room } : room;
     const done = (answer) => this.#joins.get(room) === join && this.#joined(room, answer);
     try {
-      await this.#ask("joinRoom", room, done);
+      await this.#ask("joinRoom", message, done);
     } catch (error) {
       if (error.code === "lost" || this.#joins.get(room) !== join) return;
       this.#joins.delete(room);

@@ -10,6 +10,7 @@ from typing import Any
 
 from wsroom.asgi.types import ASGIApp, Message
 from wsroom.tasks import WAITING
+from wsroom.wire.joins import join_message
 from wsroom.wire.protocol import Frame, read_offsets
 
 
@@ -102,10 +103,27 @@ class TestConnection:
             raise Refused(frame["message"]["detail"], code=frame["message"]["code"])
         return frame["message"]
 
-    async def join(self, *rooms: str, timeout: float | None = None) -> None:
-        """Join rooms; raises Refused if a guard refuses."""
+    async def join(
+        self,
+        *rooms: str,
+        last: int | None = None,
+        since: str | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Join rooms, with their history if `last` or `since` is given.
+
+        Returns:
+            the reply for the last room: `room`, `offset`, `replayed`, `recovered`.
+
+        Raises:
+            Refused: a guard refuses.
+
+        """
+        answer: dict[str, Any] = {}
         for room in rooms:
-            await self.request("joinRoom", room, timeout=timeout)
+            message = join_message(room, last, since)
+            answer = await self.request("joinRoom", message, timeout=timeout)
+        return answer
 
     async def leave(self, *rooms: str, timeout: float | None = None) -> None:
         """Leave rooms."""

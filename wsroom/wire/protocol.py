@@ -256,21 +256,6 @@ def encode_resync(room: str | None, offset: Offset | None) -> bytes:
     return encode(RESYNC, {"room": room, "offset": position}, room=room)
 
 
-def encode_joined(room: str, offset: Offset | None) -> bytes:
-    """Encode a `joinedRoom` frame: the app has put the socket into the room."""
-    return encode(JOINED, room_answer(room, offset))
-
-
-def encode_left(room: str) -> bytes:
-    """Encode a `leftRoom` frame: the app has taken the socket out of the room."""
-    return encode(LEFT, {"room": room})
-
-
-def room_answer(room: str, offset: Offset | None) -> dict[str, Any]:
-    """Return the message of `joinedRoom`, and of the reply to `joinRoom`."""
-    return {"room": room} if offset is None else {"room": room, "offset": str(offset)}
-
-
 def sanitize(text: str) -> str:
     """Make a text of the app valid Unicode of at most 1,000 characters."""
     return text[:1000].encode(errors="replace").decode()
