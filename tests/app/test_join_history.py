@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 import socket as network
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 

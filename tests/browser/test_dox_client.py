@@ -22,7 +22,7 @@ OPEN = """(url) => new Promise((resolve) => {
     window.dox = DoxWebSocket(url);
     dox.onConnected((...values) => resolve({ values, id: dox.id }));
     for (const event of ["intro", "noti"])
-        dox.on(event, (...values) => calls.push([event, ...values]));
+        dox.on(event, (message, sender, room) => calls.push([event, message, sender, room]));
     const protocol = ["connected", "reply"];
     dox.on("*", (frame) => protocol.includes(frame.event) || heard.push(frame));
 })"""

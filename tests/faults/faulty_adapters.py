@@ -11,7 +11,9 @@ class NoReplay(MemoryAdapter):
     """Reports that nothing was emitted while a client was disconnected."""
 
     async def read(self, room: Room, since: Offset | None = None, last: int | None = None) -> Past:
-        return (await super().read(room, since, last))._replace(complete=True, emissions=())
+        return (await super().read(room, since, last))._replace(
+            complete=True, emissions=(), times=()
+        )
 
 
 class NoExclusion(MemoryAdapter):

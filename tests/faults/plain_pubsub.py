@@ -73,9 +73,7 @@ class PlainPubSubAdapter(Adapter):
             if news and news["type"] == "subscribe":
                 self._confirmed[news["channel"].decode()].set()
             elif news and news["type"] == "message":
-                room, _, rooms, socket, session, less, kind, version, payload = orjson.loads(
-                    news["data"]
-                )
+                room, _, rooms, socket, session, less, *rest, payload = orjson.loads(news["data"])
                 emission = Emission(
                     Room(*room),
                     payload.encode(),
@@ -83,7 +81,6 @@ class PlainPubSubAdapter(Adapter):
                     socket,
                     session,
                     tuple(less),
-                    kind,
-                    version,
+                    *rest,
                 )
                 self._deliver(emission, None)
