@@ -11,9 +11,9 @@ from typing import Any
 from wsroom.adapters import Adapter, MemoryAdapter
 from wsroom.api.target import Target
 from wsroom.asgi.assets import client_assets
-from wsroom.asgi.handshake import Headers, Origins, app_path
+from wsroom.asgi.handshake import Headers, Origins, app_path, origins_advice
 from wsroom.asgi.lifespan import forward, serve
-from wsroom.asgi.responses import HTML, JSON, deny, respond
+from wsroom.asgi.responses import HTML, JSON, refuse, respond
 from wsroom.asgi.types import ASGIApp, Receive, Scope, Send, State
 from wsroom.asgi.worker_count import TOO_MANY, count_workers
 from wsroom.connection.connection import Connection
@@ -171,7 +171,7 @@ class WSRoom(Router):
         refusal = await self._refusal(scope, path, found is not None, receive)
         if found is None or refusal is not None:
             status, detail = refusal or (404, "")
-            await deny(scope, receive, send, status, detail)
+            await refuse(scope, receive, send, status, detail)
             return None
         route, values = found
         return Connection(self._worker, route, path, values, scope, receive, send)
@@ -183,8 +183,10 @@ class WSRoom(Router):
             return 404, f"no WebSocket at {path}"
         headers = Headers(scope["headers"])
         if not self._origins.allow(headers):
-            self._log_refused_origin(headers["origin"], path)
-            return 403, "pages of this origin may not connect"
+            origin = headers["origin"]
+            self._log_refused_origin(origin, path)
+            advice = origins_advice(origin) if self._worker.debug else None
+            return 403, advice or "pages of this origin may not connect"
         try:
             self._check_workers(receive)
             await self._worker.start()

@@ -127,6 +127,10 @@ class Disconnect(Exception):
         self.reason = reason
 
 
+# A close frame's payload is at most 125 bytes, two of them the code (RFC 6455, section 5.5).
+MAX_REASON = 123
+"""Bytes of a close reason."""
+
 # RFC 6455, section 7.4.1 and the IANA registry: these never travel in a close frame.
 _UNSENDABLE = frozenset({1004, 1005, 1006})
 
@@ -138,6 +142,5 @@ def check_close(code: int, reason: str) -> None:
             f"close code {code!r} must not be sent; use 1000 to 1014 without 1004 to 1006, "
             "or 3000 to 4999"
         )
-    # A close frame's payload is at most 125 bytes, two of them the code (RFC 6455, section 5.5).
-    if len(reason.encode()) > 123:
-        raise ValueError(f"close reason is {len(reason.encode())} bytes; use at most 123")
+    if len(reason.encode()) > MAX_REASON:
+        raise ValueError(f"close reason is {len(reason.encode())} bytes; use at most {MAX_REASON}")

@@ -43,7 +43,7 @@ import DoxWebSocket, { connect, WSRoomError, type Frame, type Socket } from "./w
 
 const socket: Socket = connect("/ws", {
   params: async () => ({ token: "t" }), buffer: 10, maxRetries: 3, retryAfter: 500,
-  connectTimeout: 5000,
+  connectTimeout: 5000, WebSocket,
 });
 const stop: () => void = socket.on("said", (message, sender, room) => {
   const who: string | null = sender;
@@ -65,6 +65,7 @@ const names: string[] = [...socket.rooms, `${replayed} ${recovered}`];
 await socket.leaveRoom(room);
 DoxWebSocket("ws://127.0.0.1:3001/ws", { maxRetries: 18, retryAfter: 2000 }).onOpen(() => {});
 window.wsroom.connect("/ws").close(4000, `${answer} ${offset} ${names}`);
+socket.open();
 stop();
 
 // @ts-expect-error an id is the server's
@@ -73,6 +74,8 @@ socket.id = "me";
 connect("/ws", { retries: 3 });
 // @ts-expect-error the last ones, or those since an offset
 socket.joinRoom("chat", { last: 50, since: "x" });
+// @ts-expect-error no class of sockets
+connect("/ws", { WebSocket: Map });
 // @ts-expect-error a room is a string
 socket.joinRoom(5);
 """

@@ -164,7 +164,7 @@ async def test_connected_is_first_whatever_is_emitted_meanwhile() -> None:
         assert [frame["event"] for frame in a.frames] == ["connected", "early", "early"]
         message = dict(a.frames[0]["message"])
         assert message.pop("rooms").keys() == {"", "lobby"}
-        assert message == {"id": a.id, "session": a.session}
+        assert message == {"id": a.id, "session": a.session, "limits": {"frame": 65536}}
         assert a.frames[0]["sender"] == a.id and a.id.startswith("ws:")
 
 

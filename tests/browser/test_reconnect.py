@@ -325,7 +325,9 @@ async def test_a_refusal_is_the_end(pages: Pages, site: Site) -> None:
 
 async def test_it_gives_up_where_it_is_told_to(pages: Pages) -> None:
     """`maxRetries` counts attempts after the first, also if the server is unreachable."""
-    tab = await pages.open("/nothing", "{maxRetries: 2, retryAfter: 1}")
+    with sockets.create_server(("127.0.0.1", 0)) as unused:
+        url = f"ws://127.0.0.1:{unused.getsockname()[1]}/ws"
+    tab = await pages.open(url, "{maxRetries: 2, retryAfter: 1}")
     await tab.sees("state", "closed")
     assert await tab.log("close") == [["close", 1006]] * 3
 

@@ -138,7 +138,7 @@ async def test_a_request_has_a_time(pages: Pages, site: Site) -> None:
     assert site.handled == [("wait", None)]
     site.enough.set()
 
-    other = await pages.open("/nothing")
+    other = await pages.open("/ws", "{params: () => new Promise(() => {})}")
     assert await other.call("socket.request('echo', 1, {timeout: 50})") == ["rejected", "timeout"]
     assert await other.run("() => socket.dropped") == 0
 

@@ -243,6 +243,45 @@ async def test_emits_wait_for_the_connection_within_bounds() -> None:
         assert "given up" not in [*seen, *heard]
 
 
+async def test_a_frame_over_the_servers_limit_raises_at_once() -> None:
+    """`too_large`, as the server would answer; nothing of it is sent."""
+    async with serve(chat(limits=Limits(frame_size=200))) as server, client(server) as socket:
+        heard = Heard(socket)
+        sentence = "too_large: a frame must have at most 200 bytes"
+        for verb in (socket.request, socket.emit):
+            with pytest.raises(RequestError, match=sentence) as error:
+                await verb("say", "é" * 90)
+            assert (error.value.code, error.value.event) == ("too_large", "say")
+        with pytest.raises(RequestError, match=sentence):
+            await socket.join_room("x" * 200)
+        overhead = len('{"id":4,"event":"say","message":""}')
+        assert await socket.request("say", "x" * (200 - overhead)) == "x" * (200 - overhead)
+        assert heard == [] and socket.state == "open"
+
+
+async def test_kept_frames_are_checked_when_they_are_sent() -> None:
+    """Before the first connection the limit is unknown; a request raises, an emit is reported."""
+    async with serve(chat(limits=Limits(frame_size=200))) as server:
+        socket = client(server)
+        heard = Heard(socket)
+        await socket.emit("say", "x" * 300)
+        request = asyncio.create_task(socket.request("say", "x" * 300))
+        fits = asyncio.create_task(socket.request("say", "fits"))
+        await until(lambda: len(socket._keeper.outgoing.queue) == 3)
+        async with socket:
+            with pytest.raises(RequestError, match="at most 200 bytes"):
+                await request
+            assert await fits == "fits"
+            await until(lambda: ("connected",) in heard)
+            (exc,) = [entry[1] for entry in heard if entry[0] == "error"]
+            assert (exc.code, exc.event) == ("too_large", "say")
+            # Now the limit is known, also while it is disconnected.
+            cut(server)
+            await until(lambda: socket.state == "waiting")
+            with pytest.raises(RequestError, match="at most 200 bytes"):
+                await socket.emit("say", "x" * 300)
+
+
 # -- reconnecting -----------------------------------------------------------------------------
 
 ENDS = {"a clean close": 1000, "a restart": 1012, "an app's code": 4300, "a reset": None}
@@ -558,8 +597,7 @@ async def test_more_rooms_than_fit_into_a_frame() -> None:
         heard = Heard(socket)
         cut(server)
         await heard.wait(("connected",))
-        assert heard[2][0] == "error" and heard[2][1].code == "too_large"
-        assert heard[3:] == [("resync", room) for room in (None, *rooms)] + [("connected",)]
+        assert heard[2:] == [("resync", room) for room in (None, *rooms)] + [("connected",)]
         assert socket.rooms == set(rooms)
 
 
@@ -687,16 +725,16 @@ async def test_a_refusal_is_final(path: str, code: int, reason: str) -> None:
         for verb in (socket.emit, socket.request, socket.join_room):
             with pytest.raises(ConnectionLost, match=reason):
                 await verb("say")
-        with pytest.raises(RuntimeError, match="makes another one"):
-            await socket.__aenter__()
+        with pytest.raises(ConnectionLost, match=reason):
+            await asyncio.wait_for(socket.open(), WAIT)
 
 
 async def test_a_policy_close_is_final(quiet: pytest.LogCaptureFixture) -> None:
     """1008: the server closed the connection because of the client."""
-    async with serve(chat(limits=Limits(bad_frames=1, frame_size=200))) as server:
+    async with serve(chat(limits=Limits(bad_frames=1, event_name=10))) as server:
         async with client(server) as socket:
             for _ in range(2):
-                await socket.emit("say", "x" * 300)
+                await socket.emit("x" * 20)
             assert (await asyncio.wait_for(socket.wait_closed(), WAIT)).code == 1008
             assert socket.state == "closed"
 
@@ -793,6 +831,132 @@ async def test_it_can_be_closed_by_its_own_listener_and_while_it_waits() -> None
         with pytest.raises(asyncio.CancelledError):
             await entering
         assert waiting.state == "closed"
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+# -- opening again -----------------------------------------------------------------------------
+
+
+async def test_it_can_be_opened_again_after_a_login_expired() -> None:
+    """With a new token it is in its rooms, gets what it missed, and keeps its listeners."""
+    app = chat()
+    token = "1"
+    async with serve(app) as server:
+        async with client(server, params=lambda: {"token": token}) as socket:
+            for room in ("chat", "vip"):
+                await socket.join_room(room)
+            session = socket._keeper.recovery.session
+            heard = Heard(socket)
+            states: list[str] = []
+            socket.on_state(states.append)
+            await socket.open()  # it is open: nothing happens
+            token = "wrong"
+            with pytest.raises(ConnectionLost):
+                await socket.request("quit", 4000)
+            lost = await asyncio.wait_for(socket.wait_closed(), WAIT)
+            assert lost.code == 4401
+            assert socket.rooms == {"chat", "vip"}
+            with pytest.raises(ConnectionLost, match="4401"):
+                await socket.emit("say", "never")
+            await app.to("chat").emit("said", "missed")
+            with pytest.raises(ConnectionLost, match="4401"):
+                await socket.open()
+            assert socket.state == "closed"
+            token = "2"
+            heard.clear()
+            states.clear()
+            await socket.open()
+            await heard.wait(("connected",))
+            (error,) = [entry for entry in heard if entry[0] == "error"]
+            assert heard == [("open",), "missed", error, ("connected",)]
+            assert error[1].code == "not_a_member"  # the guard decides again
+            assert states == ["connecting", "open"]
+            assert socket.rooms == {"chat"} and socket._keeper.recovery.session == session
+            await socket.request("hush", "not to me")
+            assert await socket.request("say", "live") == "live"
+            await heard.wait(("connected",), "live")
+        assert socket.state == "closed"
+
+
+@pytest.mark.parametrize("hook", ["on_close", "on_state"])
+async def test_a_listener_opens_it_again(hook: str) -> None:
+    """It sees that the socket is closed; it does not wait, because what arrives comes after it."""
+    app = chat(MemoryAdapter(history=2000))
+    tokens = iter(["1", "wrong", "1"])
+    calls: list[Any] = []
+    async with serve(app) as server:
+        async with client(server, params=lambda: {"token": next(tokens)}) as socket:
+
+            async def reopen(*arguments: Any) -> None:
+                if socket.state == "closed":
+                    calls.append("reopen")
+                    await socket.open()
+                    calls.append(socket.state)
+
+            getattr(socket, hook)(reopen)
+            heard = Heard(socket)
+            for room in ("chat", "vip"):
+                await socket.join_room(room)
+            with pytest.raises(ConnectionLost):
+                await socket.request("quit", 4000)
+            await app.to("chat").emit("said", "missed")
+            await heard.wait("missed", ("connected",))
+            assert calls == ["reopen", "connecting"]
+            assert await socket.request("say", "live") == "live"
+            await heard.wait("live")
+
+
+async def test_what_waits_ends_with_the_close_although_it_is_opened_again() -> None:
+    """Requests, joins and `wait_closed` belong to the time before."""
+    async with serve(chat()) as server:
+        socket = wsroom.client.connect(server.url("/ws?token=busy"), retry_after=HOUR)
+        opening = asyncio.create_task(socket.open())
+        await until(lambda: socket.state == "waiting")
+        waiting = [
+            asyncio.create_task(each)
+            for each in (
+                socket.wait_closed(),
+                socket.join_room("chat"),
+                socket.leave_room("news"),
+                socket.request("say", 1),
+            )
+        ]
+        await until(lambda: socket._keeper.outgoing.queue)
+        await socket.close(4001, "enough")
+        again = asyncio.create_task(socket.open())
+        await until(lambda: socket.state == "waiting")
+        results = await asyncio.gather(opening, *waiting, return_exceptions=True)
+        assert [str(each) for each in results] == ["4001: enough"] * 5
+        assert socket.rooms == frozenset() and socket.dropped == 1
+        again.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await again
+        assert socket.state == "closed"
+
+
+async def test_it_can_be_entered_again() -> None:
+    """`async with` opens it and closes it, any number of times, but not while it is open."""
+    before = asyncio.all_tasks()
+    async with serve(chat()) as server:
+        socket = client(server)
+        heard = Heard(socket)
+        for number in range(3):
+            async with socket:
+                if not number:
+                    await socket.join_room("chat")
+                with pytest.raises(RuntimeError, match="open already"):
+                    await socket.__aenter__()
+                await socket.request("say", number)
+                await heard.wait(number)
+            assert socket.state == "closed"
+        assert heard.count(("connected",)) == 3 and socket.rooms == {"chat"}
+        with pytest.raises(ConnectionLost):
+            await socket.leave_room("chat")
+        async with socket:
+            assert socket.rooms == frozenset()
+            await socket.join_room("chat")
+            await socket.request("say", "back")
+            await heard.wait("back")
     await until(lambda: asyncio.all_tasks() <= before)
 
 

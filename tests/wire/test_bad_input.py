@@ -216,6 +216,63 @@ async def test_a_frame_over_the_limit_is_answered(ws: str) -> None:
         await s.fine()
 
 
+@pytest.mark.parametrize("event, message", [("say", ""), ("joinRoom", ""), ("resume", {})])
+async def test_a_frame_over_the_limit_is_answered_with_its_id(
+    event: str, message: Any, ws: str
+) -> None:
+    """Its sender learns of it, so it is no bad frame: any number of them is answered."""
+    async with scene(room_app(limits=Limits(bad_frames=3)), ws=ws) as s:
+        large = {"room": message, "text": "x" * 70_000}
+        for number in range(10):
+            first = {"id": number, "event": event, "message": large}
+            last = {"event": event, "message": large, "id": f"x-{number}"}
+            for frame in (first, last):
+                await s.bad.raw(json.dumps(frame))
+                assert (await s.bad.error("too_large"))["id"] == frame["id"]
+        await s.fine()
+
+
+async def test_frames_over_the_limit_without_an_id_are_bad_frames() -> None:
+    """An id inside the message is not the frame's own."""
+    async with scene(room_app(limits=Limits(bad_frames=2))) as s:
+        message = {"text": "x" * 70_000, "id": 7}
+        for _ in range(3):
+            await s.bad.raw(json.dumps({"event": "say", "message": message}))
+        for _ in range(3):
+            assert "id" not in await s.bad.error("too_large")
+        assert await s.bad.closed() == 1008
+
+
+@pytest.mark.parametrize(
+    "frame, id",
+    [
+        ('{"id":1,"event":"say"', 1),
+        (b'{"id":2,"event":"say"}', 2),
+        (b'{"event":"say","id":"\xc3\xa9"}', "é"),
+        (b'{"id":"\xff","event":"say"}', None),
+        (b"\x00\x01", None),
+        (b"", None),
+    ],
+)
+async def test_a_frame_that_cannot_be_read_is_answered_with_its_id(
+    frame: str | bytes, id: str | int | None, ws: str
+) -> None:
+    """If it is not JSON, or binary."""
+    async with scene(room_app(), ws=ws) as s:
+        await s.bad.raw(frame)
+        assert (await s.bad.error("bad_frame")).get("id") == id
+        await s.fine()
+
+
+async def test_a_frame_over_the_servers_own_limit_closes(ws: str) -> None:
+    """uvicorn's `ws_max_size`: 1009, without an answer."""
+    async with scene(room_app(), ws=ws, ws_max_size=100_000) as s:
+        await s.bad.raw(json.dumps({"id": 1, "event": "say", "message": "x" * 100_000}))
+        assert await s.bad.closed() == 1009
+        await s.good.send("say", "still here")
+        assert await s.good.expect("said") == "still here"
+
+
 async def test_too_many_bad_frames_end_the_connection(ws: str) -> None:
     """Ten in a minute are answered, the eleventh closes with 1008; others are not affected."""
     async with scene(room_app(), ws=ws) as s:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import parse_qsl, urlsplit
 
 from wsroom.asgi.types import Scope
 from wsroom.errors import SetupError
+
+# With the sentence around it, it fits into a close reason.
+_ORDINARY = re.compile(r"[A-Za-z0-9+.-]{1,20}://[A-Za-z0-9_.:\[\]-]{1,68}")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -99,6 +103,21 @@ class Origins:
             return False
         scheme, host, port = origin
         return origin in self._allowed or _same_host(headers.get("host", ""), scheme, host, port)
+
+
+def origins_advice(origin: str) -> str | None:
+    """Return what to add to the app so that pages of `origin` may connect.
+
+    None if it is not an ordinary origin: the text of a stranger must not get into a close reason
+    unless it is short and has no special character.
+    """
+    if _ORDINARY.fullmatch(origin) is None:
+        return None
+    try:
+        _origin(origin)
+    except SetupError:
+        return None
+    return f'add origins=["{origin}"] to WSRoom()'
 
 
 def _origin(text: str) -> tuple[str, str, int]:

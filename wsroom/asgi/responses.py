@@ -7,8 +7,8 @@ import logging
 from http import HTTPStatus
 
 from wsroom.asgi.types import Receive, Scope, Send
-from wsroom.errors import Reject
-from wsroom.wire.protocol import sanitize
+from wsroom.errors import MAX_REASON
+from wsroom.wire.protocol import choose_subprotocol, sanitize
 
 logger = logging.getLogger("wsroom")
 
@@ -41,44 +41,35 @@ async def respond(
     await send({"type": "http.response.body", "body": content})
 
 
-async def deny(scope: Scope, receive: Receive, send: Send, status: int, detail: str) -> None:
-    """Refuse a WebSocket handshake with a status and a sentence (ASGI's denial response).
+async def refuse(scope: Scope, receive: Receive, send: Send, status: int, detail: str) -> None:
+    """Refuse a WebSocket handshake: with a status, or for our own clients with a close code.
 
-    If the server lacks that extension, the status is 403: that is ASGI's answer to a close.
+    Browsers hide the status of a refused handshake from the page, but not a close code. So a client
+    that offers a subprotocol of wsroom is accepted and closed with 4000 + the status.
     """
-    body = sanitize(detail or _phrase(status)).encode()
+    subprotocol = choose_subprotocol(scope.get("subprotocols", ()))
     try:
-        if "websocket.http.response" in (scope.get("extensions") or {}):
-            headers = _headers(body, TEXT)
-            await send(
-                {"type": "websocket.http.response.start", "status": status, "headers": headers}
-            )
-            await send({"type": "websocket.http.response.body", "body": body})
+        if subprotocol is None:
+            await _deny(scope, send, status, detail)
         else:
-            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            reason = sanitize(detail).encode()[:MAX_REASON].decode(errors="ignore")
+            await send({"type": "websocket.accept", "subprotocol": subprotocol})
+            await send({"type": "websocket.close", "code": 4000 + status, "reason": reason})
     except OSError:  # the peer has disconnected; ASGI specifies this exception
         return
     await settle(receive)
 
 
-async def refuse(
-    scope: Scope, receive: Receive, send: Send, refusal: Reject, subprotocol: str | None
-) -> None:
-    """Refuse a handshake with the app's `Reject`: by `deny`, or by a close code for our clients.
-
-    Browsers hide the status of a refused handshake from the page, but not a close code.
-    """
-    if subprotocol is None:
-        await deny(scope, receive, send, refusal.status, refusal.detail)
+async def _deny(scope: Scope, send: Send, status: int, detail: str) -> None:
+    # ASGI's denial response. If the server lacks that extension, the status is 403: that is ASGI's
+    # answer to a close.
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})
         return
-    code = 4000 + refusal.status
-    reason = sanitize(refusal.detail).encode()[:123].decode(errors="ignore")
-    try:
-        await send({"type": "websocket.accept", "subprotocol": subprotocol})
-        await send({"type": "websocket.close", "code": code, "reason": reason})
-    except OSError:
-        return
-    await settle(receive)
+    body = sanitize(detail or _phrase(status)).encode()
+    headers = _headers(body, TEXT)
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
 
 
 async def settle(receive: Receive) -> None:

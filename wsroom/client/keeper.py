@@ -31,13 +31,18 @@ SocketState = Literal["connecting", "open", "waiting", "closed"]
 
 
 class Keeper:
-    """Connects, resumes, reads, and connects again, until it is closed or refused for good."""
+    """Connects, resumes, reads, and connects again, until it is closed or refused for good.
 
-    def __init__(self, settings: Settings, listeners: Listeners) -> None:
+    A client that is opened again gets another one, with the rooms and the session of this one.
+    """
+
+    def __init__(
+        self, settings: Settings, listeners: Listeners, recovery: Recovery, dropped: int = 0
+    ) -> None:
         self._settings = settings
         self._listeners = listeners
-        self.recovery = Recovery()
-        self.outgoing = Outgoing(settings.buffer)
+        self.recovery = recovery
+        self.outgoing = Outgoing(settings.buffer, dropped)
         self.id = ""
         self.state: SocketState = "connecting"
         self.decided = asyncio.Event()
@@ -46,6 +51,7 @@ class Keeper:
         self.end: ConnectionLost | None = None
         """Why it is closed for good."""
         self._closing: ConnectionLost | None = None
+        self._tries = 0  # attempts that failed in a row
         self._websocket: ClientConnection | None = None
         self._connected = asyncio.Event()  # the frame `connected` has arrived
         self._connected_at = 0.0
@@ -60,10 +66,12 @@ class Keeper:
 
         Raises:
             ConnectionLost: the client is closed for good.
+            RequestError: the frame is larger than the server allows.
 
         """
         if self.end is not None:
             raise ConnectionLost(self.end.code, self.end.reason) from self.end
+        self.outgoing.check_size(frame)
         websocket = self._websocket
         if websocket is None or not self._ready.is_set() or websocket.state is not State.OPEN:
             self.outgoing.enqueue(frame)
@@ -106,55 +114,65 @@ class Keeper:
 
     async def run(self) -> None:
         """Stay connected until the client is closed for good."""
-        lost = ConnectionLost(1006, "the client failed")
         try:
-            lost = await self._keep_connected()
+            while self.end is None:
+                await self._attempt()
         finally:
-            self.finish(self._closing or lost)
+            self.finish(self._closing or ConnectionLost(1006, "the client failed"))
 
-    async def _keep_connected(self) -> ConnectionLost:
-        tries = 0
-        loop = asyncio.get_running_loop()
-        while True:
-            self._set_state("connecting")
-            self._connected.clear()
-            try:
-                lost = await self._attempt()
-            except ConnectionLost as exc:
-                lost = exc
-                self._notify("on_error", lost)
-            stable_after = self._settings.stable_after
-            if self._connected.is_set() and loop.time() - self._connected_at >= stable_after:
-                tries = 0
-            most = self._settings.max_retries
-            if self._closing or is_final(lost.code) or (most is not None and tries >= most):
-                self._log_lost(lost, "it does not try again")
-                return lost
-            self._log_lost(lost, "it tries again")
-            self._set_state("waiting")
-            await asyncio.sleep(backoff(tries, self._settings.retry_after, random.random()))
-            tries += 1
-
-    async def _attempt(self) -> ConnectionLost:
+    async def _attempt(self) -> None:
+        self._set_state("connecting")
+        self._connected.clear()
         resumption = self.recovery.resumption()
-        websocket = await attempt(self._settings, resume=resumption is not None)
+        try:
+            websocket = await attempt(self._settings, resume=resumption is not None)
+        except ConnectionLost as exc:
+            self._lose(exc)
+            self._notify("on_error", exc)
+        else:
+            await self._serve(websocket, resumption)
+        if self.end is None:
+            await asyncio.sleep(backoff(self._tries, self._settings.retry_after, random.random()))
+            self._tries += 1
+
+    async def _serve(self, websocket: ClientConnection, resumption: Any) -> None:
         self._reload = set(self.recovery.without_history())
         self._websocket = websocket
         self._notify("on_open")
         setup = asyncio.create_task(self._set_up(websocket, resumption))
+        lost: ConnectionLost | None = None
         try:
             await self._read(websocket)
+        except ConnectionLost as exc:
+            lost = exc
+            self._notify("on_error", exc)
         finally:
             # `close` may cancel this task at any await, so the listeners are notified before one.
             self._websocket = None
             self._ready.clear()
-            lost = ConnectionLost(websocket.close_code or 1006, websocket.close_reason or "")
+            lost = lost or ConnectionLost(
+                websocket.close_code or 1006, websocket.close_reason or ""
+            )
             self.recovery.disconnected()
             self.outgoing.disconnected(lost, final=False)
+            self._lose(lost)
             self._notify("on_close", lost.code, lost.reason)
             setup.cancel()
             await asyncio.wait([setup])
-        return lost
+
+    def _lose(self, lost: ConnectionLost) -> None:
+        # Without an await, so that listeners see the state that follows, and may open it again.
+        stable_after = self._settings.stable_after
+        now = asyncio.get_running_loop().time()
+        if self._connected.is_set() and now - self._connected_at >= stable_after:
+            self._tries = 0
+        most = self._settings.max_retries
+        if self._closing or is_final(lost.code) or (most is not None and self._tries >= most):
+            self._log_lost(lost, "it does not try again")
+            self.finish(self._closing or lost)
+        else:
+            self._log_lost(lost, "it tries again")
+            self._set_state("waiting")
 
     # -- one connection --------------------------------------------------------------------
 
@@ -208,6 +226,7 @@ class Keeper:
         frame = self.outgoing.request(event, message)
         assert frame.answer is not None
         try:
+            self.outgoing.check_size(frame)
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 self.outgoing.sending(frame)
                 await websocket.send(frame.text)
@@ -221,6 +240,13 @@ class Keeper:
             if websocket.state is not State.OPEN:
                 return  # the rest stays, for the next connection
             frame = queue.popleft()
+            try:
+                self.outgoing.check_size(frame)
+            except RequestError as exc:  # it was kept before the limit was known
+                if frame.answer is None:
+                    self._notify("on_error", exc)
+                frame.fail(exc)
+                continue
             self.outgoing.sending(frame)
             await websocket.send(frame.text)
         self._ready.set()
@@ -257,11 +283,10 @@ class Keeper:
             self._answer(asked, frame)
         elif event == CONNECTED:
             self.id = message["id"]
+            self.outgoing.frame_size = message.get("limits", {}).get("frame")
             self._connected.set()
         elif event == ERROR:
-            self._notify("on_error", exc := read_error(message))
-            if exc.code == "too_large" and not self._ready.is_set():
-                self.outgoing.fail_sent(exc)  # our `resume`: nothing else has been sent yet
+            self._notify("on_error", read_error(message))
         elif event == RESYNC:
             self._notify("on_resync", message["room"])
         if "id" not in frame:

@@ -13,6 +13,8 @@ from wsroom.functions import name_of, signature_of, takes
 
 logger = logging.getLogger("wsroom.client")
 
+LAST_CALLS = 5.0
+"""Seconds that listeners have for their last calls once the socket is closed."""
 MAX_WAITING = 1000
 """Calls that may wait; while there are more, the client reads nothing from the server."""
 
@@ -37,6 +39,8 @@ class Listeners:
         self._calls: asyncio.Queue[tuple[Key, tuple[Any, ...]] | None] = asyncio.Queue()
         self._space = asyncio.Event()
         self._space.set()
+        self._ended = False
+        self._task: asyncio.Task[None] | None = None
 
     def add(self, key: Key, function: Callable[..., Any], most: int) -> Callable[[], None]:
         """Add a listener that takes `most` arguments or fewer; return a function to remove it.
@@ -76,18 +80,39 @@ class Listeners:
         """Wait until fewer than `MAX_WAITING` calls wait."""
         await self._space.wait()
 
-    def end(self) -> None:
-        """Let `run` return after the calls that wait."""
-        self._calls.put_nowait(None)
+    def begin(self) -> None:
+        """Call listeners from now on; also again after `end`, by one of them too."""
+        self._ended = False
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
 
-    async def run(self) -> None:
-        """Call listeners until `end`."""
-        while (call := await self._calls.get()) is not None:
+    def end(self) -> None:
+        """Stop after the calls that wait."""
+        self._ended = True
+        self._calls.put_nowait(None)  # wakes `_run`
+
+    @property
+    def calling(self) -> bool:
+        """Whether the current task is the one that calls the listeners."""
+        return self._task is not None and self._task is asyncio.current_task()
+
+    async def wait_ended(self) -> None:
+        """Wait for the last calls, for a bounded time; in a listener it does nothing."""
+        if self._task is not None and self._ended and not self.calling:
+            await asyncio.wait([self._task], timeout=LAST_CALLS)
+            if self._ended:  # no listener has opened the socket again
+                self._task.cancel()
+                await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while not (self._ended and self._calls.empty()):
+            call = await self._calls.get()
             if self._calls.qsize() < MAX_WAITING:
                 self._space.set()
-            key, arguments = call
-            for listener in tuple(self._listeners.get(key, ())):
-                await _call(key, listener, arguments)
+            if call is not None:
+                key, arguments = call
+                for listener in tuple(self._listeners.get(key, ())):
+                    await _call(key, listener, arguments)
 
 
 async def _call(key: Key, listener: _Listener, arguments: tuple[Any, ...]) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 from wsroom.errors import ConnectionLost, RequestError
-from wsroom.wire.protocol import encode_inbound
+from wsroom.wire.protocol import encode_inbound, frame_size_error
 
 Answer = asyncio.Future[Any]
 
@@ -16,13 +16,15 @@ Answer = asyncio.Future[Any]
 class OutFrame:
     """One frame; `answer` is what its request waits for, None for an emit."""
 
-    __slots__ = ("answer", "event", "id", "text")
+    __slots__ = ("answer", "event", "id", "size", "text")
 
     def __init__(self, event: str, message: Any, id: int | None, answer: Answer | None) -> None:
         self.event = event
         self.id = id
         self.answer = answer
-        self.text = encode_inbound(event, message, id).decode()
+        payload = encode_inbound(event, message, id)
+        self.size = len(payload)
+        self.text = payload.decode()
 
     def fail(self, exc: Exception) -> None:
         """Let the request raise `exc`."""
@@ -33,9 +35,11 @@ class OutFrame:
 class Outgoing:
     """A bounded queue of frames that wait for a connection, and the unanswered requests."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, dropped: int = 0) -> None:
         self.queue: deque[OutFrame] = deque()
-        self.dropped = 0
+        self.dropped = dropped
+        self.frame_size: int | None = None
+        """The bytes that the server accepts in one frame; None if it has not said so."""
         self._most = most
         self._unanswered: dict[int, OutFrame] = {}
         self._ids = itertools.count(1)
@@ -44,6 +48,11 @@ class Outgoing:
         """Make a frame that asks for an answer."""
         answer: Answer = asyncio.get_running_loop().create_future()
         return OutFrame(event, message, next(self._ids), answer)
+
+    def check_size(self, frame: OutFrame) -> None:
+        """Raise the RequestError that the server would answer to a frame that is too large."""
+        if self.frame_size is not None and frame.size > self.frame_size:
+            raise RequestError("too_large", frame_size_error(self.frame_size), frame.event)
 
     def enqueue(self, frame: OutFrame) -> None:
         """Keep a frame until there is a connection; if too many wait, drop the oldest."""
@@ -69,13 +78,6 @@ class Outgoing:
             self.queue.remove(frame)
         if frame.answer is not None and not frame.answer.cancel() and not frame.answer.cancelled():
             frame.answer.exception()  # retrieved, so that asyncio does not report it
-
-    def fail_sent(self, exc: RequestError) -> None:
-        """Let every request raise that was sent: the server could not read the frame's id."""
-        frames = [*self._unanswered.values()]
-        self._unanswered.clear()
-        for frame in frames:
-            frame.fail(exc)
 
     def disconnected(self, exc: ConnectionLost, *, final: bool) -> None:
         """Let every request raise that was sent; if `final`, those that wait, too."""

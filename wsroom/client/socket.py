@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar, overload
 
 from wsroom.client.attempt import Settings
 from wsroom.client.keeper import Keeper, SocketState
+from wsroom.client.life import Life
 from wsroom.client.listeners import Listeners
 from wsroom.client.outgoing import OutFrame
 from wsroom.errors import ConnectionLost, check_close
@@ -17,15 +18,12 @@ from wsroom.wire.protocol import JOIN, LEAVE
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-LISTENERS_TIMEOUT = 5.0
-"""Seconds that listeners have for their last calls once the socket is closed."""
-
 
 class ClientSocket:
     """A client of an app, from its first connection to its last; `connect` makes it.
 
-    `async with` waits for the first connection. It raises ConnectionLost if the server refuses the
-    client for good, or after `max_retries`. Listeners that are added before it miss nothing.
+    `async with` opens it, as `open` does, and closes it at the end. Listeners that are added before
+    it miss nothing.
 
     Listeners are called one at a time, in the order of what happened; `async def` listeners are
     awaited. Meanwhile up to 1,000 more calls wait; with more, nothing is read from the server.
@@ -36,21 +34,19 @@ class ClientSocket:
         # Without limits: the client does not know those of the server, which checks them itself.
         self._names = NameChecker(None)
         self._listeners = Listeners()
-        self._keeper = Keeper(settings, self._listeners)
-        self._keeper_task: asyncio.Task[None] | None = None
-        self._listeners_task: asyncio.Task[None] | None = None
+        self._life = Life(settings, self._listeners)
+
+    @property
+    def _keeper(self) -> Keeper:
+        return self._life.keeper
 
     # -- life ------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._keeper_task is not None:
-            raise RuntimeError("this socket was used before; connect() makes another one")
-        self._listeners_task = asyncio.create_task(self._listeners.run())
-        self._keeper_task = asyncio.create_task(self._keeper.run())
+        if self._life.open_now:
+            raise RuntimeError("this socket is open already; connect() makes another one")
         try:
-            await self._keeper.decided.wait()
-            if self._keeper.end is not None:
-                raise self._keeper.end
+            await self.open()
         except BaseException:
             await self.close()
             raise
@@ -58,6 +54,20 @@ class ClientSocket:
 
     async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None:
         await self.close()
+
+    async def open(self) -> None:
+        """Connect, and return once the socket is open; do nothing if it is not closed.
+
+        After it was closed for good, by the server or by `close`, it connects again with its
+        listeners, and in its rooms, where it gets what it missed. `params` is evaluated again, for
+        a new login. In a listener it does not wait for the connection.
+
+        Raises:
+            ConnectionLost: the server refuses the client for good, or `max_retries` attempts
+                failed. The socket is closed then, as it is if this call is cancelled.
+
+        """
+        await self._life.open()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close for good; unanswered requests raise ConnectionLost. Closing twice does nothing.
@@ -67,21 +77,14 @@ class ClientSocket:
 
         """
         check_close(code, reason)
-        if self._keeper_task is not None:
-            await self._keeper.close(code, reason)
-            self._keeper_task.cancel()
-            await asyncio.wait([self._keeper_task])
-        self._keeper.finish(ConnectionLost(code, reason))
-        if self._listeners_task is not None and self._listeners_task is not asyncio.current_task():
-            await asyncio.wait([self._listeners_task], timeout=LISTENERS_TIMEOUT)
-            self._listeners_task.cancel()
-            await asyncio.wait([self._listeners_task])
+        await self._life.close(code, reason)
 
     async def wait_closed(self) -> ConnectionLost:
         """Wait until the socket is closed for good, by either side; return why."""
-        await self._keeper.closed.wait()
-        assert self._keeper.end is not None
-        return self._keeper.end
+        keeper = self._keeper
+        await keeper.closed.wait()
+        assert keeper.end is not None
+        return keeper.end
 
     @property
     def id(self) -> str:
@@ -118,6 +121,8 @@ class ClientSocket:
 
         Raises:
             ConnectionLost: the socket is closed.
+            RequestError: `too_large`: the server does not accept a frame of this size. A frame that
+                was kept before the first connection is reported to `on_error` instead.
             TypeError, ValueError: the message is not JSON, or the event's name is invalid.
 
         """
@@ -135,7 +140,7 @@ class ClientSocket:
         or may not have handled it; if it still waited for a connection, it is never sent.
 
         Raises:
-            RequestError: the server answered `error`.
+            RequestError: the server answered `error`, or the frame is larger than it accepts.
             TimeoutError: there was no answer within `timeout` seconds.
             ConnectionLost: the connection ended before the answer, or the socket is closed.
             TypeError, ValueError: the message is not JSON, or the event's name is invalid.
@@ -186,13 +191,14 @@ class ClientSocket:
     ) -> Any:
         # These two events are idempotent, so they are repeated after a lost connection.
         self._names.check_room(room)
+        keeper = self._keeper
         limit = self._timeout if timeout is None else timeout
         try:
             async with asyncio.timeout(limit):
                 while True:
-                    await self._keeper.wait_ready()
+                    await keeper.wait_ready()
                     if message is not room:
-                        self._keeper.recovery.ask_for_history(room)
+                        keeper.recovery.ask_for_history(room)
                     try:
                         return await self._request(event, message)
                     except ConnectionLost:
@@ -200,16 +206,17 @@ class ClientSocket:
         except TimeoutError:
             raise TimeoutError(f"no answer to {event} {room!r} within {limit:g} s") from None
         finally:
-            self._keeper.recovery.end_history(room)
+            keeper.recovery.end_history(room)
 
     async def _request(self, event: str, message: Any) -> Any:
-        frame = self._keeper.outgoing.request(event, message)
+        keeper = self._keeper
+        frame = keeper.outgoing.request(event, message)
         assert frame.answer is not None
         try:
-            await self._keeper.send(frame)
+            await keeper.send(frame)
             return await frame.answer
         finally:
-            self._keeper.outgoing.give_up(frame)
+            keeper.outgoing.give_up(frame)
 
     def _check(self, event: str) -> None:
         if event in (JOIN, LEAVE):

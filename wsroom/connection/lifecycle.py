@@ -18,6 +18,7 @@ from wsroom.delivery.frames import PreparedFrame
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.routing.callbacks import Callback
 from wsroom.wire import protocol
+from wsroom.wire.frame_id import find_id
 from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import Inbound
 
@@ -80,7 +81,7 @@ class Lifecycle:
             refusal = Reject(UNAVAILABLE, status=503)
         if refusal is not None:
             receive = connection.inbox.next
-            await refuse(connection.scope, receive, self._send, refusal, self._subprotocol)
+            await refuse(connection.scope, receive, self._send, refusal.status, refusal.detail)
             return False
         try:
             await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
@@ -135,7 +136,11 @@ class Lifecycle:
 
     def _connected_frame(self, offset: Offset | None) -> bytes:
         connection = self._connection
-        message: dict[str, Any] = {"id": connection.id, "session": connection.session.secret}
+        message: dict[str, Any] = {
+            "id": connection.id,
+            "session": connection.session.secret,
+            "limits": {"frame": connection.worker.limits.frame_size},
+        }
         if offset is not None:
             joined = connection.session.take_offsets(connection.rooms)
             message["rooms"] = {"": str(offset), **joined}
@@ -192,11 +197,14 @@ class Lifecycle:
         text = message.get("text")
         try:
             if text is None:
-                raise ProtocolError("bad_frame", "a binary frame; send JSON as text")
+                data: bytes = message.get("bytes") or b""
+                id = find_id(data.decode(errors="surrogateescape"), may_be_json=True)
+                raise ProtocolError("bad_frame", "a binary frame; send JSON as text", id)
             return protocol.decode(text, connection.worker.limits, connection.route.handlers)
         except ProtocolError as exc:
             connection.invoker.send_error(exc.code, exc.detail, None, exc.id)
-            self._count_bad_frame()
+            if exc.code != "too_large" or exc.id is None:  # with an id its sender learns of it
+                self._count_bad_frame()
             return None
 
     def _count_bad_frame(self) -> None:

@@ -58,7 +58,17 @@ export interface Options {
   retryAfter?: number;
   /** Milliseconds for one attempt, `params` included; default: 10,000. */
   connectTimeout?: number;
+  /** For an environment without a global WebSocket: the class of the package `ws`, for example. */
+  WebSocket?: WebSocketClass;
 }
+
+/** A class with the interface of the browser's WebSocket. */
+export type WebSocketClass = new (url: URL, protocols: string[]) => {
+  readonly OPEN: number;
+  readonly readyState: number;
+  send(data: string): void;
+  close(code?: number, reason?: string): void;
+};
 
 /** The reason why a call failed. */
 export declare class WSRoomError extends Error {
@@ -88,7 +98,10 @@ export interface Socket {
   /** Remove one listener of an event, or all of them. */
   off(event: string, listener?: (...values: any[]) => unknown): void;
 
-  /** Send without waiting for an answer; a volatile frame is dropped if there is no connection. */
+  /**
+   * Send without waiting for an answer; a volatile frame is dropped if there is no connection.
+   * A frame that is too large for the server is reported to `onError`.
+   */
   emit(event: string, message?: Message, options?: { volatile?: boolean }): void;
   /** Send, and wait for what the handler returns; `timeout` in milliseconds, default: 10,000. */
   request<Reply = any>(
@@ -116,7 +129,12 @@ export interface Socket {
   /** Messages of this room (null: of the path, or to this socket) were lost: reload its state. */
   onResync(listener: (room: string | null) => unknown): Unsubscribe;
 
-  /** Close it for good. */
+  /**
+   * Connect again after it was closed, with its listeners and in its rooms; `params` is evaluated
+   * again. Does nothing if it is not closed.
+   */
+  open(): void;
+  /** Close it, until `open`; what waits for an answer is rejected. */
   close(code?: number, reason?: string): void;
 }
 

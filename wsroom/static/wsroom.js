@@ -45,7 +45,10 @@ class Socket {
   #joins = new Map(); // a room -> its pending join
   #offsets = new Map(); // a room it is in -> the last offset, undefined without a history
   #leaving = new Map(); // a room whose last frames may still arrive -> the call that left it
-  #session; // of the first connection: by it the server leaves out our own messages
+  // Of the first connection, also after `open`: by it the server leaves out our own messages. It
+  // gives no access: the guards decide about each room again.
+  #session;
+  #limit = Infinity; // bytes of a frame that the server accepts, once it has said so
   #link; // the connection or the attempt; events of an earlier one are ignored
   #tries = 0;
   #timer; // of the next attempt, or the timeout of this one
@@ -56,8 +59,15 @@ class Socket {
     this.#url.hash = "";
     const { params, buffer = 100, maxRetries = Infinity } = options ?? {};
     const { retryAfter = 500, connectTimeout = 10_000 } = options ?? {};
-    this.#options = { params, buffer, maxRetries, retryAfter, connectTimeout };
+    const { WebSocket = globalThis.WebSocket } = options ?? {};
+    this.#options = { params, buffer, maxRetries, retryAfter, connectTimeout, WebSocket };
+    this.open();
+  }
+
+  open() {
+    if (this.state !== "closed") return;
     for (const type of WAKING) globalThis.addEventListener?.(type, this.#wake);
+    this.#tries = 0;
     this.#connect();
   }
 
@@ -103,11 +113,11 @@ class Socket {
 
   emit(event, message, { volatile = false } = {}) {
     const text = JSON.stringify({ event, message });
-    if (!volatile || this.#up) this.#write({ text });
+    if (!volatile || this.#up) this.#write({ event, text });
   }
 
   request(event, message, { timeout = 10_000 } = {}) {
-    return this.#call(event, message, (frame) => this.#write(frame), timeout);
+    return this.#call(event, message, { timeout });
   }
 
   joinRoom(room, history) {
@@ -134,7 +144,7 @@ class Socket {
     this.#leaving.set(room, leave);
     this.#forget(room, new WSRoomError("left", "the room was left before it was joined"));
     try {
-      await this.#call("leaveRoom", room, (frame) => this.#write(frame), LONGEST, left);
+      await this.#call("leaveRoom", room, { done: left });
     } catch (error) {
       if (!GONE.includes(error.code)) throw error;
     } finally {
@@ -157,19 +167,28 @@ class Socket {
     const time = Math.min(this.#options.connectTimeout, LONGEST);
     this.#timer = setTimeout(over, time, 1006, "timeout");
     this.#enter("connecting");
-    let socket;
+    const url = new URL(this.#url);
+    const { params, WebSocket } = this.#options;
     try {
-      const url = new URL(this.#url);
-      const { params } = this.#options;
-      const given = typeof params === "function" ? await params() : params;
+      // It waits in any case, so that listeners that are added after `connect` get the errors.
+      const given = await (typeof params === "function" ? params() : params);
       for (const [name, value] of new URLSearchParams(given)) url.searchParams.set(name, value);
-      if (this.#link !== link) return;
-      const resumable = [...this.#offsets.values()].some((offset) => offset !== undefined);
-      const protocols = resumable ? ["wsroom.1.resume", "wsroom.1"] : ["wsroom.1"];
-      socket = link.socket = new WebSocket(url, protocols);
     } catch (error) {
       if (this.#link === link) this.#fail(error);
       over(1006, String(error));
+      return;
+    }
+    if (this.#link !== link) return;
+    const resumable = [...this.#offsets.values()].some((offset) => offset !== undefined);
+    const protocols = resumable ? ["wsroom.1.resume", "wsroom.1"] : ["wsroom.1"];
+    let socket;
+    try {
+      socket = link.socket = new WebSocket(url, protocols);
+    } catch ({ message }) {
+      // The next attempt would fail too.
+      const reason = WebSocket ? message : "there is no WebSocket; use the option { WebSocket }";
+      this.#end(1006, reason, true);
+      this.#fail(closed(reason));
       return;
     }
     socket.onopen = () => this.#link === link && this.#tell(OPEN);
@@ -223,7 +242,7 @@ class Socket {
     this.dropped += this.#queue.length;
     this.#queue = [];
     for (const id of this.#calls.keys()) this.#settle(id, closed(reason));
-    for (const room of this.#joins.keys()) this.#forget(room, closed(reason));
+    for (const room of this.#joins.keys()) this.#refuse(room, closed(reason));
   }
 
   #enter(state) {
@@ -235,37 +254,46 @@ class Socket {
   // -- frames -----------------------------------------------------------------------------------
 
   get #up() {
-    return this.state === "open" && this.#link.socket.readyState === WebSocket.OPEN;
+    const { socket } = this.#link;
+    return this.state === "open" && socket.readyState === socket.OPEN;
   }
 
-  #write(frame) {
-    if (this.#up) return this.#send(frame);
-    this.#queue.push(frame);
-    if (this.state === "closed" || this.#queue.length > this.#options.buffer) {
-      this.dropped += 1;
-      const { id } = this.#queue.shift();
-      this.#settle(id, new WSRoomError("dropped", "too many frames wait for a connection"));
+  // Sends a frame now, or lets it wait for a connection.
+  #write({ id, event, text }, now = this.#up) {
+    // A character of a string has at most three bytes, so the length usually decides.
+    const limit = this.#limit;
+    if (text.length * 3 > limit && new TextEncoder().encode(text).length > limit) {
+      const detail = `a frame must have at most ${limit} bytes`;
+      const error = new WSRoomError("too_large", detail, { event });
+      if (id) this.#settle(id, error);
+      else this.#fail(error);
+    } else if (now) {
+      const call = this.#calls.get(id);
+      if (call) call.sent = true;
+      this.#link.socket.send(text);
+    } else {
+      this.#queue.push({ id, event, text });
+      if (this.state === "closed" || this.#queue.length > this.#options.buffer) {
+        this.dropped += 1;
+        const oldest = this.#queue.shift();
+        this.#settle(oldest.id, new WSRoomError("dropped", "too many frames wait for a connection"));
+      }
     }
   }
 
-  #send({ id, text }) {
-    const call = this.#calls.get(id);
-    if (call) call.sent = true;
-    this.#link.socket.send(text);
-  }
-
   // `done` is called with the answer before the next frame is handled; a promise may be later.
-  #call(event, message, write, timeout, done) {
+  // With `now` the frame is sent before the connection is ready.
+  #call(event, message, { timeout = LONGEST, now, done } = {}) {
     return new Promise((resolve, reject) => {
       if (this.state === "closed") throw closed();
       const id = ++this.#frames;
-      const text = JSON.stringify({ event, message, id });
+      const text = JSON.stringify({ id, event, message });
       const timer = setTimeout(() => {
         this.#queue = this.#queue.filter((frame) => frame.id !== id);
         this.#settle(id, new WSRoomError("timeout", "no answer in time", { event }));
       }, Math.min(timeout, LONGEST));
       this.#calls.set(id, { resolve, reject, timer, done });
-      write({ id, text });
+      this.#write({ id, event, text }, now);
     });
   }
 
@@ -331,6 +359,10 @@ class Socket {
 
   #forget(room, error) {
     this.#offsets.delete(room);
+    this.#refuse(room, error);
+  }
+
+  #refuse(room, error) {
     const join = this.#joins.get(room);
     this.#joins.delete(room);
     join?.promise.catch(() => {}); // no unhandled rejection if the caller ignores the promise
@@ -344,7 +376,7 @@ class Socket {
   }
 
   #ask(event, message, done) {
-    return this.#call(event, message, (frame) => this.#send(frame), LONGEST, done);
+    return this.#call(event, message, { now: true, done });
   }
 
   // A join stays pending until it is answered, also over several connections.
@@ -371,6 +403,7 @@ class Socket {
     this.#timer = setTimeout(() => this.#link === link && this.#end(1006, "timeout"), SETUP);
     link.greeted = performance.now();
     this.#session ??= message.session;
+    this.#limit = message.limits?.frame ?? Infinity;
     const known = [...this.#offsets];
     for (const [name, offset] of Object.entries({ "": undefined, ...message.rooms })) {
       if (!this.#offsets.get(name)) this.#stand(name, offset);
@@ -391,6 +424,7 @@ class Socket {
     clearTimeout(this.#timer);
     this.state = "open";
     for (const frame of this.#queue.splice(0)) this.#write(frame);
+    if (this.#link !== link) return; // closed by a listener of an error
     this.#tell(STATE, "open");
     for (const name of lost) this.#tell(RESYNC, name || null);
     if (this.#link === link) this.#tell(CONNECTED, message, sender, room);

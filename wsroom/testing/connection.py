@@ -80,9 +80,9 @@ class TestConnection:
 
     async def emit(self, event: str, message: Any = None, *, id: str | int | None = None) -> None:
         """Send a frame; `id` asks for a `reply`."""
-        frame = {"event": event, "message": message}
+        frame: Frame = {"event": event, "message": message}
         if id is not None:
-            frame["id"] = id
+            frame = {"id": id, **frame}
             self._asked[id] = event
         await self.send_text(json.dumps(frame))
 

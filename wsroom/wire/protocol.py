@@ -11,6 +11,7 @@ import orjson
 from wsroom.errors import ProtocolError
 from wsroom.limits import Limits
 from wsroom.wire.encoding import JsonDefault, dump, to_json
+from wsroom.wire.frame_id import MAX_ID, find_id
 from wsroom.wire.offsets import Offset
 
 JOIN = "joinRoom"
@@ -30,7 +31,6 @@ SUBPROTOCOL = "wsroom.1"
 RESUME_SUBPROTOCOL = "wsroom.1.resume"
 """The subprotocol of a client whose first frame is a `resume`."""
 SOCKET_ID_PREFIX = "ws:"
-MAX_ID = 200
 MAX_SESSION = 200
 
 # C0, DEL and C1: they break logs and terminals, and names do not need them.
@@ -53,16 +53,19 @@ def decode(text: str, limits: Limits, known: Container[str] = ()) -> Inbound:
     """Read a client's text frame; the names of events in `known` are not checked again.
 
     Raises:
-        ProtocolError: `too_large` or `bad_frame`, with a sentence for the client.
+        ProtocolError: `too_large` or `bad_frame`, with a sentence for the client, and the frame's
+            id if it has one that can be read.
 
     """
     length = len(text)
     if length * 4 > limits.frame_size and not _fits(text, limits.frame_size):
-        raise ProtocolError("too_large", f"a frame must have at most {limits.frame_size} bytes")
+        id = find_id(text, may_be_json=True)
+        raise ProtocolError("too_large", frame_size_error(limits.frame_size), id)
     try:
         frame = orjson.loads(text)
     except orjson.JSONDecodeError as exc:
-        raise ProtocolError("bad_frame", f"the frame is not JSON: {exc}") from None
+        id = find_id(text, may_be_json=False)
+        raise ProtocolError("bad_frame", f"the frame is not JSON: {exc}", id) from None
     if type(frame) is not dict:
         raise ProtocolError(
             "bad_frame", 'a frame must be an object: {"event": ..., "message": ...}'
@@ -84,6 +87,11 @@ def decode(text: str, limits: Limits, known: Container[str] = ()) -> Inbound:
         if problem:
             raise ProtocolError("bad_frame", f'"event" {problem}', id)
     return Inbound(event, frame.get("message"), id)
+
+
+def frame_size_error(limit: int) -> str:
+    """Return the sentence for a client's frame of more than `limit` bytes."""
+    return f"a frame must have at most {limit} bytes"
 
 
 def _read_id(value: Any) -> str | int:
@@ -230,11 +238,9 @@ def encode(
 
 
 def encode_inbound(event: str, message: Any, id: int | None = None) -> bytes:
-    """Encode a client's frame; raises what `encode` raises."""
-    frame = {"event": event, "message": message}
-    if id is not None:
-        frame["id"] = id
-    return dump(frame, message is None, to_json)
+    """Encode a client's frame, its id first; raises what `encode` raises."""
+    frame: dict[str, Any] = {} if id is None else {"id": id}
+    return dump(frame | {"event": event, "message": message}, message is None, to_json)
 
 
 def encode_reply(message: Any, id: str | int, default: JsonDefault = to_json) -> bytes:
