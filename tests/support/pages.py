@@ -88,6 +88,9 @@ def load_example(folder: str) -> WSRoom:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = (
+        module  # pydantic and SQLAlchemy look up the names of annotations there
+    )
     spec.loader.exec_module(module)
     app = module.app
     assert isinstance(app, WSRoom)
