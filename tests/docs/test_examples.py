@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.pages import load_example
@@ -34,14 +36,28 @@ def test_every_folder_of_examples_has_an_app() -> None:
     assert folders == FOLDERS
 
 
+async def path_of(folder: str, server: Server) -> str:
+    if folder != "board":
+        return PATHS.get(folder, "/ws")
+    async with httpx.AsyncClient(base_url=server.url("", "http"), timeout=WAIT) as client:
+        login = await client.post("/login", json={"name": "ada", "password": "lovelace"})
+    return f"/ws?token={login.json()['token']}"
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
-async def test_an_example_runs(folder: str, quiet: pytest.LogCaptureFixture) -> None:
+async def test_an_example_runs(
+    folder: str,
+    quiet: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """An example serves a page of HTML at / and greets a WebSocket client."""
+    monkeypatch.setenv("BOARD_DATABASE", f"sqlite:///{tmp_path / 'board.db'}")
     async with serve(load_example(folder)) as server:
         status, page = await get(server, "/")
         assert status == 200
         assert "<!doctype html>" in page.lower()
-        async with peer(server, PATHS.get(folder, "/ws")) as client:
+        async with peer(server, await path_of(folder, server)) as client:
             assert client.id
 
 
