@@ -38,8 +38,8 @@ class WSRoom(Router):
     It is an ASGI 3 app: `uvicorn app:app`, hypercorn, or mounted in Starlette and FastAPI.
 
     Args:
-        adapter: carries messages between workers. None: a RedisAdapter if the environment variable
-            WSROOM_REDIS_URL is set, else a MemoryAdapter.
+        adapter: carries messages between workers. A URL: a RedisAdapter with that URL. None: one
+            with the environment variable WSROOM_REDIS_URL if it is set, else a MemoryAdapter.
         lifespan: a function of this app that returns an async context manager. It is entered at
             the start, when the app can emit, and left at the stop, while it still can. A mapping
             that it yields is added to ASGI's state.
@@ -55,13 +55,13 @@ class WSRoom(Router):
             enums never reach it; the other types that `Target.emit` names do.
 
     Raises:
-        SetupError: an origin or the WSROOM_REDIS_URL is invalid.
+        SetupError: an origin or a URL is invalid, or an argument is of another type.
 
     """
 
     def __init__(
         self,
-        adapter: Adapter | None = None,
+        adapter: Adapter | str | None = None,
         *,
         lifespan: Lifespan | None = None,
         origins: Iterable[str] | None = None,
@@ -73,9 +73,11 @@ class WSRoom(Router):
         _timing: Timing = DEFAULT_TIMING,
     ) -> None:
         super().__init__()
+        if limits is not None and not isinstance(limits, Limits):
+            raise SetupError(f"limits is {limits!r}; use wsroom.Limits(...)")
         self._limits = limits or Limits()
         self._names = NameChecker(self._limits)
-        self._adapter = adapter or _default_adapter()
+        self._adapter = _adapter_of(adapter)
         self._worker = Worker(
             self._adapter, self._limits, debug, direct, _timing, with_default(json_default)
         )
@@ -272,10 +274,14 @@ class WSRoom(Router):
         self._workers_checked = True
 
 
-def _default_adapter() -> Adapter:
-    url = os.environ.get("WSROOM_REDIS_URL")
-    if not url:
+def _adapter_of(given: object) -> Adapter:
+    if isinstance(given, Adapter):
+        return given
+    if given is not None and not isinstance(given, str):
+        raise SetupError(f"adapter is {given!r}; use a URL of Redis or an Adapter")
+    url = os.environ.get("WSROOM_REDIS_URL") if given is None else given
+    if not url and given is None:
         return MemoryAdapter()
     from wsroom.adapters.redis import RedisAdapter  # slow to import, so only if it is used
 
-    return RedisAdapter(url)
+    return RedisAdapter(url or "")

@@ -12,6 +12,8 @@ Reject and Disconnect are control flow, so `except WSRoomError` does not catch t
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class WSRoomError(Exception):
     """The base class of the errors that wsroom raises."""
@@ -42,14 +44,16 @@ class RequestError(WSRoomError):
         code: for programs: an error code of the protocol, or of the app.
         detail: for people: a sentence.
         event: the event of the client's frame; None if no frame caused the error.
+        data: for programs: what the app's `Reject` added; None without it.
 
     """
 
-    def __init__(self, code: str, detail: str, event: str | None = None) -> None:
+    def __init__(self, code: str, detail: str, event: str | None = None, data: Any = None) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
         self.event = event
+        self.data = data
 
 
 class ConnectionLost(WSRoomError):
@@ -88,24 +92,32 @@ class Reject(Exception):
     an `error` frame with `code` and `detail`, and the connection stays open.
 
     Args:
-        detail: a sentence for the client, or an exception whose text is one.
+        detail: a sentence for the client.
         status: the HTTP status of a refused handshake, 400 to 599.
         code: for the client's program, 1 to 64 characters.
+        data: more for the client's program, in the `error` frame: anything that can be emitted.
 
     Raises:
+        TypeError: the detail or the code is not a string.
         ValueError: the status or the length of the code is out of its range.
 
     """
 
-    def __init__(self, detail: object = "", *, status: int = 403, code: str = "forbidden") -> None:
+    def __init__(
+        self, detail: str = "", *, status: int = 403, code: str = "forbidden", data: Any = None
+    ) -> None:
+        for name, value in (("detail", detail), ("code", code)):
+            if not isinstance(value, str):
+                raise TypeError(f"{name} is {value!r}; use a string, and data= for other values")
         if not 400 <= status <= 599:
             raise ValueError(f"status {status!r} is not an HTTP error; use 400 to 599")
         if not 1 <= len(code) <= 64:
             raise ValueError(f"code {code!r} has {len(code)} characters; use 1 to 64")
-        self.detail = str(detail)
+        self.detail = detail
         self.status = status
         self.code = code
-        super().__init__(self.detail)
+        self.data = data
+        super().__init__(detail)
 
 
 class Disconnect(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -704,9 +703,39 @@ async def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFi
     assert "forged" not in caplog.text
 
 
-def test_a_rejection_takes_an_exception_for_its_sentence() -> None:
-    """`raise Reject(exc)` works."""
-    from wsroom import Reject
+@pytest.mark.parametrize("options", [{"detail": ValueError("x")}, {"detail": 5}, {"code": 5}])
+def test_a_rejection_takes_strings(options: dict[str, Any]) -> None:
+    """Another value is a TypeError where the exception is made, not where it is answered."""
+    (name,) = options
+    with pytest.raises(TypeError, match=f"^{name} is .*; use a string"):
+        Reject(**options)
 
-    assert Reject(ValueError("no such order")).detail == "no such order"
-    assert json.dumps(Reject(5).detail) == '"5"'
+
+async def test_a_rejection_has_data_for_the_clients_program(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of a handler and of a guard; `json_default` applies; what is not JSON is `internal`."""
+    app = WSRoom(json_default=lambda value: [value.real, value.imag])
+    values: dict[str, Any] = {"list": [1, None], "complex": 1j, "no": float("nan"), "none": None}
+
+    @app.on("refuse")
+    async def refuse(emitter: Emitter, message: str) -> None:
+        raise Reject("no", code="full", data=values[message])
+
+    @app.on_join()
+    async def guard(socket: Socket, room: str) -> None:
+        raise Reject("no", data={"waiting": 3})
+
+    async with TestClient(app) as client:
+        a = await client.connect()
+        for message, data in (("list", [1, None]), ("complex", [0.0, 1.0]), ("none", None)):
+            with pytest.raises(Refused) as refused:
+                await a.request("refuse", message)
+            assert (refused.value.code, refused.value.data) == ("full", data)
+            assert ("data" in a.frames[-1]["message"]) == (data is not None)
+        with pytest.raises(Refused) as refused:
+            await a.request("refuse", "no")
+        assert refused.value.code == "internal" and "NaN" in caplog.text
+        with pytest.raises(Refused) as refused:
+            await a.join("chat")
+        assert refused.value.data == {"waiting": 3}

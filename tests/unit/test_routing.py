@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wsroom import Controller, Router, SetupError, WSRoom, on
+from wsroom import Controller, Emitter, RedisAdapter, Router, SetupError, WSRoom, on
 from wsroom.routing.patterns import Pattern
 
 
@@ -409,3 +409,51 @@ def test_registrations_list_what_is_called_on_a_path() -> None:
         ("/b", "hook", "on_open", hook, False),
         ("/b", "middleware", "", first, False),
     )
+
+
+@pytest.mark.parametrize("name", ["on_conect", "onconnect", "on_connected", "on_jion", "on_lefts"])
+def test_a_typing_error_in_the_name_of_a_hook_is_refused(name: str) -> None:
+    """A Controller's method that is nearly a hook would never be called: no authentication."""
+    chat = type("Chat", (Controller,), {name: lambda self, socket: None})()
+    with pytest.raises(SetupError, match=rf"Chat\.{name} is not a hook: write on_"):
+        chat.router()
+
+
+def test_other_names_of_methods_are_free() -> None:
+    """Helpers, private methods, and handlers that are marked."""
+
+    class Chat(Controller):
+        connection = 5
+
+        @on("connected_again")
+        async def on_connected(self, emitter: Emitter) -> None: ...
+
+        def _on_conect(self) -> None: ...
+        def on_message(self) -> None: ...
+        def join(self) -> None: ...
+
+    (registration,) = Chat().router().registrations()
+    assert registration.name == "connected_again"
+
+
+@pytest.mark.parametrize("pattern", ["{room}", "a:{socket}"])
+def test_a_guards_pattern_must_not_name_its_arguments(pattern: str) -> None:
+    """The guard gets `room` already: the whole name."""
+    with pytest.raises(SetupError, match="has the name of an argument of every guard"):
+        Router().add_guard(lambda socket, room: None, pattern)
+
+
+def test_arguments_of_another_type_are_refused() -> None:
+    """At once, with what to use instead."""
+    with pytest.raises(SetupError, match=r"limits is \{\}; use wsroom\.Limits"):
+        WSRoom(limits={})  # type: ignore[arg-type]
+    with pytest.raises(SetupError, match="adapter is 5; use a URL of Redis or an Adapter"):
+        WSRoom(5)  # type: ignore[arg-type]
+    with pytest.raises(SetupError, match="http://x"):
+        WSRoom("http://x")
+
+
+def test_a_url_means_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes precedence over the environment."""
+    monkeypatch.setenv("WSROOM_REDIS_URL", "not a URL")
+    assert isinstance(WSRoom("redis://127.0.0.1:1").adapter, RedisAdapter)

@@ -120,4 +120,6 @@ def lost_rooms(reply: dict[str, Any]) -> Iterator[str]:
 
 def read_error(message: dict[str, Any]) -> RequestError:
     """Make the exception for the message of an `error` frame."""
-    return RequestError(message["code"], message["detail"], message.get("event"))
+    return RequestError(
+        message["code"], message["detail"], message.get("event"), message.get("data")
+    )

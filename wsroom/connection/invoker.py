@@ -118,7 +118,9 @@ class Invoker:
         self, exc: BaseException, event: str | None, id: str | int | None, name: str = ""
     ) -> None:
         """Answer what the app's code raised; raises `exc` if the app did not raise it."""
-        if isinstance(exc, (ProtocolError, Reject)):
+        if isinstance(exc, Reject) and exc.data is not None:
+            await self._answer_with_data(exc, event, id, name)
+        elif isinstance(exc, (ProtocolError, Reject)):
             self.send_error(exc.code, exc.detail, event, id)
         elif isinstance(exc, Disconnect):
             self._connection.close(exc.code, exc.reason)
@@ -126,6 +128,19 @@ class Invoker:
             await self._answer_failure(exc, name or f"the handler of {event!r}", event, id)
         else:
             raise exc
+
+    async def _answer_with_data(
+        self, reject: Reject, event: str | None, id: str | int | None, name: str
+    ) -> None:
+        default = self._worker.hub.json_default
+        try:
+            payload = protocol.encode_error(
+                reject.code, reject.detail, event, id, reject.data, default
+            )
+        except Exception as exc:  # JSON has no form for the data, or json_default raised
+            await self.answer_exception(exc, event, id, name)
+        else:
+            self._connection.write(PreparedFrame(payload))
 
     async def _answer_failure(
         self, exc: BaseException, name: str, event: str | None, id: str | int | None

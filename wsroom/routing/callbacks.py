@@ -133,6 +133,11 @@ def middleware_callback(function: Callable[..., Any]) -> Callback:
 
 def guard_parameters(function: Callable[..., Any], pattern: Pattern) -> tuple[str, ...]:
     signature = signature_of(function)
+    for name in {"socket", "room"} & set(pattern.names):
+        raise SetupError(
+            f"parameter {{{name}}} in {pattern.text!r} has the name of an argument of every guard; "
+            "use another name, or '*' for every room"
+        )
     rest = list(signature.parameters.values())[2:]
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in rest):
         wanted = pattern.names

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 
+from wsroom.errors import SetupError
 from wsroom.routing.callbacks import HOOKS
 from wsroom.routing.router import Function, Router
 
@@ -28,7 +30,21 @@ class Controller:
                 router.add_hook(hook, getattr(self, hook))
         if hasattr(self, "on_join"):
             router.add_guard(self.on_join)
+        self._check_names()
         return router
+
+    def _check_names(self) -> None:
+        # A hook with a typing error in its name would never run: on_conect, and nobody logs in.
+        hooks = (*HOOKS, "on_join")
+        marked = {name for name, _, _ in _marked(type(self))}
+        for name in set(dir(type(self))) - {*hooks, *marked}:
+            if name.startswith("_") or not callable(getattr(type(self), name)):
+                continue
+            if close := get_close_matches(name, hooks, 1, cutoff=0.85):
+                raise SetupError(
+                    f"{type(self).__name__}.{name} is not a hook: write {close[0]}, mark it with "
+                    "@on(...), or give it another name"
+                )
 
 
 def on(event: str, *, concurrent: bool = False) -> Callable[[Function], Function]:

@@ -76,6 +76,8 @@ export declare class WSRoomError extends Error {
   readonly code: string;
   /** A sentence for people. */
   readonly detail: string;
+  /** What the app added for the page's program: `Reject(..., data=...)`. */
+  readonly data?: any;
   /** The event of the frame that failed, if there was one. */
   readonly event?: string | null;
   /** The room, if it could not be joined again. */

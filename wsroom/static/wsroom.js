@@ -322,7 +322,8 @@ class Socket {
     } else if (event === "leftRoom") {
       this.#offsets.delete(message.room);
     } else if (event === "error") {
-      const error = new WSRoomError(message.code, message.detail, { event: message.event });
+      const { code, detail, event, data } = message;
+      const error = new WSRoomError(code, detail, { event, data });
       if (id === undefined) this.#fail(error);
       else this.#settle(id, error);
     } else if (event === "reply") {

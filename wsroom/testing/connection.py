@@ -22,6 +22,7 @@ class Refused(Exception):
         status: the HTTP status of a refused connection without a subprotocol.
         close_code: the close code of a refused connection with one.
         code: the code of the `error` that answered a request.
+        data: what the app's `Reject` added to the `error`; None without it.
 
     """
 
@@ -32,12 +33,14 @@ class Refused(Exception):
         status: int | None = None,
         close_code: int | None = None,
         code: str | None = None,
+        data: Any = None,
     ) -> None:
         super().__init__(f"{status or close_code or code}: {detail}")
         self.detail = detail
         self.status = status
         self.close_code = close_code
         self.code = code
+        self.data = data
 
 
 class TestConnection:
@@ -100,7 +103,8 @@ class TestConnection:
         await self.emit(event, message, id=id)
         frame = await self._next(lambda frame: frame.get("id") == id, f"answer to {event}", timeout)
         if frame["event"] == "error":
-            raise Refused(frame["message"]["detail"], code=frame["message"]["code"])
+            error = frame["message"]
+            raise Refused(error["detail"], code=error["code"], data=error.get("data"))
         return frame["message"]
 
     async def join(

@@ -249,11 +249,21 @@ def encode_reply(message: Any, id: str | int, default: JsonDefault = to_json) ->
 
 
 def encode_error(
-    code: str, detail: str, event: str | None = None, id: str | int | None = None
+    code: str,
+    detail: str,
+    event: str | None = None,
+    id: str | int | None = None,
+    data: Any = None,
+    default: JsonDefault = to_json,
 ) -> bytes:
-    """Encode an `error` frame: `code` is for programs, `detail` for people; never raises."""
+    """Encode an `error` frame: `code` is for programs, `detail` for people.
+
+    Without `data` it never raises; otherwise it raises what `encode` raises.
+    """
     message = {"code": sanitize(code), "detail": sanitize(detail), "event": event}
-    return encode(ERROR, message, id=id)
+    if data is not None:
+        message["data"] = data
+    return encode(ERROR, message, id=id, default=default)
 
 
 def encode_resync(room: str | None, offset: Offset | None) -> bytes:
