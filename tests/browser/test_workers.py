@@ -139,8 +139,12 @@ async def test_reloads_show_the_conversation(crowd: Crowd) -> None:
     talker, tab = crowd.tabs[:2]
     await talker.run("""() => {
         window.stopped = false;
+        // The test gets each frame of each page from the browser, so a page must not emit faster.
+        const pause = () => new Promise((go) => setTimeout(go, 10));
         const talk = async () => {
-            for (let n = 0; !stopped; n++) await socket.request("say", { room: "chat", n });
+            for (let n = 0; !stopped; n++, await pause()) {
+                await socket.request("say", { room: "chat", n });
+            }
         };
         window.talked = talk();
     }""")
