@@ -14,7 +14,9 @@ from playwright.async_api import Browser
 
 from tests.support.browsers import run
 from tests.support.clock import SECOND
+from tests.support.minify import minify
 from tests.support.npm import find, install
+from tests.support.peers import WAIT
 from tests.support.servers import get, serve
 from tests.support.site import Site
 from tests.support.tabs import Tab
@@ -23,7 +25,7 @@ from wsroom.asgi.assets import FOLDER, client_assets
 
 FILE = FOLDER / "wsroom.js"
 MOST = 3500
-"""Bytes of it, minified and compressed."""
+"""Bytes of it over HTTP, as README.md and docs/client.md say."""
 
 NODE = """
 import connect, { WSRoomError, connect as named } from "%s";
@@ -81,6 +83,14 @@ socket.joinRoom(5);
 """
 
 
+FIND_SOURCE = """
+import { SourceMap } from "node:module";
+const { originalSource, originalLine } = new SourceMap(%s).findEntry(%d, %d);
+console.log(JSON.stringify([originalSource, originalLine]));
+"""
+SENTENCE = "there is no WebSocket"
+
+
 def node(*arguments: str) -> Any:
     """Run Node; return the JSON that it prints."""
     # Node 20 needs this flag for WebSocket; later versions do not.
@@ -90,13 +100,66 @@ def node(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_it_is_small(tmp_path: Path) -> None:
-    """Minified by terser and compressed by gzip it is under 3.5 kB."""
-    install("terser@5.44.0", tmp_path)
-    terser = tmp_path / "node_modules" / ".bin" / "terser"
-    command = [str(terser), str(FILE), "--module", "--compress", "--mangle"]
-    minified = subprocess.run(command, check=True, capture_output=True, timeout=60 * SECOND).stdout
-    assert len(gzip.compress(minified, 9)) < MOST
+def test_the_minified_file_belongs_to_its_source() -> None:
+    """If not: python -m tests.support.minify."""
+    for name, text in minify().items():
+        assert (FOLDER / name).read_text(encoding="utf-8") == text
+
+
+async def test_it_is_small() -> None:
+    """What a browser loads is compressed, and under 3.5 kB."""
+    async with serve(WSRoom()) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(
+            b"GET /wsroom.js HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            b"Accept-Encoding: gzip, deflate, br, zstd\r\n\r\n"
+        )
+        async with asyncio.timeout(WAIT):
+            answer = await reader.read()
+        writer.close()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"content-encoding: gzip" in head and b"vary: accept-encoding" in head
+        assert len(body) < MOST
+        _, plain = await get(server, "/wsroom.js", headers={"Accept-Encoding": "identity"})
+        assert gzip.decompress(body) == plain.content
+        assert "content-encoding" not in plain.headers
+
+
+@pytest.mark.parametrize(
+    "accepted, compressed",
+    [
+        ("gzip", True),
+        ("br;q=1.0, GZIP ; q=0.5", True),
+        ("gzip;q=0.001", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("br, deflate", False),
+        ("x-gzip", False),
+        ("", False),
+    ],
+)
+async def test_it_is_compressed_if_the_client_accepts_it(accepted: str, compressed: bool) -> None:
+    """A weight of 0 means no."""
+    async with serve(WSRoom()) as server:
+        _, answer = await get(server, "/wsroom.js", headers={"Accept-Encoding": accepted})
+        assert (answer.headers.get("content-encoding") == "gzip") == compressed
+        assert "wsroom" in answer.text
+
+
+async def test_its_source_map_leads_to_the_source() -> None:
+    """A position in the served file is a position in wsroom.js, which the map contains."""
+    async with serve(Site()) as server:
+        _, served = await get(server, "/wsroom.js")
+        assert served.text.rstrip().endswith("//# sourceMappingURL=wsroom.js.map")
+        _, answer = await get(server, "/wsroom.js.map")
+    (source,) = json.loads(answer.text)["sourcesContent"]
+    assert source == FILE.read_text(encoding="utf-8")
+    position = served.text.index(SENTENCE)
+    line = served.text.count("\n", 0, position)
+    column = position - served.text.rindex("\n", 0, position) - 1
+    script = FIND_SOURCE % (answer.text, line, column)
+    name, number = node("--input-type=module", "-e", script)
+    assert name == "wsroom.source.js" and SENTENCE in source.splitlines()[number]
 
 
 def test_its_types_are_right(tmp_path: Path) -> None:
@@ -136,7 +199,7 @@ async def test_it_is_served_for_caches() -> None:
         assert response.headers["cache-control"] == "no-cache"
         assert response.headers["access-control-allow-origin"] == "*"
         etag = response.headers["etag"]
-        for known in (etag, f'"x", W/{etag}', "*"):
+        for known in (etag, f'"x", {etag.removeprefix("W/")}', "*"):
             status, again = await get(server, "/wsroom.js", headers={"If-None-Match": known})
             assert (status, again.text, again.headers["etag"]) == (304, "", etag)
         assert (await get(server, "/wsroom.js", headers={"If-None-Match": '"x"'}))[0] == 200
@@ -146,7 +209,7 @@ async def test_it_is_served_for_caches() -> None:
         assert lasting.text == response.text
         status, head = await get(server, "/wsroom.js", "HEAD")
         assert (status, head.text) == (200, "")
-        assert int(head.headers["content-length"]) == len(response.content)
+        assert head.headers["content-length"] == response.headers["content-length"]
         _, types = await get(server, "/wsroom.d.ts")
         assert types.text == (FOLDER / "wsroom.d.ts").read_text()
         assert (await get(server, "/wsroom.js", "POST"))[0] == 404

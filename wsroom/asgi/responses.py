@@ -23,12 +23,12 @@ async def respond(
     scope: Scope,
     send: Send,
     status: int,
-    body: str,
+    body: str | bytes,
     content_type: str = TEXT,
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> None:
     """Send a complete HTTP response, without the body if the request is HEAD."""
-    content = body.encode()
+    content = body.encode() if isinstance(body, str) else body
     await send(
         {
             "type": "http.response.start",

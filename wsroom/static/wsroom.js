@@ -1,9 +1,10 @@
-// wsroom.js: the client for pages: listeners, replies, rooms, and reconnecting. No dependencies, no
-// build step; docs/client.md describes it, wsroom.d.ts has its types.
+// wsroom.js: the client for pages: listeners, replies, rooms, and reconnecting. No dependencies;
+// docs/client.md describes it, wsroom.d.ts has its types.
 //
 // This file is an ES module and sets nothing global, so Node and bundlers can import it. A plain
-// script must not have an `export`: from this file wsroom/asgi/assets.py makes the text that an app
-// serves at /wsroom.js, which is both a module and a plain script.
+// script must not have an `export`: from wsroom.min.js, the minified form of this file,
+// wsroom/asgi/assets.py makes the text that an app serves at /wsroom.js, which is both a module and
+// a plain script. After a change: python -m tests.support.minify
 
 const CAP = 20_000; // ms: the longest pause before a retry...
 const FLOOR = 100; // ...and the shortest
