@@ -85,6 +85,7 @@ class WSRoom(Router):
         self._http_app = http
         self._user_lifespan = lifespan
         self._workers_checked = False
+        self._lifespan_seen = False
         self._refused_origins = LogOnce()
         self._assets = client_assets()
 
@@ -129,6 +130,7 @@ class WSRoom(Router):
 
         """
         self._start()
+        self._lifespan_seen = True
         state = {} if state is None else state
         try:
             await self._worker.start()
@@ -166,7 +168,7 @@ class WSRoom(Router):
             yield
 
     async def _connection(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
-        self._start()
+        self._start_unserved()
         await receive()  # websocket.connect
         path = app_path(scope)
         found = self.find(path)
@@ -198,7 +200,7 @@ class WSRoom(Router):
         return None
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._start()
+        self._start_unserved()
         path = app_path(scope)
         get = scope["method"] in ("GET", "HEAD")
         if get and path in self._pages:
@@ -208,7 +210,7 @@ class WSRoom(Router):
         elif get and path == "/healthz":
             await respond(scope, send, 200, '{"status":"ok"}', JSON)
         elif get and path == "/readyz":
-            await self._readiness(scope, send)
+            await self._readiness(scope, receive, send)
         elif get and self.find(path) is not None:
             await self._no_websocket(scope, send, path)
         elif self._http_app is not None:
@@ -218,14 +220,17 @@ class WSRoom(Router):
         else:
             await respond(scope, send, 404, f"{path} does not exist")
 
-    async def _readiness(self, scope: Scope, send: Send) -> None:
+    async def _readiness(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A mounted app may have no lifespan; then it starts here, as with a connection.
+        accepts = True
         try:
+            self._refuse_several_workers(receive)
             if not self._worker.hub.stopped:
                 await self._worker.start()
-        except AdapterError as exc:
+        except (SetupError, AdapterError) as exc:
+            accepts = False
             logger.warning("the app is not ready: %s", exc)
-        if self._worker.hub.running and self._adapter.healthy:
+        if accepts and self._worker.hub.running and self._adapter.healthy:
             await respond(scope, send, 200, '{"status":"ready"}', JSON)
         else:
             await respond(scope, send, 503, '{"status":"not ready"}', JSON)
@@ -265,13 +270,24 @@ class WSRoom(Router):
     def _start(self) -> None:
         self._frozen = "the app has started"
 
+    def _start_unserved(self) -> None:
+        # A mounted app that was not given the outer app's lifespan begins with its first request.
+        self._start()
+        if self._user_lifespan is not None and not self._lifespan_seen:
+            self._lifespan_seen = True
+            logger.warning(
+                "the lifespan= of this WSRoom does not run, because servers run no lifespan of a "
+                "mounted app; give the outer app lifespan=rt.lifespan, or enter rt.lifespan() there"
+            )
+
     def _check_workers(self, receive: Receive) -> None:
-        if self._workers_checked or self._adapter.shared:
-            return
-        count = count_workers(receive)
-        if count > 1:
+        if not self._workers_checked:
+            self._refuse_several_workers(receive)
+            self._workers_checked = True
+
+    def _refuse_several_workers(self, receive: Receive) -> None:
+        if not self._adapter.shared and (count := count_workers(receive)) > 1:
             raise SetupError(TOO_MANY.format(count=count))
-        self._workers_checked = True
 
 
 def _adapter_of(given: object) -> Adapter:

@@ -81,6 +81,28 @@ async def test_mounted_in_fastapi(with_lifespan: bool, quiet: pytest.LogCaptureF
                 pass
 
 
+@pytest.mark.parametrize("with_lifespan", [False, True])
+async def test_a_lifespan_that_never_runs_is_logged(
+    with_lifespan: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mounted app's own lifespan, once, with what to do."""
+    entered = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: WSRoom) -> AsyncIterator[None]:
+        entered.append(app)
+        yield
+
+    rt = room_app(lifespan=lifespan)
+    options = {"lifespan": rt.lifespan} if with_lifespan else {}
+    async with serve(in_fastapi(rt, **options)) as server:
+        for _ in range(2):
+            async with peer(server, "/rt/ws"):
+                pass
+    logged = [r for r in caplog.records if "lifespan=rt.lifespan" in r.getMessage()]
+    assert (len(logged), len(entered)) == ((0, 1) if with_lifespan else (1, 0))
+
+
 async def test_mounted_in_starlette_under_a_root_path(quiet: pytest.LogCaptureFixture) -> None:
     """The path of routes and of `socket.path` is without root_path and mounts."""
     rt = room_app()

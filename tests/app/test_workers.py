@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from websockets.asyncio.client import connect
 
@@ -81,6 +82,19 @@ async def test_one_worker_starts(args: list[str], last_line: str, folder: Path) 
                 return True
 
         assert await eventually(connected)  # with --reload that line comes before it listens
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+async def test_a_mounted_app_that_refuses_is_not_ready(folder: Path, http: str) -> None:
+    """A load balancer must not send it sockets, which it would refuse."""
+    port = free_port()
+    command = ["-m", "uvicorn", "app:api", "--port", str(port), "--workers", "2", "--http", http]
+    async with program(*command, cwd=folder) as server:
+        for _ in range(2):
+            await server.line("Application startup complete")
+        async with httpx.AsyncClient(timeout=WAIT) as client:
+            assert (await client.get(f"http://127.0.0.1:{port}/rt/readyz")).status_code == 503
+        assert "2 workers" in await server.line(SENTENCE)
 
 
 async def test_a_mounted_app_refuses_at_the_first_connection(folder: Path) -> None:

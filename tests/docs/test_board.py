@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from tests.support.brokers import Broker
 from tests.support.pages import load_example
+from tests.support.peers import WAIT
 from wsroom import WSRoom
 from wsroom.testing import Refused, TestClient, TestConnection
 
@@ -61,7 +62,7 @@ async def board(
         count = 2
     apps = [load_example("board") for _ in range(count)]
     async with contextlib.AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(TestClient(app)) for app in apps]
+        clients = [await stack.enter_async_context(TestClient(app, timeout=WAIT)) for app in apps]
         yield Board(apps, clients)
 
 

@@ -30,7 +30,7 @@ def count_workers(
     workers that object leads to gunicorn's settings. For gunicorn's own ASGI worker and granian
     the command line is read.
     """
-    config = getattr(getattr(receive, "__self__", None), "config", None)
+    config = _config_of(receive)
     if getattr(config, "reload", False):
         return 1  # uvicorn ignores --workers then
     # The setting alone (WEB_CONCURRENCY) starts no workers: uvicorn.Server serves in one process.
@@ -39,6 +39,14 @@ def count_workers(
     if config is None or counts[1] is not None:
         counts.append(_command_line(argv, environ))
     return max([count for count in counts if isinstance(count, int)], default=1)
+
+
+def _config_of(receive: Any) -> Any:
+    owner = getattr(receive, "__self__", None)
+    # For an HTTP request that is uvicorn's cycle of request and response, which has a method of the
+    # connection.
+    connection = getattr(getattr(owner, "on_response", None), "__self__", None)
+    return getattr(owner, "config", None) or getattr(connection, "config", None)
 
 
 def _gunicorn(config: Any) -> int | None:

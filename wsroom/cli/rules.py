@@ -115,7 +115,8 @@ RULES = (
         PROBLEM,
         _always,
         "{workers}, but the rooms of {adapter_name} are in the memory of each: the start is "
-        "refused. Set WSROOM_REDIS_URL=redis://host:6379, or run one worker",
+        "refused (of a mounted app: each socket). Set WSROOM_REDIS_URL=redis://host:6379, or run "
+        "one worker",
     ),
 )
 
