@@ -29,7 +29,7 @@ from wsroom import BlockingEmitter, Emitter, Reject, Socket, WSRoom
 PASSWORDS = {"ada": "lovelace", "bob": "builder"}  # a real app stores hashes
 MEMBERS = {"work": {"ada", "bob"}, "home": {"ada"}}
 KEY = os.environ.get("BOARD_KEY") or secrets.token_hex()  # logins end with the process
-LOGIN = timedelta(seconds=float(os.environ.get("BOARD_LOGIN_SECONDS", 900)))
+LOGIN = timedelta(minutes=15)
 
 # -- the database -------------------------------------------------------------------------------
 
