@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.clock import until
 from tests.support.site import Site
 from tests.support.tabs import Pages
@@ -141,6 +143,67 @@ async def test_a_request_has_a_time(pages: Pages, site: Site) -> None:
     other = await pages.open("/ws", "{params: () => new Promise(() => {})}")
     assert await other.call("socket.request('echo', 1, {timeout: 50})") == ["rejected", "timeout"]
     assert await other.run("() => socket.dropped") == 0
+
+
+async def test_a_request_can_be_aborted(pages: Pages, site: Site) -> None:
+    """It rejects with the signal's reason at once; a frame that waits is never sent."""
+    tab = await pages.open()
+    await tab.opened()
+    reasons = await tab.run("""async () => {
+        const answer = (promise) => promise.catch((reason) => reason.name ?? reason);
+        const sent = new AbortController();
+        const waiting = answer(socket.request("wait", 0, { signal: sent.signal }));
+        await socket.request("echo", 0, { signal: sent.signal, timeout: 50 }).catch(() => {});
+        sent.abort();
+        return [
+            await waiting,
+            await answer(socket.request("echo", 1, { signal: sent.signal })),
+            await answer(socket.request("echo", 2, { signal: AbortSignal.abort("mine") })),
+        ];
+    }""")
+    assert reasons == ["AbortError", "AbortError", "mine"]
+    site.enough.set()
+    other = await pages.open("/ws", "{params: () => new Promise((go) => { window.go = go; })}")
+    answers = await other.run("""async () => {
+        const late = new AbortController();
+        const waiting = settled(socket.request("echo", 3, { signal: late.signal }));
+        const kept = socket.request("echo", 4);
+        late.abort("late");
+        go({});
+        return [(await waiting)[0], await kept];
+    }""")
+    assert answers == ["rejected", 4]
+    assert [message for event, message in site.handled if event == "echo"] in ([0, 4], [4])
+
+
+async def test_once_is_called_once(pages: Pages) -> None:
+    """Also if it emits the event again; it can be removed before."""
+    tab = await pages.open()
+    calls = await tab.run("""async () => {
+        const calls = [];
+        await socket.joinRoom("chat");
+        socket.once("said", (message, sender) => calls.push([message.n, sender === socket.id]));
+        const stop = socket.once("said", () => calls.push("removed"));
+        stop();
+        for (const n of [1, 2]) await socket.request("say", { room: "chat", n });
+        return calls;
+    }""")
+    assert calls == [[1, True]]
+
+
+@pytest.mark.parametrize("value", ["new Uint8Array(3)", "{a: [new ArrayBuffer(3)]}"])
+async def test_binary_data_is_an_error(pages: Pages, site: Site, value: str) -> None:
+    """JSON would make an object with a key for each byte, or an empty one."""
+    tab = await pages.open()
+    error = "(e) => [e.name, e.message.includes('binary data')]"
+    emitted = (
+        f"() => {{ try {{ socket.emit('echo', {value}); }} catch (e) {{ return ({error})(e); }} }}"
+    )
+    assert await tab.run(emitted) == ["TypeError", True]
+    requested = f"() => socket.request('echo', {value}).catch({error})"
+    assert await tab.run(requested) == ["TypeError", True]
+    assert await tab.call("socket.request('echo', {a: [1]})") == ["resolved", {"a": [1]}]
+    assert site.handled == [("echo", {"a": [1]})]
 
 
 async def test_a_request_ends_with_its_connection(pages: Pages, site: Site) -> None:

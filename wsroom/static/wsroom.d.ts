@@ -70,6 +70,14 @@ export type WebSocketClass = new (url: URL, protocols: string[]) => {
   close(code?: number, reason?: string): void;
 };
 
+/** What an `AbortSignal` has. */
+export interface Signal {
+  readonly reason: any;
+  throwIfAborted(): void;
+  addEventListener(type: "abort", listener: () => void): void;
+  removeEventListener(type: "abort", listener: () => void): void;
+}
+
 /** The reason why a call failed. */
 export declare class WSRoomError extends Error {
   /** The server's code, or the client's own: lost, timeout, closed, dropped, left. */
@@ -97,6 +105,8 @@ export interface Socket {
   /** Listen to an event; "*" gets each whole frame. */
   on(event: "*", listener: (frame: Frame) => unknown): Unsubscribe;
   on(event: string, listener: Listener): Unsubscribe;
+  /** Listen to the next message of an event only. */
+  once(event: string, listener: (...values: any[]) => unknown): Unsubscribe;
   /** Remove one listener of an event, or all of them. */
   off(event: string, listener?: (...values: any[]) => unknown): void;
 
@@ -105,11 +115,14 @@ export interface Socket {
    * A frame that is too large for the server is reported to `onError`.
    */
   emit(event: string, message?: Message, options?: { volatile?: boolean }): void;
-  /** Send, and wait for what the handler returns; `timeout` in milliseconds, default: 10,000. */
+  /**
+   * Send, and wait for what the handler returns; `timeout` in milliseconds, default: 10,000.
+   * If `signal` is aborted, it rejects with the signal's reason; a frame that waits is not sent.
+   */
   request<Reply = any>(
     event: string,
     message?: Message,
-    options?: { timeout?: number },
+    options?: { timeout?: number; signal?: Signal },
   ): Promise<Reply>;
 
   /**

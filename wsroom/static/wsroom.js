@@ -32,6 +32,13 @@ class WSRoomError extends Error {
   }
 }
 
+// JSON would make an object with a key for each byte of it.
+const encode = (frame) =>
+  JSON.stringify(frame, (key, value) => {
+    if (!ArrayBuffer.isView(value) && !(value instanceof ArrayBuffer)) return value;
+    throw new TypeError("binary data is not JSON");
+  });
+
 class Socket {
   id = null;
   state = "closed";
@@ -82,6 +89,14 @@ class Socket {
     return () => this.off(event, listener);
   }
 
+  once(event, listener) {
+    const stop = this.on(event, (...values) => {
+      stop();
+      listener(...values);
+    });
+    return stop;
+  }
+
   off(event, listener) {
     if (listener) this.#listeners.get(event)?.delete(listener);
     else this.#listeners.delete(event);
@@ -113,12 +128,12 @@ class Socket {
 
 
   emit(event, message, { volatile = false } = {}) {
-    const text = JSON.stringify({ event, message });
+    const text = encode({ event, message });
     if (!volatile || this.#up) this.#write({ event, text });
   }
 
-  request(event, message, { timeout = 10_000 } = {}) {
-    return this.#call(event, message, { timeout });
+  request(event, message, { timeout = 10_000, signal } = {}) {
+    return this.#call(event, message, { timeout, signal });
   }
 
   joinRoom(room, history) {
@@ -284,16 +299,22 @@ class Socket {
 
   // `done` is called with the answer before the next frame is handled; a promise may be later.
   // With `now` the frame is sent before the connection is ready.
-  #call(event, message, { timeout = LONGEST, now, done } = {}) {
+  #call(event, message, { timeout = LONGEST, signal, now, done } = {}) {
     return new Promise((resolve, reject) => {
       if (this.state === "closed") throw closed();
       const id = ++this.#frames;
-      const text = JSON.stringify({ id, event, message });
-      const timer = setTimeout(() => {
+      const text = encode({ id, event, message });
+      signal?.throwIfAborted();
+      const give = (error) => {
         this.#queue = this.#queue.filter((frame) => frame.id !== id);
-        this.#settle(id, new WSRoomError("timeout", "no answer in time", { event }));
-      }, Math.min(timeout, LONGEST));
-      this.#calls.set(id, { resolve, reject, timer, done });
+        this.#settle(id, error);
+      };
+      const late = new WSRoomError("timeout", "no answer in time", { event });
+      const timer = setTimeout(give, Math.min(timeout, LONGEST), late);
+      const abort = () => give(signal.reason);
+      signal?.addEventListener("abort", abort);
+      const end = () => signal?.removeEventListener("abort", abort);
+      this.#calls.set(id, { resolve, reject, timer, done, end });
       this.#write({ id, event, text }, now);
     });
   }
@@ -303,7 +324,8 @@ class Socket {
     if (!call) return;
     this.#calls.delete(id);
     clearTimeout(call.timer);
-    if (error) return call.reject(error);
+    call.end();
+    if (error !== null) return call.reject(error);
     call.done?.(message);
     call.resolve(message);
   }
