@@ -1,8 +1,11 @@
-"""Log lines that are not repeated."""
+"""Log lines: not repeated, and without empty names."""
 
 from __future__ import annotations
 
+import pytest
+
 from wsroom.logs import LogOnce
+from wsroom.wire.emission import Room
 
 
 def test_each_key_is_logged_once() -> None:
@@ -43,3 +46,18 @@ def test_the_number_of_keys_is_bounded() -> None:
     assert [once.due(key) for key in "abc"] == [True, True, False]
     once.reset("a")
     assert once.due("c")
+
+
+@pytest.mark.parametrize(
+    "room, text",
+    [
+        (Room("/ws", "chat"), "room 'chat' on /ws"),
+        (Room("/ws", "a\nb"), "room 'a\\nb' on /ws"),
+        (Room("/ws", ""), "the path /ws"),
+        (Room("", "ws:b990d95b"), "worker ws:b990d95b"),
+        (Room("/ws", "ws:b990d95b.1"), "socket ws:b990d95b.1"),
+    ],
+)
+def test_a_room_is_described_without_empty_names(room: Room, text: str) -> None:
+    """Also the path as a whole, and a worker's sequence of messages to its sockets."""
+    assert room.describe() == text

@@ -18,6 +18,15 @@ class Room(NamedTuple):
     path: str
     name: str
 
+    def describe(self) -> str:
+        """Return what it is, for logs."""
+        if not self.name:
+            return f"the path {self.path}"
+        if self.name.startswith(SOCKET_ID_PREFIX):
+            of = "worker" if not self.path else "socket"
+            return f"{of} {self.name}"
+        return f"room {self.name!r} on {self.path}"
+
 
 class Emission(NamedTuple):
     """One emitted message, for the members of a room, of several rooms, or of a path."""

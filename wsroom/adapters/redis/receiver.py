@@ -241,7 +241,7 @@ class Receiver:
             self._advance(feed, record)
             self._wake_waiting(feed.channel)
         elif verdict is Verdict.GAP:
-            logger.info("a gap in room %r on %s", feed.room.name, feed.room.path)
+            logger.info("a gap in the messages of %s", feed.room.describe())
             self._catch_up(feed)
 
     def _advance(self, feed: Feed, record: Record) -> None:
@@ -299,7 +299,7 @@ class Receiver:
         self._wake_waiting(feed.channel)
 
     def _report_loss(self, feed: Feed) -> None:
-        logger.info("messages of room %r on %s were lost", feed.room.name, feed.room.path)
+        logger.info("messages of %s were lost", feed.room.describe())
         self._deliver_one(Emission(feed.room, b"", kind=RESYNC), feed.offset)
 
     # -- waiting ---------------------------------------------------------------------------
