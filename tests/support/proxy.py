@@ -27,6 +27,7 @@ class Proxy:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
+            await asyncio.sleep(0)  # a connection that was just accepted becomes a task
             for task in self._forwarding:
                 task.cancel()
             if self._forwarding:
@@ -36,13 +37,17 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._forwarding.add(task)
-        there, back = await asyncio.open_connection("127.0.0.1", self.target)
+        ends = [writer]
         try:
+            # The target may refuse, and the proxy may end while it connects.
             with contextlib.suppress(OSError, asyncio.CancelledError):
+                there, back = await asyncio.open_connection("127.0.0.1", self.target)
+                ends.append(back)
                 await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
         finally:
-            for end in (writer, back):
+            for end in ends:
                 end.close()
+            for end in ends:
                 with contextlib.suppress(OSError):
                     await end.wait_closed()
 
