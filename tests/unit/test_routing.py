@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 
-from wsroom import Controller, Emitter, RedisAdapter, Router, SetupError, WSRoom, on
+import wsroom
+from wsroom import (
+    BlockingEmitter,
+    BlockingSocket,
+    Controller,
+    Emitter,
+    RedisAdapter,
+    Router,
+    SetupError,
+    Socket,
+    WSRoom,
+    on,
+)
 from wsroom.routing.patterns import Pattern
 
 
@@ -20,6 +32,20 @@ def generator(emitter: Any) -> Any:
 
 async def async_generator(emitter: Any) -> Any:
     yield
+
+
+async def blocking(emitter: BlockingEmitter, message: Any) -> None: ...
+async def blocking_guard(socket: BlockingSocket, room: str) -> None: ...
+async def of_socket(socket: Socket[str]) -> None: ...
+async def of_emitter(emitter: Emitter) -> None: ...
+async def of_socket3(socket: Socket, message: Any, call: Any) -> None: ...
+
+
+class Wrong(Controller):
+    async def on_connect(self, emitter: Emitter) -> None: ...
+
+
+def of_threads(emitter: wsroom.BlockingEmitter[int]) -> None: ...
 
 
 @wraps(handler)
@@ -183,18 +209,31 @@ def wrong(router: Router) -> list[tuple[Callable[[], Any], str]]:
         (lambda: router.add_handler("a\n", handler), "control character"),
         (lambda: bare.on(handler), "is not a string; write @app.on"),
         (lambda: bare.add_handler(5, handler), "event 5 is not a string"),
-        (lambda: router.add_handler("f", lambda: None), "takes (emitter) or (emitter, message)"),
-        (lambda: router.add_handler("f", lambda a, b, c: None), "takes (emitter) or"),
-        (lambda: router.add_handler("f", lambda *, emitter: None), "takes (emitter) or"),
+        (lambda: bare.add_handler("f", lambda: None), "takes (emitter) or (emitter, message)"),
+        (lambda: bare.add_handler("f", lambda a, b, c: None), "takes (emitter) or"),
+        (lambda: bare.add_handler("f", lambda *, emitter: None), "takes (emitter) or"),
         (lambda: bare.add_handler("f", 5), "5 is not a function"),
         (lambda: router.add_handler("f", generator), "is a generator; return or emit"),
         (lambda: router.add_handler("f", async_generator), "is a generator; return or emit"),
+        (lambda: router.add_handler("f", blocking), "blocking gets Emitter as its first argument"),
+        (
+            lambda: router.add_guard(blocking_guard, "c"),
+            "not BlockingSocket; change the annotation",
+        ),
+        (
+            lambda: bare.add_handler("f", of_socket),
+            "gets Emitter as its first argument, not Socket",
+        ),
+        (lambda: router.add_hook("on_connect", of_emitter), "gets Socket as its first argument"),
+        (lambda: router.add_hook("on_connect", of_threads), "gets BlockingSocket as its first"),
+        (lambda: bare.add_middleware(of_socket3), "gets Emitter as its first argument"),
+        (lambda: router.include(Wrong()), "gets Socket as its first argument, not Emitter"),
         (lambda: router.add_hook("on_joined", hook), "it is called with (emitter, room)"),
         (lambda: router.add_hook("on_close", hook), "no hook 'on_close'; there are on_connect"),
         (lambda: bare.on_connect(hook), "write @app.on_connect() with parentheses"),
         (lambda: bare.middleware(middleware), "write @app.middleware() with parentheses"),
-        (lambda: router.add_middleware(handler), "it is called with (emitter, message, call)"),
-        (lambda: router.add_middleware(lambda *args: None), "write it with async def"),
+        (lambda: bare.add_middleware(handler), "it is called with (emitter, message, call)"),
+        (lambda: bare.add_middleware(lambda *args: None), "write it with async def"),
         (lambda: router.add_middleware(middleware, path="ws"), "path 'ws' must begin with"),
         (lambda: router.add_hook("on_open", hook, path="ws"), "path 'ws' must begin with"),
         (lambda: router.add_handler("f", handler, path="*"), "give on one path"),
@@ -203,10 +242,10 @@ def wrong(router: Router) -> list[tuple[Callable[[], Any], str]]:
         (lambda: bare.on_join(guard), "write @app.on_join() with parentheses"),
         (lambda: router.add_guard(guard, "order:{number}"), "already guarded on '/ws'"),
         (lambda: router.add_guard(lambda socket, room, no: 0, "a:{id}"), "(socket, room, id)"),
-        (lambda: router.add_guard(lambda socket: 0, "b"), "it may take (socket, room)"),
+        (lambda: bare.add_guard(lambda socket: 0, "b"), "it may take (socket, room)"),
         (lambda: router.add_page("/", lambda: ""), "a page is already at '/'"),
         (lambda: router.add_page("x", lambda: ""), "must begin with"),
-        (lambda: router.add_page("/x", lambda a: ""), "called without arguments"),
+        (lambda: bare.add_page("/x", lambda a: ""), "called without arguments"),
         (lambda: router.add_handler("e", handler, path="ws"), "path 'ws' must begin with"),
         (lambda: router.add_handler("f", handler, path="/t/{name}"), "same as '/t/{tenant}'"),
         (lambda: bare.include(Controller), "cannot include"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -29,11 +30,16 @@ class Callback(NamedTuple):
     is_async: bool
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> Callback:
+    def of(cls, function: Callable[..., Any], first: str = "") -> Callback:
         """Recognize `async def` in partials, decorated functions and objects with `__call__`.
 
+        Args:
+            function: the user's function.
+            first: its first argument, "emitter" or "socket"; "" if it has none.
+
         Raises:
-            SetupError: the function is a generator, whose body a call does not run.
+            SetupError: the function is a generator, whose body a call does not run, or its first
+                argument is annotated with another type than it gets.
 
         """
         inner: Any = function
@@ -44,7 +50,10 @@ class Callback(NamedTuple):
         inner = inspect.unwrap(inner)
         if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
             raise SetupError(f"{name_of(function)} is a generator; return or emit instead of yield")
-        return cls(function, inspect.iscoroutinefunction(inner))
+        is_async = inspect.iscoroutinefunction(inner)
+        if first:
+            _check_annotation(function, first, is_async)
+        return cls(function, is_async)
 
 
 class Handler(NamedTuple):
@@ -64,7 +73,7 @@ class Handler(NamedTuple):
                 f"{name_of(function)}{signature} cannot handle {event!r}; "
                 "a handler takes (emitter) or (emitter, message)"
             )
-        return cls(Callback.of(function), wants_message, concurrent)
+        return cls(Callback.of(function, "emitter"), wants_message, concurrent)
 
 
 class Guard(NamedTuple):
@@ -87,7 +96,7 @@ class Guard(NamedTuple):
         if replay is not None and (type(replay) is not int or replay < 0):
             raise SetupError(f"replay is {replay!r}; use a number of messages, or 0 for none")
         wanted = guard_parameters(function, pattern)
-        return cls(pattern, Callback.of(function), wanted, replay)
+        return cls(pattern, Callback.of(function, "socket"), wanted, replay)
 
 
 class Registration(NamedTuple):
@@ -112,7 +121,7 @@ def hook_callback(hook: str, function: Callable[..., Any]) -> Callback:
             f"{name_of(function)}{signature} cannot be {hook}; "
             f"it is called with ({', '.join(HOOKS[hook])})"
         )
-    return Callback.of(function)
+    return Callback.of(function, HOOKS[hook][0])
 
 
 def middleware_callback(function: Callable[..., Any]) -> Callback:
@@ -122,13 +131,30 @@ def middleware_callback(function: Callable[..., Any]) -> Callback:
             f"{name_of(function)}{signature} cannot be middleware; "
             "it is called with (emitter, message, call)"
         )
-    callback = Callback.of(function)
+    callback = Callback.of(function, "emitter")
     if not callback.is_async:
         raise SetupError(
             f"{name_of(function)} cannot be middleware, because it must await call(message); "
             "write it with async def"
         )
     return callback
+
+
+def _check_annotation(function: Callable[..., Any], first: str, is_async: bool) -> None:
+    # What type checkers cannot see (a coroutine is an object, too), and for those who use none.
+    parameter = next(iter(signature_of(function).parameters.values()), None)
+    annotation = parameter.annotation if parameter else None
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    if not (named := re.fullmatch(r"(?:\w+\.)*((Blocking)?(Emitter|Socket))(\[.*\])?", text)):
+        return
+    name, blocking, kind, _ = named.groups()
+    right = first.capitalize()
+    if kind != right or (blocking and is_async):
+        prefix = "" if is_async else "Blocking"
+        raise SetupError(
+            f"{name_of(function)} gets {prefix}{right} as its first argument, not {name}; "
+            f"change the annotation" + (", or write it with def" if blocking else "")
+        )
 
 
 def guard_parameters(function: Callable[..., Any], pattern: Pattern) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from difflib import get_close_matches
 
 from wsroom.errors import SetupError
 from wsroom.routing.callbacks import HOOKS
-from wsroom.routing.router import Function, Router
+from wsroom.routing.router import Router
+from wsroom.routing.signatures import HandlerMethod
 
 
 class Controller:
@@ -47,12 +48,12 @@ class Controller:
                 )
 
 
-def on(event: str, *, concurrent: bool = False) -> Callable[[Function], Function]:
+def on(event: str, *, concurrent: bool = False) -> Callable[[HandlerMethod], HandlerMethod]:
     """Mark a method of a `Controller` as the handler of `event`, and return it unchanged."""
 
-    def mark(function: Function) -> Function:
+    def mark(function: HandlerMethod) -> HandlerMethod:
         events = getattr(function, "_wsroom_events", ())
-        function._wsroom_events = (*events, (event, concurrent))  # type: ignore[attr-defined]
+        function._wsroom_events = (*events, (event, concurrent))  # type: ignore[union-attr]
         return function
 
     return mark

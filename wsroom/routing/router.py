@@ -18,6 +18,17 @@ from wsroom.routing.callbacks import (
 from wsroom.routing.patterns import Pattern, ranked
 from wsroom.routing.route import ANY, MIDDLEWARE, Layer, Route
 from wsroom.routing.routes import Routes
+from wsroom.routing.signatures import (
+    ConnectHook,
+    DisconnectHook,
+    ErrorHook,
+    GuardFunction,
+    HandlerFunction,
+    MiddlewareFunction,
+    OpenHook,
+    PageFunction,
+    RoomHook,
+)
 from wsroom.wire.names import NameChecker
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -51,7 +62,7 @@ class Router:
 
     def on(
         self, event: str, *, path: str | None = None, concurrent: bool = False
-    ) -> Callable[[Function], Function]:
+    ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Handle `event` on `path` with the decorated function, which is returned unchanged.
 
         The function takes `(emitter)` or `(emitter, message)`; `async def` runs on the event loop,
@@ -71,7 +82,7 @@ class Router:
         """
         _check_name("event", event, '@app.on("intro")')
 
-        def register(function: Function) -> Function:
+        def register(function: HandlerFunction) -> HandlerFunction:
             self.add_handler(event, function, path=path, concurrent=concurrent)
             return function
 
@@ -80,7 +91,7 @@ class Router:
     def add_handler(
         self,
         event: str,
-        function: Callable[..., Any],
+        function: HandlerFunction,
         *,
         path: str | None = None,
         concurrent: bool = False,
@@ -99,7 +110,7 @@ class Router:
             )
         route.handlers[event] = Handler.of(event, function, concurrent)
 
-    def on_connect(self, path: str | None = None) -> Callable[[Function], Function]:
+    def on_connect(self, path: str | None = None) -> Callable[[ConnectHook], ConnectHook]:
         """Call `(socket)` before the handshake; raise `Reject` to refuse it with an HTTP status.
 
         What it returns is `socket.user`, unless it is None; `False` refuses with 403. With several
@@ -107,26 +118,26 @@ class Router:
         """
         return self._hook("on_connect", path)
 
-    def on_open(self, path: str | None = None) -> Callable[[Function], Function]:
+    def on_open(self, path: str | None = None) -> Callable[[OpenHook], OpenHook]:
         """Call `(emitter)` after `connected` was sent, for example to send state."""
         return self._hook("on_open", path)
 
-    def on_joined(self, path: str | None = None) -> Callable[[Function], Function]:
+    def on_joined(self, path: str | None = None) -> Callable[[RoomHook], RoomHook]:
         """Call `(emitter, room)` after a socket joined a room, by the client or by the app."""
         return self._hook("on_joined", path)
 
-    def on_left(self, path: str | None = None) -> Callable[[Function], Function]:
+    def on_left(self, path: str | None = None) -> Callable[[RoomHook], RoomHook]:
         """Call `(emitter, room)` after a socket left a room; when it disconnects, for each room."""
         return self._hook("on_left", path)
 
-    def on_disconnect(self, path: str | None = None) -> Callable[[Function], Function]:
+    def on_disconnect(self, path: str | None = None) -> Callable[[DisconnectHook], DisconnectHook]:
         """Call `(socket, code)` last, exactly once for each accepted socket.
 
         `socket.rooms` still has its rooms; `code` is the close code: the app's if the app closed.
         """
         return self._hook("on_disconnect", path)
 
-    def on_error(self, path: str | None = None) -> Callable[[Function], Function]:
+    def on_error(self, path: str | None = None) -> Callable[[ErrorHook], ErrorHook]:
         """Call `(emitter, exc)` with an exception that a handler raised, instead of logging it."""
         return self._hook("on_error", path)
 
@@ -151,7 +162,9 @@ class Router:
         """
         self._add_call(hook, hook_callback(hook, function), path)
 
-    def middleware(self, path: str | None = None) -> Callable[[Function], Function]:
+    def middleware(
+        self, path: str | None = None
+    ) -> Callable[[MiddlewareFunction], MiddlewareFunction]:
         """Call `(emitter, message, call)` around the handlers of `path`, or of "*", every path.
 
         `await call(message)` calls the next middleware, or the handler, and returns what it
@@ -167,13 +180,13 @@ class Router:
         """
         self._check_path(path, MIDDLEWARE)
 
-        def register(function: Function) -> Function:
+        def register(function: MiddlewareFunction) -> MiddlewareFunction:
             self.add_middleware(function, path=path)
             return function
 
         return register
 
-    def add_middleware(self, function: Callable[..., Any], *, path: str | None = None) -> None:
+    def add_middleware(self, function: MiddlewareFunction, *, path: str | None = None) -> None:
         """Do what `@middleware()` does, without a decorator."""
         self._add_call(MIDDLEWARE, middleware_callback(function), path)
 
@@ -185,7 +198,7 @@ class Router:
 
     def on_join(
         self, room: str = ANY, *, path: str | None = None, replay: int | None = None
-    ) -> Callable[[Function], Function]:
+    ) -> Callable[[GuardFunction], GuardFunction]:
         """Call `(socket, room)` before a client joins a room; raise `Reject` to refuse.
 
         `room` is a name, a pattern like "order:{id}" whose values the function may take as
@@ -199,7 +212,7 @@ class Router:
         _check_name("room", room, "@app.on_join() with parentheses")
         self._route(path, "on_join")
 
-        def register(function: Function) -> Function:
+        def register(function: GuardFunction) -> GuardFunction:
             self.add_guard(function, room, path=path, replay=replay)
             return function
 
@@ -207,7 +220,7 @@ class Router:
 
     def add_guard(
         self,
-        function: Callable[..., Any],
+        function: GuardFunction,
         room: str = ANY,
         *,
         path: str | None = None,
@@ -224,16 +237,16 @@ class Router:
         route.guards[pattern.shape] = Guard.of(function, pattern, replay)
         route.guards = ranked(route.guards)
 
-    def page(self, path: str) -> Callable[[Function], Function]:
+    def page(self, path: str) -> Callable[[PageFunction], PageFunction]:
         """Serve the HTML, a string, that the decorated function returns, at `path` over HTTP."""
 
-        def register(function: Function) -> Function:
+        def register(function: PageFunction) -> PageFunction:
             self.add_page(path, function)
             return function
 
         return register
 
-    def add_page(self, path: str, function: Callable[..., Any]) -> None:
+    def add_page(self, path: str, function: PageFunction) -> None:
         """Do what `@page(path)` does, without a decorator."""
         self._check_open()
         if not isinstance(path, str) or not path.startswith("/"):
