@@ -7,13 +7,13 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wsroom.adapters.redis.codec import RedisNames
 from wsroom.adapters.redis.network.url import read_topology
 from wsroom.adapters.redis.publishing import PublishingClient
 from wsroom.adapters.redis.scripts import HistorySettings
-from wsroom.api.target import Target
+from wsroom.api.target import Recipients
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
 from wsroom.shared_start import SharedStart
@@ -24,6 +24,8 @@ from wsroom.wire.names import NameChecker
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
+
+T = TypeVar("T")
 
 
 class AsyncPublisher:
@@ -62,7 +64,7 @@ class AsyncPublisher:
     async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None:
         await self.close()
 
-    def to(self, *rooms: str, path: str = "/ws") -> Target:
+    def to(self, *rooms: str, path: str = "/ws") -> PublisherTarget:
         """Choose who gets a message: `await publisher.to("chat").emit("noti", "hi")`.
 
         Args:
@@ -76,22 +78,28 @@ class AsyncPublisher:
         path.encode()  # raises ValueError if it cannot be encoded
         if not path.startswith("/") or "{" in path:
             raise ValueError(f"path {path!r} is invalid; use a concrete path, like '/ws'")
-        return Target(self, path).to(*rooms)
+        return PublisherTarget(self, path).to(*rooms)
 
-    async def publish(self, emission: Emission) -> None:
+    async def publish(self, emission: Emission) -> int | None:
         """Publish the emission of a target; connect first if it is not connected.
 
         Returns once Redis has answered. Drops a volatile emission if Redis cannot be reached.
+
+        Returns:
+            how many workers heard it, as `PublisherTarget.emit` does.
+
         """
         try:
             client = await self._connected()
             if not emission.volatile:
-                await client.publisher.publish(emission)
-            elif (answer := client.publisher.publish_volatile(emission)) is not None:
-                await answer
+                return await client.publisher.publish(emission)
+            answer = client.publisher.publish_volatile(emission)
         except AdapterError:
             if not emission.volatile:
                 raise
+            return 0
+        heard = 0 if answer is None else await answer
+        return heard if isinstance(heard, int) else None
 
     async def _connected(self) -> PublishingClient:
         start, loop = self._start, asyncio.get_running_loop()
@@ -134,10 +142,34 @@ class AsyncPublisher:
         self._start.forget()
 
 
+class PublisherTarget(Recipients):
+    """The recipients of a message of an `AsyncPublisher`; immutable, so it can be kept and shared.
+
+    Messages of one publisher to one room reach all members in the order of the calls, once each.
+    """
+
+    __slots__ = ()
+
+    async def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> int | None:
+        """Emit, and return once Redis has the message.
+
+        Takes the arguments of `Target.emit`, and raises its exceptions.
+
+        Returns:
+            how many workers heard it: those with a member of the room. With several rooms or none
+            those with a socket on the path, and with the id of a socket its worker, whether it is
+            connected or not. 0 also for a volatile message that was dropped. None if it is unknown,
+            because the message had to be sent again.
+
+        """
+        heard = await self._publisher.publish(self._emission(event, message, volatile))
+        return heard if isinstance(heard, int) else None
+
+
 class BlockingTarget:
     """The recipients of a message of a `Publisher`; immutable, so it can be kept and shared."""
 
-    def __init__(self, publisher: Publisher, target: Target) -> None:
+    def __init__(self, publisher: Publisher, target: PublisherTarget) -> None:
         self._publisher = publisher
         self._target = target
 
@@ -149,12 +181,9 @@ class BlockingTarget:
         """Do what `Target.except_` does."""
         return BlockingTarget(self._publisher, self._target.except_(*rooms))
 
-    def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> None:
-        """Emit, and return once Redis has the message.
-
-        Takes the arguments of `Target.emit`, and raises its errors.
-        """
-        self._publisher._run(self._target.emit(event, message, volatile=volatile))
+    def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> int | None:
+        """Do what `PublisherTarget.emit` does, and block until then."""
+        return self._publisher._run(self._target.emit(event, message, volatile=volatile))
 
 
 class Publisher:
@@ -215,7 +244,7 @@ class Publisher:
         if others:
             await asyncio.wait(others)
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
         if self._process != os.getpid():  # forked, maybe while another thread held the lock
             self._process, self._lock = os.getpid(), threading.Lock()
             self._loop = None
@@ -223,7 +252,7 @@ class Publisher:
         with self._lock:
             future = asyncio.run_coroutine_threadsafe(work, self._running())
         try:
-            future.result()
+            return future.result()
         except CancelledError:
             raise AdapterError("the publisher was closed", maybe_sent=True) from None
 

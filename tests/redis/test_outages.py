@@ -157,7 +157,9 @@ class ClosesAtPing(Proxy):
 
     connections = 0
 
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _copy(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, answers: bool = False
+    ) -> None:
         try:
             while b"PING" not in (data := await source.read(65536)) and data:
                 target.write(data)

@@ -13,6 +13,8 @@ import pytest
 from tests.support import brokers
 from tests.support.brokers import Broker
 from tests.support.clock import QUICK, SECOND, until
+from tests.support.peers import WAIT
+from tests.support.proxy import Proxy
 from tests.support.servers import program
 from wsroom import (
     AdapterError,
@@ -23,6 +25,10 @@ from wsroom import (
     SetupError,
     WSRoom,
 )
+from wsroom.adapters import Room
+from wsroom.adapters.redis.codec import RedisNames
+from wsroom.adapters.redis.subscribed import subscribed_rooms
+from wsroom.cli.emit import explain
 from wsroom.testing import TestClient
 
 
@@ -92,6 +98,50 @@ async def test_it_emits_volatile_messages(valkey: Broker, prefix: str) -> None:
             assert "offset" not in a.frames[-1]
 
 
+async def test_it_returns_how_many_workers_heard_it(valkey: Broker, prefix: str) -> None:
+    """Workers, not sockets: those with a member of the room, or with a socket on the path."""
+    async with (
+        TestClient(make_app(valkey.url, prefix)) as one,
+        TestClient(make_app(valkey.url, prefix)) as two,
+        AsyncPublisher(valkey.url, prefix=prefix) as publisher,
+    ):
+        assert await publisher.to().emit("noti") == 0
+        a, b = await one.connect("/ws"), await one.connect("/ws")
+        c = await two.connect("/ws")
+        await a.join("chat")
+        await b.join("chat")
+        for volatile in (False, True):
+            assert await publisher.to("chat").emit("noti", volatile=volatile) == 1
+            assert await publisher.to().emit("noti", volatile=volatile) == 2
+            assert await publisher.to("nobody").emit("noti", volatile=volatile) == 0
+            assert await publisher.to("chat", "nobody").emit("noti", volatile=volatile) == 2
+            assert await publisher.to(c.id).emit("noti", volatile=volatile) == 1
+        with Publisher(valkey.url, prefix=prefix) as blocking:
+            assert await asyncio.to_thread(blocking.to("chat").emit, "noti") == 1
+
+
+async def test_it_is_unknown_who_heard_what_was_sent_again(valkey: Broker, prefix: str) -> None:
+    """If the answer to an emission is lost, it is sent again, and heard once."""
+    proxy = Proxy(int(valkey.url.rsplit(":", 1)[1]))
+    async with (
+        TestClient(make_app(valkey.url, prefix), timeout=WAIT) as client,
+        proxy.listen() as port,
+        AsyncPublisher(f"redis://127.0.0.1:{port}", prefix=prefix, _timing=QUICK) as publisher,
+    ):
+        a = await client.connect("/ws")
+        await a.join("chat")
+        assert await publisher.to("chat").emit("noti", 1) == 1
+        proxy.dropping_answers = True
+        emitting = asyncio.ensure_future(publisher.to("chat").emit("noti", 2))
+        for number in (1, 2):
+            assert await a.expect("noti") == number
+        proxy.dropping_answers = False
+        proxy.cut()
+        assert await emitting is None
+        assert await publisher.to("chat").emit("noti", 3) == 1
+        assert await a.expect("noti") == 3
+
+
 @pytest.fixture(params=["redis", "sentinel", "cluster"])
 def url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(request.param).url)
@@ -105,8 +155,11 @@ async def test_it_takes_every_url(url: str, prefix: str) -> None:
     ):
         a = await client.connect("/ws")
         await a.join("chat")
-        await publisher.to("chat").emit("noti")
+        assert await publisher.to("chat").emit("noti") == 1
         await a.expect("noti")
+        rooms = await subscribed_rooms(url, RedisNames(prefix))
+        assert {Room("/ws", ""), Room("/ws", "chat")} < rooms
+        assert [room.path for room in rooms - {("/ws", ""), ("/ws", "chat")}] == [""]
 
 
 async def test_it_blocks_where_there_is_no_event_loop(valkey: Broker, prefix: str) -> None:
@@ -193,11 +246,66 @@ async def test_the_command_emits(valkey: Broker, prefix: str, tmp_path: Path) ->
         options = ("--redis", valkey.url, "--prefix", prefix)
         async with program(*command, '{"n": 1}', *options, cwd=tmp_path) as run:
             assert await run.end() == 0, run.output
+        assert run.output == "1 worker heard it"
         assert await a.expect("noti") == {"n": 1}
         env = {**os.environ, "WSROOM_REDIS_URL": valkey.url}
         async with program(*command, "--prefix", prefix, cwd=tmp_path, env=env) as run:
             assert await run.end() == 0, run.output
         assert await a.expect("noti") is None
+
+
+async def test_the_command_says_why_nobody_heard_it(valkey: Broker, prefix: str) -> None:
+    """Exit code 1 and the likely reason; with --allow-nobody it succeeds."""
+
+    async def emit(*arguments: str, code: int = 1) -> str:
+        command = ("emit", *arguments, "--redis", valkey.url, "--prefix", prefix)
+        async with program("-m", "wsroom", *command) as run:
+            assert await run.end() == code, run.output
+        return run.output
+
+    assert "no worker with the prefix" in await emit("chat", "noti")
+    assert await emit("chat", "noti", "--allow-nobody", code=0) == "0 workers heard it"
+    async with TestClient(make_app(valkey.url, prefix)) as client:
+        assert "no socket is connected (--allow-nobody" in await emit("chat", "noti")
+        a = await client.connect("/ws")
+        await a.join("chat")
+        assert "'chatt' on '/ws'; there is a room 'chat' (" in await emit("chatt", "noti")
+        assert "'/chat'; there are sockets on '/ws'" in await emit("x", "noti", "--path", "/chat")
+        assert "the mount: --path /ws (" in await emit("chat", "noti", "--path", "/rt/ws")
+        assert "the worker of socket ws:0" in await emit("ws:0.1", "noti")
+        assert await emit("chat", "noti", code=0) == "1 worker heard it"
+
+
+@pytest.mark.parametrize(
+    ("subscribed", "says"),
+    [
+        ([("/ws", ""), ("/ws", "x")], "no socket is in room 'chat' on '/ws'"),
+        ([(f"/{n}", "") for n in range(7)], "on '/0', '/1', '/2', '/3', '/4' and 2 more"),
+        ([("/ws/", "chat"), ("", "ws:a")], "no socket is connected"),
+    ],
+)
+def test_the_reason_for_a_silence(subscribed: list[tuple[str, str]], says: str) -> None:
+    """It is found among the rooms that workers are subscribed to."""
+    rooms = [Room(path, name) for path, name in subscribed]
+    assert explain(Room("/ws", "chat"), rooms, "wsroom").endswith(says)
+
+
+async def test_a_prefix_is_no_pattern(valkey: Broker) -> None:
+    """The rooms of a prefix are found, whatever signs it has, and no others."""
+    async with TestClient(make_app(valkey.url, "a*[b]?\\")) as client:
+        await client.connect("/ws")
+        assert Room("/ws", "") in await subscribed_rooms(valkey.url, RedisNames("a*[b]?\\"))
+        assert not await subscribed_rooms(valkey.url, RedisNames("a*"))
+
+
+@pytest.mark.parametrize("prefix", ["wsroom", "a*b", "[a]?", "a\\b"])
+def test_the_names_of_channels_can_be_read(prefix: str) -> None:
+    """Any prefix finds the rooms of its channels, and no other."""
+    names = RedisNames(prefix)
+    assert names.room(names.channel(Room("/ws", "chat"))) == Room("/ws", "chat")
+    assert names.room(names.channel(Room("", "ws:a"))) == Room("", "ws:a")
+    assert names.room(names.settings) is None
+    assert names.room(RedisNames("other").channel(Room("/ws", ""))) is None
 
 
 @pytest.mark.parametrize(

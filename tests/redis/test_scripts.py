@@ -45,11 +45,11 @@ class Sequence:
 async def test_an_emission_is_carried_out_once(valkey: Broker, prefix: str) -> None:
     """However often it is sent, and never after a later one of the same publisher."""
     room = Sequence(valkey, prefix)
-    first = await room.publish("a", 5)
-    assert first.endswith(":1")
+    first, heard = await room.publish("a", 5)
+    assert first.endswith(":1") and heard == 0
     assert await room.publish("a", 5) == ""
-    assert (await room.publish("b", 1)).endswith(":2")
-    assert (await room.publish("a", 7, 5)).endswith(":3")
+    assert (await room.publish("b", 1))[0].endswith(":2")
+    assert (await room.publish("a", 7, 5))[0].endswith(":3")
     assert await room.publish("a", 6) == ""
     with pytest.raises(redis.ResponseError, match="is missing"):
         await room.publish("a", 9, 8)
@@ -67,7 +67,7 @@ async def test_another_server_is_a_new_epoch(valkey: Broker, prefix: str) -> Non
     assert (await trusting.read(epoch, 0))[:3] == [epoch, 1, 1]
     again, seq, complete = await Sequence(valkey, prefix, run="again").read(epoch, 0)
     assert again != epoch and (seq, complete) == (0, 2)
-    assert (await Sequence(valkey, prefix, run="third").publish("a", 1)).endswith(":1")
+    assert (await Sequence(valkey, prefix, run="third").publish("a", 1))[0].endswith(":1")
 
 
 async def test_history_is_bounded_by_count_and_bytes(valkey: Broker, prefix: str) -> None:

@@ -17,6 +17,8 @@ class Proxy:
         """The port that new connections lead to."""
         self.dropping = False
         """Whether all data is dropped, while the connections stay open."""
+        self.dropping_answers = False
+        """Whether what the target sends is dropped, while the connections stay open."""
         self._forwarding: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
@@ -33,6 +35,11 @@ class Proxy:
             if self._forwarding:
                 await asyncio.wait(self._forwarding, timeout=10 * SECOND)
 
+    def cut(self) -> None:
+        """Close all connections; new ones are forwarded."""
+        for task in self._forwarding:
+            task.cancel()
+
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -43,7 +50,9 @@ class Proxy:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 there, back = await asyncio.open_connection("127.0.0.1", self.target)
                 ends.append(back)
-                await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
+                await asyncio.gather(
+                    self._copy(reader, back), self._copy(there, writer, answers=True)
+                )
         finally:
             for end in ends:
                 end.close()
@@ -51,10 +60,12 @@ class Proxy:
                 with contextlib.suppress(OSError):
                     await end.wait_closed()
 
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _copy(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, answers: bool = False
+    ) -> None:
         try:
             while data := await source.read(65536):
-                if not self.dropping:
+                if not (self.dropping or (answers and self.dropping_answers)):
                     target.write(data)
         finally:
             target.close()

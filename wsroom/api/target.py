@@ -16,14 +16,11 @@ class EmissionPublisher(Protocol):
     name_checker: NameChecker
     json_default: JsonDefault
 
-    async def publish(self, emission: Emission) -> None: ...
+    async def publish(self, emission: Emission) -> object: ...
 
 
-class Target:
-    """The recipients of a message: `app.to("chat")`. Immutable, so it can be kept and shared.
-
-    Messages of one caller to one room reach all members in the order of the calls, once each.
-    """
+class Recipients:
+    """Who gets a message; immutable, so it can be kept and shared."""
 
     __slots__ = ("_excluded", "_path", "_publisher", "_rooms")
 
@@ -68,6 +65,37 @@ class Target:
             check_room(name)
         return tuple(dict.fromkeys(names + more))
 
+    def _emission(
+        self,
+        event: str,
+        message: Any,
+        volatile: bool,
+        sender: str | None = None,
+        except_socket: str = "",
+        except_session: str = "",
+    ) -> Emission:
+        self._publisher.name_checker.check_event(event)
+        rooms = self._rooms
+        name = rooms[0] if len(rooms) == 1 else None
+        return Emission(
+            room=Room(self._path, name or ""),
+            payload=encode(event, message, sender, name, default=self._publisher.json_default),
+            rooms=rooms if len(rooms) > 1 else (),
+            except_socket=except_socket,
+            except_session=except_session,
+            except_rooms=self._excluded,
+            volatile=volatile,
+        )
+
+
+class Target(Recipients):
+    """The recipients of a message: `app.to("chat")`. Immutable, so it can be kept and shared.
+
+    Messages of one caller to one room reach all members in the order of the calls, once each.
+    """
+
+    __slots__ = ()
+
     async def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> None:
         """Emit `event` to all recipients. Returns once the adapter has it; waits for no socket.
 
@@ -90,25 +118,3 @@ class Target:
 
         """
         await self._publisher.publish(self._emission(event, message, volatile))
-
-    def _emission(
-        self,
-        event: str,
-        message: Any,
-        volatile: bool,
-        sender: str | None = None,
-        except_socket: str = "",
-        except_session: str = "",
-    ) -> Emission:
-        self._publisher.name_checker.check_event(event)
-        rooms = self._rooms
-        name = rooms[0] if len(rooms) == 1 else None
-        return Emission(
-            room=Room(self._path, name or ""),
-            payload=encode(event, message, sender, name, default=self._publisher.json_default),
-            rooms=rooms if len(rooms) > 1 else (),
-            except_socket=except_socket,
-            except_session=except_session,
-            except_rooms=self._excluded,
-            volatile=volatile,
-        )

@@ -186,7 +186,8 @@ def _add_emit(commands: Any) -> None:
         "emit",
         "emit a message to a room, through Redis, from a shell or cron",
         "Emit a message to the members of a room, on all workers. Like any other message it has\n"
-        "its place in the room's order and history.",
+        "its place in the room's order and history. It prints how many workers heard it (those\n"
+        "with a member of the room), and fails with the likely reason if none did.",
         'emit chat noti \'{"text": "hi"}\' --redis redis://localhost:6379',
         "emit '' closing_soon 5    # to everybody on the path",
         "emit build progress 40 --volatile    # not for those who reconnect",
@@ -201,6 +202,9 @@ def _add_emit(commands: Any) -> None:
         "--volatile",
         action="store_true",
         help="keep it out of the history; it may be lost",
+    )
+    emit.add_argument(
+        "--allow-nobody", action="store_true", help="succeed even if no worker heard it"
     )
     emit.add_argument("--redis", metavar="URL", help="default: $WSROOM_REDIS_URL")
     emit.add_argument(
@@ -219,9 +223,12 @@ def _emit(options: argparse.Namespace) -> None:
         raise ValueError(
             f"the message {options.message!r} is not JSON ({exc}); a string is '\"hi\"'"
         ) from None
-    from wsroom.publisher import Publisher
+    from wsroom.cli.emit import check_heard, emit
+    from wsroom.wire.emission import Room
 
-    with Publisher(options.redis, prefix=options.prefix) as publisher:
-        rooms = (options.room,) if options.room else ()
-        target = publisher.to(*rooms, path=options.path)
-        target.emit(options.event, message, volatile=options.volatile)
+    room, where = Room(options.path, options.room), (options.redis, options.prefix)
+    heard = emit(*where, room, options.event, message, volatile=options.volatile)
+    if not options.allow_nobody:
+        check_heard(heard, *where, room)
+    count = "an unknown number of" if heard is None else heard
+    print(f"{count} {'worker' if heard == 1 else 'workers'} heard it")

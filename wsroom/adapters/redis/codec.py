@@ -75,6 +75,17 @@ class RedisNames:
         """
         return f"{self._start}{room.path}\n{room.name}}}"
 
+    def room(self, channel: str) -> Room | None:
+        """Return the sequence of a channel; None if it is not one of a room."""
+        path, line_feed, name = channel.removeprefix(self._start).removesuffix("}").partition("\n")
+        is_room = channel.startswith(self._start) and channel.endswith("}") and line_feed
+        return Room(path, name) if is_room else None
+
+    @property
+    def all_channels(self) -> str:
+        """The glob-style pattern of the channels of all rooms."""
+        return re.sub(r"([*?\[\]\\])", r"\\\1", self._start) + "*"
+
 
 def encode_record(publisher: str, number: int, emission: Emission) -> tuple[bytes, bytes, bytes]:
     """Encode an emission for the script, which adds the offset: the last three lines."""

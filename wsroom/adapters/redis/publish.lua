@@ -8,7 +8,8 @@
 -- ARGV   1 publisher, 2 its number for this emission (it only grows), 3 the number of the emission
 --        before it if that one is not answered yet, else '', 4 to 6 the lines of the record after
 --        the offset: its head, its audience (JSON or nothing), its payload
--- Returns the offset; '' if the emission was carried out before.
+-- Returns the offset, and how many workers are subscribed to the channel; '' if the emission was
+-- carried out before.
 
 -- If a script fails in the middle, the commands before that have been executed, and the same
 -- emission sent again would count as carried out. So check the permission to publish first: a user
@@ -73,5 +74,5 @@ if length == 1 or math.abs(now[1] - touched) > TTL / 10 then
 end
 redis.call('HSET', state, 'seq', seq, 'bytes', bytes, 'touched', touched,
   by, ARGV[2] .. ' ' .. now[1])
-redis.call(PUBLISH, state, head_lines .. ARGV[5] .. '\n' .. ARGV[6])
-return offset
+local heard = redis.call(PUBLISH, state, head_lines .. ARGV[5] .. '\n' .. ARGV[6])
+return {offset, heard}

@@ -40,8 +40,11 @@ class BoundedPublisher:
         self._slots = asyncio.Semaphore(MOST_WAITING[0])
         self._stopped = False
 
-    async def publish(self, emission: Emission) -> None:
+    async def publish(self, emission: Emission) -> int | None:
         """Return once the script has carried the emission out.
+
+        Returns:
+            how many workers heard it; None if that is unknown, because it was sent again.
 
         Raises:
             AdapterError: Redis refused, or did not answer within `Timing.redis_timeout`, or too
@@ -57,7 +60,7 @@ class BoundedPublisher:
         try:
             pending = self._sender.add(channel, emission, called_at)
             try:
-                await pending.future
+                heard = await pending.future
             finally:
                 self._sender.remove(pending)
         finally:
@@ -66,12 +69,14 @@ class BoundedPublisher:
             self._bytes -= size
         if self._servers.fails_over:
             self._failovers.remember(emission.sequence, pending.run_id)
+        return heard
 
     def publish_volatile(self, emission: Emission) -> asyncio.Future[Any] | None:
         """Publish a volatile emission at most once, without waiting; may drop it.
 
         Returns:
-            a future of Redis' answer, which may be an exception; None if it was dropped.
+            a future of Redis' answer, which is the number of workers or an exception; None if it
+            was dropped.
 
         """
         size = len(emission.payload)

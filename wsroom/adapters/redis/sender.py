@@ -28,14 +28,15 @@ class PendingPublish:
         channel: str,
         record: tuple[bytes, bytes, bytes],
         called_at: float,
-        future: asyncio.Future[None],
+        future: asyncio.Future[int | None],
     ) -> None:
         self.number = number
         self.channel = channel
         self.record = record
         self.called_at = called_at
         self.future = future
-        """Done when the script has carried it out; fails with AdapterError."""
+        """Done when the script has carried it out, with the number of workers that heard it; None
+        if it is unknown, because the answer to it was lost. Fails with AdapterError."""
         self.link: Link | None = None
         """The link that it was sent on and whose answer is awaited; None while it waits."""
         self.run_id = ""
@@ -156,7 +157,7 @@ class Sender:
         if pending.future.done():
             return
         if not isinstance(answer, Exception):
-            pending.future.set_result(None)
+            pending.future.set_result(answer[1] if isinstance(answer, list) else None)
         elif is_retryable(answer):
             pending.link = None
             self._servers.schedule_retry(answer)
