@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -21,13 +22,16 @@ from wsroom.connection.lifecycle import Lifecycle
 from wsroom.connection.worker import Worker
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
-from wsroom.logs import LogOnce
+from wsroom.logs import LogOnce, about
 from wsroom.routing.router import Router
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.encoding import JsonDefault, with_default
 from wsroom.wire.names import NameChecker
 
 logger = logging.getLogger("wsroom")
+
+LOG_FAILURES_EVERY = 60.0
+"""Seconds between two log lines about the same reason to refuse sockets."""
 
 Lifespan = Callable[["WSRoom"], AbstractAsyncContextManager[Any]]
 
@@ -87,6 +91,7 @@ class WSRoom(Router):
         self._workers_checked = False
         self._lifespan_seen = False
         self._refused_origins = LogOnce()
+        self._failures = LogOnce(again_after=LOG_FAILURES_EVERY)
         self._assets = client_assets()
 
     @property
@@ -195,7 +200,8 @@ class WSRoom(Router):
             self._check_workers(receive)
             await self._worker.start()
         except (SetupError, AdapterError) as exc:
-            logger.error("refused a socket on %s: %s", path, exc)
+            if self._failures.due(("socket", str(exc)), time.monotonic()):
+                logger.error("refused a socket on %s: %s", path, exc, extra=about(path=path))
             return 503, "the server cannot serve sockets now; try again"
         return None
 
@@ -229,7 +235,8 @@ class WSRoom(Router):
                 await self._worker.start()
         except (SetupError, AdapterError) as exc:
             accepts = False
-            logger.warning("the app is not ready: %s", exc)
+            if self._failures.due(("ready", str(exc)), time.monotonic()):
+                logger.warning("the app is not ready: %s", exc)
         if accepts and self._worker.hub.running and self._adapter.healthy:
             await respond(scope, send, 200, '{"status":"ready"}', JSON)
         else:
@@ -241,7 +248,7 @@ class WSRoom(Router):
             if not isinstance(page, str):
                 raise TypeError(f"a page must be a string of HTML, not {type(page).__name__}")
         except Exception as exc:
-            logger.exception("the page at %s failed", path)
+            logger.exception("the page at %s failed", path, extra=about(path=path))
             await respond(scope, send, 500, self._worker.describe_error(exc))
         else:
             await respond(scope, send, 200, page, HTML)
@@ -265,7 +272,13 @@ class WSRoom(Router):
         # Bounded and once for each origin, because pages may try again and again.
         if self._refused_origins.due(origin):
             advice = "" if origin == "null" else f"; to allow it: WSRoom(origins=[{origin!r}])"
-            logger.warning("a page of %.200r may not connect to %s%.200s", origin, path, advice)
+            logger.warning(
+                "a page of %.200r may not connect to %s%.200s",
+                origin,
+                path,
+                advice,
+                extra=about(path=path),
+            )
 
     def _start(self) -> None:
         self._frozen = "the app has started"

@@ -207,6 +207,13 @@ async def test_dev_loads_the_app_again_when_it_changes(tmp_path: Path) -> None:
     ("text", "name"),
     [
         ("from wsroom import WSRoom\napp = FastAPI()\nrt = WSRoom()", "app"),
+        ("app = WSRoom()\napi = FastAPI()\napi.mount('/rt', app)", "api"),
+        ("app = WSRoom()\nif x:\n    api.mount('/rt', app=app)", "api"),
+        ("rt = WSRoom()\nsite = Starlette(routes=[Mount('/rt', rt)])", "site"),
+        ("rt = WSRoom()\nx: object = Starlette(routes=[Mount('/rt', app=rt)])", "x"),
+        ("rt = WSRoom()\na.mount('/', rt)\nb.mount('/', a)\nb.mount('/s', files())", "b"),
+        ("app = WSRoom(http=api)\napi.mount('/static', files)", "app"),
+        ("a = WSRoom()\na.mount('/', a)", "a"),
         ("import wsroom\nchat: wsroom.WSRoom = wsroom.WSRoom()", "chat"),
         ("from shop.realtime import app", "app"),
         ("import shop\nx = y = shop\nrt = WSRoom(debug=True)", "rt"),
@@ -216,6 +223,32 @@ def test_the_app_of_a_file_is_found(text: str, name: str, tmp_path: Path) -> Non
     """Without running the file: `app`, or else the variable of a WSRoom."""
     (tmp_path / "app.py").write_text(text)
     assert name_of_app(tmp_path / "app.py") == name
+
+
+FASTAPI = """
+from fastapi import FastAPI
+from wsroom import Emitter, WSRoom
+
+rt = WSRoom()
+api = FastAPI(lifespan=rt.lifespan)
+
+@rt.on("say")
+async def say(emitter: Emitter, message: str) -> str:
+    return message
+
+api.mount("/rt", rt)
+"""
+
+
+async def test_dev_serves_a_fastapi_app_and_masks_tokens(tmp_path: Path) -> None:
+    """The WSRoom is under its mount; uvicorn's line about the socket does not have its token."""
+    (tmp_path / "app.py").write_text(FASTAPI)
+    async with program("-m", "wsroom", "dev", "--port", "0", cwd=tmp_path) as dev:
+        url = await served(dev)
+        async with wsroom.client.connect(f"{url}/rt/ws?token=secret&room=5") as socket:
+            assert await socket.request("say", "hi", timeout=WAIT) == "hi"
+        await dev.line("/rt/ws?token=***&room=***")
+    assert "secret" not in dev.output
 
 
 # -- routes ----------------------------------------------------------------------------------

@@ -69,6 +69,24 @@ def test_the_links_of_the_page_resolve(page: Path) -> None:
         assert not anchor or anchor in sections(path), target
 
 
+async def test_the_functions_about_logging_work() -> None:
+    """A line has the attributes of wsroom's, or a dash; uvicorn's lines have no tokens."""
+    code = "".join(each.text for each in blocks(ROOT / "docs" / "deploying.md"))
+    code += (
+        "configure_logging()\nmask_tokens()\n"
+        "logging.info('hi')\n"
+        "logging.getLogger('wsroom').info('hi', extra={'path': '/ws', 'socket_id': 'ws:a.1'})\n"
+        "logging.getLogger('uvicorn.error').info('%s', '/ws?token=x')\n"
+    )
+    async with program("-c", code) as run:
+        assert await run.end() == 0, run.output
+    assert run.output.splitlines() == [
+        "INFO hi path=- socket=-",
+        "INFO hi path=/ws socket=ws:a.1",
+        "INFO /ws?token=*** path=- socket=-",
+    ]
+
+
 async def test_the_tutorials_app_works(tmp_path: Path) -> None:
     """The tutorial's app behaves as the page says."""
     save(ROOT / "docs" / "tutorial.md", tmp_path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import pytest
 
-from wsroom.logs import LogOnce
+from wsroom.logs import LogOnce, MaskQuery, about
 from wsroom.wire.emission import Room
 
 
@@ -61,3 +64,44 @@ def test_the_number_of_keys_is_bounded() -> None:
 def test_a_room_is_described_without_empty_names(room: Room, text: str) -> None:
     """Also the path as a whole, and a worker's sequence of messages to its sockets."""
     assert room.describe() == text
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (("1.2.3.4:5", "/ws?token=abc&room=5"), '1.2.3.4:5 - "WebSocket /ws?token=***&room=***"'),
+        (("", "/ws?token=a%3Fb=c"), ' - "WebSocket /ws?token=***"'),
+        (("", "ws://a/ws?token=&x=1"), ' - "WebSocket ws://a/ws?token=&x=***"'),
+        (("", "/ws?abc"), ' - "WebSocket /ws?abc"'),
+        (("/a=b", "why? a=b"), '/a=b - "WebSocket why? a=b"'),
+        ((5, None), '5 - "WebSocket None"'),
+    ],
+)
+def test_the_values_of_query_strings_are_masked(args: tuple[Any, Any], line: str) -> None:
+    """In arguments that are paths or URLs; the names stay."""
+    record = logging.LogRecord("x", logging.INFO, "", 1, '%s - "WebSocket %s"', args, None)
+    assert MaskQuery().filter(record)
+    assert record.getMessage() == line
+
+
+def test_a_line_without_arguments_stays() -> None:
+    """A mapping as the argument, too."""
+    for args, line in [(None, "a?b=c"), (({"a": "/?b=c"},), "/?b=c")]:
+        text = "%(a)s" if args else "a?b=c"
+        record = logging.LogRecord("x", logging.INFO, "", 1, text, args, None)
+        assert MaskQuery().filter(record)
+        assert record.getMessage() == line
+
+
+def test_a_line_says_what_it_is_about() -> None:
+    """Only what is known; the worker is the first part of a socket's id."""
+    assert about(path="/ws") == {"path": "/ws"}
+    assert about(path="/ws", room="chat", event="say", socket_id="ws:ab.1") == {
+        "path": "/ws",
+        "room": "chat",
+        "event": "say",
+        "socket_id": "ws:ab.1",
+        "worker": "ws:ab",
+    }
+    assert Room("/ws", "chat").log_extra() == {"path": "/ws", "room": "chat"}
+    assert Room("", "ws:ab").log_extra() == {"socket_id": "ws:ab", "worker": "ws:ab"}

@@ -131,7 +131,8 @@ def table(lines: list[Row]) -> str:
 def name_of_app(file: Path) -> str:
     """Find the name of the app in a file without running it.
 
-    It is `app`, or else the first variable to which a WSRoom is assigned.
+    It is the app that mounts a WSRoom, or else `app`, or else the first variable to which a WSRoom
+    is assigned.
 
     Raises:
         SetupError: the file cannot be read, or has no app.
@@ -145,6 +146,10 @@ def name_of_app(file: Path) -> str:
         raise SetupError(f"{file} is not Python: {exc}") from None
     names = dict(_assigned(tree))
     rooms = [name for name, maker in names.items() if maker == "WSRoom"]
+    mounts = dict(_mounted(tree))
+    for name in rooms:
+        if name in mounts:
+            return _outermost(name, mounts)
     if "app" in names:
         return "app"
     if not rooms:
@@ -157,10 +162,40 @@ def _assigned(tree: ast.Module) -> Iterator[tuple[str, str]]:
         if isinstance(node, ast.ImportFrom | ast.Import):
             for alias in node.names:
                 yield alias.asname or alias.name, ""
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        for target in targets:
+        for target in _targets(node):
             if isinstance(target, ast.Name):
                 yield target.id, _maker(getattr(node, "value", None))
+
+
+def _targets(node: ast.stmt) -> list[Any]:
+    return node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+
+
+def _mounted(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield pairs of a variable and the one that it is mounted in."""
+    for node in tree.body:
+        for call in ast.walk(node):
+            if not isinstance(call, ast.Call) or _maker(call) not in ("mount", "Mount"):
+                continue
+            # api.mount("/rt", rt), or api = Starlette(routes=[Mount("/rt", rt)])
+            outer: list[Any] = [getattr(call.func, "value", None)]
+            if _maker(call) == "Mount":
+                outer = _targets(node)
+            given = [*call.args, *(keyword.value for keyword in call.keywords)]
+            yield from (
+                (inner.id, name.id)
+                for inner in given
+                for name in outer
+                if isinstance(inner, ast.Name) and isinstance(name, ast.Name)
+            )
+
+
+def _outermost(name: str, mounts: dict[str, str]) -> str:
+    seen = set()
+    while name in mounts and name not in seen:
+        seen.add(name)
+        name = mounts[name]
+    return name
 
 
 def _maker(value: ast.AST | None) -> str:

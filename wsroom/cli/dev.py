@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from wsroom.cli.apps import name_of_app
 from wsroom.errors import SetupError
@@ -26,7 +27,12 @@ def serve(file: Path, host: str, port: int) -> None:
 
     sys.path.insert(0, str(file.parent))
     config = uvicorn.Config(
-        f"{file.stem}:{app}", host=host, port=port, reload=True, reload_dirs=[str(file.parent)]
+        f"{file.stem}:{app}",
+        host=host,
+        port=port,
+        reload=True,
+        reload_dirs=[str(file.parent)],
+        log_config=_log_config(uvicorn.config.LOGGING_CONFIG),
     )
     sock = config.bind_socket()
     shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
@@ -35,3 +41,12 @@ def serve(file: Path, host: str, port: int) -> None:
     print(f"wsroom: {file.name} is at {url}, and reloads when it changes; Ctrl+C stops it")
     sys.stdout.flush()
     ChangeReload(config, target=uvicorn.Server(config).run, sockets=[sock]).run()
+
+
+def _log_config(config: dict[str, Any]) -> dict[str, Any]:
+    # uvicorn logs the URL of each WebSocket, with the token that may be in its query string.
+    filters = {"mask": {"()": "wsroom.logs.MaskQuery"}}
+    handlers = {
+        name: {**handler, "filters": ["mask"]} for name, handler in config["handlers"].items()
+    }
+    return {**config, "filters": filters, "handlers": handlers}

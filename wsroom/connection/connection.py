@@ -17,6 +17,7 @@ from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Joined, LeftMeanwhile
 from wsroom.errors import ProtocolError, check_close
+from wsroom.logs import about
 from wsroom.routing.route import Route
 from wsroom.wire import protocol
 from wsroom.wire.emission import Room
@@ -220,6 +221,10 @@ class Connection:
             self._hub.remove(self.writer)
             self.session.end()
 
+    def log_extra(self) -> dict[str, str]:
+        """Return the `extra` of a log line about this connection."""
+        return about(path=self.path, socket_id=self.id)
+
     @property
     def ended(self) -> bool:
         """Whether it has left everything: nothing more reaches the peer."""
@@ -233,6 +238,8 @@ class Connection:
 
     def give_up(self, code: int, reason: str) -> None:
         """Close it, drop its unsent frames, and log why."""
-        logger.warning("socket %s on %s is closed: %s", self.id, self.path, reason)
+        logger.warning(
+            "socket %s on %s is closed: %s", self.id, self.path, reason, extra=self.log_extra()
+        )
         self.writer.drop()
         self.close(code, reason)

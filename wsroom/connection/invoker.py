@@ -13,6 +13,7 @@ from wsroom.connection.supervisor import raised_by_app
 from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
+from wsroom.logs import about
 from wsroom.routing.callbacks import Callback
 from wsroom.routing.route import Route
 from wsroom.wire import protocol
@@ -69,7 +70,13 @@ class Invoker:
         except AdapterError:
             raise ProtocolError("unavailable", UNAVAILABLE) from None
         except Exception as exc:
-            logger.exception("the guard of room %r on %s raised", room, self._connection.path)
+            connection = self._connection
+            logger.exception(
+                "the guard of room %r on %s raised",
+                room,
+                connection.path,
+                extra=self._log_extra(room=room),
+            )
             raise ProtocolError("internal", worker.describe_error(exc)) from None
 
     async def run_hook(self, name: str, *args: Any) -> None:
@@ -93,7 +100,7 @@ class Invoker:
                 await self._worker.call_with_limit(hook, *args)
             except BaseException as exc:
                 if raised_by_app(exc):
-                    logger.error("%s on %s raised", name, self._connection.path, exc_info=exc)
+                    self._log_failure(name, exc)
                 elif isinstance(exc, asyncio.CancelledError):
                     cancelled = exc
                 else:
@@ -148,9 +155,10 @@ class Invoker:
         unavailable = isinstance(exc, AdapterError)
         hooks = self._route.hooks.get("on_error")
         if hooks is None and unavailable:
-            self._worker.log_unavailable(f"{name} on {self._connection.path}", exc)
+            extra = self._log_extra(event=event)
+            self._worker.log_unavailable(f"{name} on {self._connection.path}", exc, extra)
         elif hooks is None:
-            logger.error("%s on %s raised", name, self._connection.path, exc_info=exc)
+            self._log_failure(name, exc, event)
         else:
             await self.run_logged_hook("on_error", self.emitter(event), exc)
         if unavailable:
@@ -158,9 +166,24 @@ class Invoker:
         else:
             self.send_error("internal", self._worker.describe_error(exc), event, id)
 
+    def _log_extra(self, *, room: str = "", event: str | None = None) -> dict[str, str]:
+        connection = self._connection
+        return about(path=connection.path, room=room, event=event or "", socket_id=connection.id)
+
+    def _log_failure(self, name: str, exc: BaseException, event: str | None = None) -> None:
+        connection = self._connection
+        extra = self._log_extra(event=event)
+        logger.error("%s on %s raised", name, connection.path, exc_info=exc, extra=extra)
+
     def answer_timeout(self, event: str | None, id: str | int | None) -> None:
         """Answer a frame whose handling was cancelled because it took too long."""
-        logger.warning("the handler of %r on %s took too long", event, self._connection.path)
+        connection = self._connection
+        logger.warning(
+            "the handler of %r on %s took too long",
+            event,
+            connection.path,
+            extra=self._log_extra(event=event),
+        )
         limit = self._worker.limits.handler_timeout
         self.send_error("timeout", f"it took longer than {limit:g} s", event, id)
 

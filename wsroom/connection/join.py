@@ -144,5 +144,6 @@ def _answer(
 
 
 def _unavailable(connection: Connection) -> ProtocolError:
-    logger.info("a join on %s failed: the adapter is unavailable", connection.path)
+    extra = connection.log_extra()
+    logger.info("a join on %s failed: the adapter is unavailable", connection.path, extra=extra)
     return ProtocolError("unavailable", UNAVAILABLE)

@@ -77,7 +77,11 @@ class Lifecycle:
             if refusal is None:
                 offset = (await connection.worker.hub.join(connection.writer, "")).since
         except AdapterError:
-            logger.info("refused a socket on %s: the adapter is unavailable", connection.path)
+            logger.info(
+                "refused a socket on %s: the adapter is unavailable",
+                connection.path,
+                extra=connection.log_extra(),
+            )
             refusal = Reject(UNAVAILABLE, status=503)
         if refusal is not None:
             receive = connection.inbox.next
@@ -105,12 +109,22 @@ class Lifecycle:
             return Reject()
         except Interrupted as exc:
             if exc.timed_out:
-                logger.error("on_connect on %s was cancelled: %s", connection.path, exc)
+                logger.error(
+                    "on_connect on %s was cancelled: %s",
+                    connection.path,
+                    exc,
+                    extra=connection.log_extra(),
+                )
             return Reject(status=500)
         except BaseException as exc:
             if not raised_by_app(exc):
                 raise
-            logger.error("on_connect on %s raised", connection.path, exc_info=exc)
+            logger.error(
+                "on_connect on %s raised",
+                connection.path,
+                exc_info=exc,
+                extra=connection.log_extra(),
+            )
             return Reject(status=500)
         return None if connection.closed_with is None else Reject()
 

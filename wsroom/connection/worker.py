@@ -16,7 +16,7 @@ from wsroom.delivery.send_writer import SendWriter
 from wsroom.delivery.transport_writer import TransportWriter
 from wsroom.delivery.writer import WriteFailureHandler
 from wsroom.limits import Limits
-from wsroom.logs import LogOnce
+from wsroom.logs import LogOnce, about
 from wsroom.routing.callbacks import Callback
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.encoding import JsonDefault, to_json
@@ -103,14 +103,17 @@ class Worker:
             return "the server failed; the reason is in its log"
         return "".join(traceback.format_exception_only(exc)).strip()
 
-    def log_unavailable(self, what: str, exc: BaseException) -> None:
+    def log_unavailable(self, what: str, exc: BaseException, extra: dict[str, str]) -> None:
         """Log that the broker is unavailable, at most once a minute: every frame may fail."""
         if self._unavailable.due(now=asyncio.get_running_loop().time()):
-            logger.warning("%s failed and was answered `unavailable`: %s", what, exc)
+            logger.warning("%s failed and was answered `unavailable`: %s", what, exc, extra=extra)
 
     def log_unguarded(self, path: str) -> None:
         """Log once for each path that clients may join any room on it."""
         if self._unguarded.due(path):
             logger.warning(
-                "any client may join any room on %s; decide with @app.on_join(path=%r)", path, path
+                "any client may join any room on %s; decide with @app.on_join(path=%r)",
+                path,
+                path,
+                extra=about(path=path),
             )

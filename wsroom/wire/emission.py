@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from wsroom.logs import about
 from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import SOCKET_ID_PREFIX
 
@@ -26,6 +27,12 @@ class Room(NamedTuple):
             of = "worker" if not self.path else "socket"
             return f"{of} {self.name}"
         return f"room {self.name!r} on {self.path}"
+
+    def log_extra(self) -> dict[str, str]:
+        """Return the `extra` of a log line about it."""
+        if self.name.startswith(SOCKET_ID_PREFIX):
+            return about(path=self.path, socket_id=self.name)
+        return about(path=self.path, room=self.name)
 
 
 class Emission(NamedTuple):

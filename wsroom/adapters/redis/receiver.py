@@ -26,7 +26,7 @@ from wsroom.timing import Timing
 from wsroom.wire.emission import RESYNC, Deliver, Emission, Past, Room
 from wsroom.wire.offsets import READ_ENTRIES, Offset
 
-logger = logging.getLogger("wsroom")
+logger = logging.getLogger("wsroom.redis")
 
 MOST_READS = 500
 """The most histories that are read at the same time; with all of them heartbeats were too late."""
@@ -64,7 +64,12 @@ class HistoryReader:
             try:
                 records = [decode_record(feed.room, entry) for entry in entries]
             except ValueError as exc:
-                logger.warning("the history %.200r is not from wsroom: %s", feed.channel, exc)
+                logger.warning(
+                    "the history of %s is not from wsroom: %s",
+                    feed.room.describe(),
+                    exc,
+                    extra=feed.room.log_extra(),
+                )
         return HistoryRead(now.decode(), number, records)
 
 
@@ -241,7 +246,8 @@ class Receiver:
             self._advance(feed, record)
             self._wake_waiting(feed.channel)
         elif verdict is Verdict.GAP:
-            logger.info("a gap in the messages of %s", feed.room.describe())
+            room = feed.room
+            logger.info("a gap in the messages of %s", room.describe(), extra=room.log_extra())
             self._catch_up(feed)
 
     def _advance(self, feed: Feed, record: Record) -> None:
@@ -255,7 +261,10 @@ class Receiver:
         try:
             self._deliver(emission, offset)
         except Exception:  # a failure of one emission must not stop the next ones
-            logger.exception("an emission of %r could not be delivered", emission.room)
+            room = emission.room
+            logger.exception(
+                "a message of %s could not be delivered", room.describe(), extra=room.log_extra()
+            )
 
     def _count_foreign(self, channel: str, exc: ValueError) -> None:
         self.foreign += 1
@@ -276,7 +285,8 @@ class Receiver:
                 async with self._reads:
                     past = await self.history.read(feed, feed.epoch or "", feed.seq, most)
             except AdapterError as exc:
-                logger.debug("room %r on %s waits: %s", feed.room.name, feed.room.path, exc)
+                room = feed.room
+                logger.debug("%s waits: %s", room.describe(), exc, extra=room.log_extra())
                 await asyncio.sleep(self.servers.timing.retry_after)
                 continue
             if feed.buffered is buffered and self.feeds.get(feed.channel) is feed:
@@ -299,7 +309,8 @@ class Receiver:
         self._wake_waiting(feed.channel)
 
     def _report_loss(self, feed: Feed) -> None:
-        logger.info("messages of %s were lost", feed.room.describe())
+        room = feed.room
+        logger.info("messages of %s were lost", room.describe(), extra=room.log_extra())
         self._deliver_one(Emission(feed.room, b"", kind=RESYNC), feed.offset)
 
     # -- waiting ---------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from wsroom.adapters.redis.network.subscriptions import SubscriptionListener, Su
 from wsroom.adapters.redis.network.topology import ServerConnection, Topology
 from wsroom.timing import DEFAULT_TIMING, Timing
 
-logger = logging.getLogger("wsroom")
+logger = logging.getLogger("wsroom.redis")
 
 BACKOFF = 0.05, 1.0
 """Seconds between attempts to connect: at first, and at most."""

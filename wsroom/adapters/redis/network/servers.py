@@ -14,7 +14,7 @@ from wsroom.adapters.redis.network.topology import Topology
 from wsroom.errors import AdapterError
 from wsroom.logs import LogOnce
 
-logger = logging.getLogger("wsroom")
+logger = logging.getLogger("wsroom.redis")
 
 
 class ServersListener(LinkListener, Protocol):
