@@ -42,8 +42,9 @@ from wsroom import (
     WSRoom,
 )
 from wsroom.adapters import Deliver, Emission
-from wsroom.client import ClientSocket, ConnectionLost, RequestError
+from wsroom.client import ClientSocket, ConnectionLost, Event, RequestError
 from wsroom.client.attempt import Settings
+from wsroom.client.listeners import MAX_WAITING
 from wsroom.client.recovery import backoff, is_final
 from wsroom.wire.emission import Room
 
@@ -216,6 +217,71 @@ async def test_a_listener_that_fails_is_logged(caplog: pytest.LogCaptureFixture)
             await socket.request("say", 0)
         await heard.wait(0, 0)
     assert caplog.text.count("which listens to 'said', failed") == 2
+
+
+async def test_a_loop_gets_the_events(caplog: pytest.LogCaptureFixture) -> None:
+    """From its creation on, in order, until the socket is closed; answers are no events."""
+    async with serve(chat()) as server:
+        socket = client(server)
+        said, everything = socket.events("said"), socket.events()
+        async with socket:
+            await socket.join_room("chat")
+            for number in range(3):
+                await socket.request("say", number)
+            async for event in said:
+                assert (event.event, event.sender, event.room) == ("said", socket.id, "chat")
+                if event.message == 1:
+                    break
+            socket.off("*")
+            socket.off("said")
+        assert [event.message async for event in said] == [2]
+        found = [(event.event, event.message) async for event in everything]
+        assert found[0][0] == "connected"
+        assert found[1:] == [("said", number) for number in range(3)]
+        assert [event async for event in socket.events()] == []
+        everything.stop()
+        async with socket:
+            assert [event async for event in everything] == []
+            await socket.request("say", 3)
+            assert (await anext(said)).message == 3
+    assert [event async for event in said] == []
+
+
+async def test_a_loop_over_a_socket_that_is_left_takes_nothing_more() -> None:
+    """An iterator that nothing refers to does not stop the client, however much arrives."""
+    async with serve(chat()) as server, client(server) as socket:
+        heard = Heard(socket)
+        looping = asyncio.ensure_future(first(socket))
+        await socket.join_room("chat")
+        await socket.request("say", "x")
+        assert (await looping).message == "x"
+        for number in range(MAX_WAITING + 10):
+            await socket.emit("say", number)
+        await heard.wait(MAX_WAITING + 9)
+
+
+async def first(socket: ClientSocket) -> Event:
+    async for event in socket:
+        if event.event == "said":
+            return event
+    raise AssertionError("the socket is closed")
+
+
+async def test_a_loop_that_waits_holds_the_server_back() -> None:
+    """Nothing is dropped: all events arrive when the loop continues, and `stop` releases it."""
+    async with serve(chat()) as server, client(server) as socket, client(server) as other:
+        events, unread = socket.events("said"), socket.events("said")
+        heard = Heard(socket)
+        await socket.join_room("chat")
+        count = 3 * MAX_WAITING
+        for number in range(count):
+            await other.emit("say", number)
+        for number in range(MAX_WAITING - 1):
+            assert (await anext(events)).message == number
+        assert len(heard) < count
+        unread.stop()
+        for number in range(MAX_WAITING - 1, count):
+            assert (await asyncio.wait_for(anext(events), WAIT)).message == number
 
 
 async def test_emits_wait_for_the_connection_within_bounds() -> None:
@@ -714,8 +780,13 @@ async def test_warnings_are_not_repeated_and_have_no_token(
     ("path", "code", "reason"),
     [("/ws?token=wrong", 4401, "this token is not valid"), ("/nothing", 4404, "no WebSocket")],
 )
-async def test_a_refusal_is_final(path: str, code: int, reason: str) -> None:
-    """After a client error, as a close code or an HTTP status, it does not try again."""
+async def test_a_refusal_is_final(
+    path: str, code: int, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a client error, as a close code or an HTTP status, it does not try again.
+
+    The exception says why; the log does not say it again.
+    """
     async with serve(chat()) as server:
         socket = wsroom.client.connect(server.url(path))
         with pytest.raises(ConnectionLost, match=reason) as lost:
@@ -727,6 +798,7 @@ async def test_a_refusal_is_final(path: str, code: int, reason: str) -> None:
                 await verb("say")
         with pytest.raises(ConnectionLost, match=reason):
             await asyncio.wait_for(socket.open(), WAIT)
+    assert not [record for record in caplog.records if record.name == "wsroom.client"]
 
 
 async def test_a_policy_close_is_final(quiet: pytest.LogCaptureFixture) -> None:

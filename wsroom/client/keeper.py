@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from wsroom.client.attempt import Settings, attempt
-from wsroom.client.listeners import Listeners
+from wsroom.client.listeners import FRAME, Listeners
 from wsroom.client.outgoing import OutFrame, Outgoing
 from wsroom.client.recovery import Recovery, backoff, is_final, lost_rooms, read_error
 from wsroom.errors import ConnectionLost, RequestError
@@ -47,6 +47,8 @@ class Keeper:
         self.state: SocketState = "connecting"
         self.decided = asyncio.Event()
         """Set once it has been open, or is closed for good."""
+        self.awaited = False
+        """Whether a caller waits for `decided`, and raises `end`."""
         self.closed = asyncio.Event()
         self.end: ConnectionLost | None = None
         """Why it is closed for good."""
@@ -168,7 +170,8 @@ class Keeper:
             self._tries = 0
         most = self._settings.max_retries
         if self._closing or is_final(lost.code) or (most is not None and self._tries >= most):
-            self._log_lost(lost, "it does not try again")
+            if not self.awaited or self.decided.is_set():  # else the caller gets the exception
+                self._log_lost(lost, "it does not try again")
             self.finish(self._closing or lost)
         else:
             self._log_lost(lost, "it tries again")
@@ -293,6 +296,7 @@ class Keeper:
             time = frame.get("time")
             self._listeners.notify(("event", event), message, sender, room, time)
         self._listeners.notify(("event", "*"), frame)
+        self._listeners.notify(FRAME, frame)
 
     def _answer(self, asked: OutFrame, frame: Frame) -> None:
         message = frame["message"]

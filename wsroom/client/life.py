@@ -49,6 +49,7 @@ class Life:
         self._task = asyncio.create_task(keeper.run())
         if self._listeners.calling:
             return  # what arrives may have to wait for this listener, and the connection for that
+        keeper.awaited = True
         try:
             await keeper.decided.wait()
         except BaseException:

@@ -20,6 +20,8 @@ MAX_WAITING = 1000
 
 Key = tuple[str, str]
 """("event", its name), or ("hook", its name)."""
+FRAME = "hook", "frame"
+"""Called with every frame, like the event "*", which a program can remove the listeners of."""
 
 
 class _Listener(NamedTuple):
@@ -90,6 +92,11 @@ class Listeners:
         """Stop after the calls that wait."""
         self._ended = True
         self._calls.put_nowait(None)  # wakes `_run`
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, and the last listener was called."""
+        return self._ended and (self._task is None or self._task.done())
 
     @property
     def calling(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar, overload
 
 from wsroom.client.attempt import Settings
+from wsroom.client.events import Events
 from wsroom.client.keeper import Keeper, SocketState
 from wsroom.client.life import Life
 from wsroom.client.listeners import Listeners
@@ -251,6 +252,18 @@ class ClientSocket:
         """
         most = 1 if event == "*" else 4
         return self._listen(("event", event), function, most)
+
+    def events(self, *names: str) -> Events:
+        """Return an async iterator over the events of these names; without names, over all.
+
+        `async for event in socket.events("said")` gets the events that arrive after this call, in
+        order, except for the answers to requests. It ends when the socket is closed for good.
+        `async for event in socket` iterates over all of them.
+        """
+        return Events(self._listeners, names)
+
+    def __aiter__(self) -> Events:
+        return self.events()
 
     def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
         """Remove a listener of an event; without a function, all of them."""
