@@ -167,7 +167,9 @@ def signature(function: Any, *, skip: int = 0) -> str:
 INNER = {("Router", "find"), ("Router", "limits"), ("Router", "router"), ("Controller", "router")}
 """Methods between a router and the app."""
 GIVEN = {"Target", "Emitter", "Socket", "BlockingEmitter", "BlockingSocket", "TestConnection"} | {
-    "ClientSocket"
+    "ClientSocket",
+    "Event",
+    "Events",
 }
 """Classes that only wsroom instantiates."""
 
