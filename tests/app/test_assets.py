@@ -84,6 +84,21 @@ connect("/ws", { WebSocket: Map });
 socket.joinRoom(5);
 """
 
+# Without the types of browsers and of Node, as in a worker of a CDN or in React Native.
+BARE = """
+import { connect, type Params, WSRoomError } from "./wsroom.js";
+
+declare const url: { readonly href: string };
+declare const pairs: Iterable<[string, string]>;
+const given: Params[] = ["a=b", { token: "t" }, [["a", "b"]], pairs];
+const socket = connect(url, { params: async () => given[0] ?? "" });
+const sum: number = await socket.request("sum", [1, 2]);
+await socket.joinRoom(`room:${sum}`);
+socket.onError((error) => error instanceof WSRoomError && error.data);
+// @ts-expect-error a parameter is a string
+connect("wss://host/ws", { params: { page: 5 } });
+"""
+
 
 FIND_SOURCE = """
 import { SourceMap } from "node:module";
@@ -164,14 +179,17 @@ async def test_its_source_map_leads_to_the_source() -> None:
     assert name == "wsroom.source.js" and SENTENCE in source.splitlines()[number]
 
 
-def test_its_types_are_right(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "options"), [(TYPED, []), (BARE, ["--lib", "es2022"])], ids=["page", "bare"]
+)
+def test_its_types_are_right(program: str, options: list[str], tmp_path: Path) -> None:
     """TypeScript in strict mode accepts a program that uses all of it, and rejects wrong uses."""
     install("typescript@5.9.3", tmp_path)
     for name in ("wsroom.js", "wsroom.d.ts"):
         (tmp_path / name).write_text((FOLDER / name).read_text())
     (tmp_path / "package.json").write_text('{"type": "module"}')
-    (tmp_path / "page.ts").write_text(TYPED)
-    options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022"]
+    (tmp_path / "page.ts").write_text(program)
+    options = [*options, "--noEmit", "--strict", "--module", "nodenext", "--target", "es2022"]
     command = [str(tmp_path / "node_modules" / ".bin" / "tsc"), *options, "page.ts"]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=60 * SECOND

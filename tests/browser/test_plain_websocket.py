@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 from tests.support.browsers import open_page, run
 from tests.support.pages import load_example
 from tests.support.peers import bare, peer
+from tests.support.processes import free_port
 from tests.support.servers import Server, serve
 from wsroom import Emitter, Reject, Socket, WSRoom
 
@@ -301,6 +302,24 @@ async def test_a_refused_name_says_why(chat: Chat) -> None:
     await expect(guest.page.get_by_role("alert")).to_have_text("A name has 1 to 24 characters.")
     await guest.enter("Ada")
     await guest.sees("You joined")
+
+
+async def test_a_restart_is_a_plain_reload(browser: Browser) -> None:
+    """Nobody has missed anything if the server, which has no Redis, was not there meanwhile."""
+    port = free_port()
+    async with serve(load_example("chat"), port=port) as server:
+        chat = Chat(server, browser)
+        ada = await chat.guest("Ada")
+        await ada.say("See you")
+        await ada.sees("See you")
+    await expect(ada.page.get_by_role("status")).to_have_text("Reconnecting…")
+    async with serve(load_example("chat"), port=port):
+        await ada.sees("You are back")
+        await ada.sees("The server has restarted")
+        await expect(ada.page.get_by_text("You missed something")).to_have_count(0)
+        await ada.say("Hello again")
+        await expect(ada.log().locator(".mine")).to_contain_text(["See you", "Hello again"])
+    assert chat.errors == []
 
 
 async def test_the_chat_comes_back_by_itself(chat: Chat) -> None:

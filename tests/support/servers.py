@@ -46,8 +46,8 @@ class Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serve(app: Any, **config: Any) -> AsyncIterator[Server]:
-    """Serve `app` by uvicorn on a free port while the body runs."""
-    server = Server(uvicorn.Config(app, port=0, log_config=None, **config))
+    """Serve `app` by uvicorn while the body runs, on a free port unless it is given."""
+    server = Server(uvicorn.Config(app, log_config=None, **{"port": 0, **config}))
     task = asyncio.create_task(server.serve())
     ready = asyncio.create_task(server.ready.wait())
     await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED, timeout=10 * SECOND)

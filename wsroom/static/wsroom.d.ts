@@ -30,8 +30,12 @@ export type Unsubscribe = () => void;
 
 export type State = "connecting" | "open" | "waiting" | "closed";
 
-/** Parameters of the URL's query: any argument of URLSearchParams. */
-export type Params = ConstructorParameters<typeof URLSearchParams>[0];
+/** Parameters of the URL's query: any argument of URLSearchParams, or one itself. */
+export type Params =
+  | string
+  | Record<string, string>
+  | Iterable<[string, string]>
+  | readonly (readonly [string, string])[];
 
 /** What to get of the messages before a join: the last ones, or those since an offset. */
 export type History = { last?: number; since?: undefined } | { last?: undefined; since: string };
@@ -63,7 +67,7 @@ export interface Options {
 }
 
 /** A class with the interface of the browser's WebSocket. */
-export type WebSocketClass = new (url: URL, protocols: string[]) => {
+export type WebSocketClass = new (url: string, protocols: string[]) => {
   readonly OPEN: number;
   readonly readyState: number;
   send(data: string): void;
@@ -80,7 +84,7 @@ export interface Signal {
 
 /** The reason why a call failed. */
 export declare class WSRoomError extends Error {
-  /** The server's code, or the client's own: lost, timeout, closed, dropped, left. */
+  /** The server's code, or the client's own: lost, timeout, closed, dropped. */
   readonly code: string;
   /** A sentence for people. */
   readonly detail: string;
@@ -127,7 +131,8 @@ export interface Socket {
 
   /**
    * Join a room, again after each reconnect; resolves once the join is effective. The messages of
-   * the history that it asks for arrive before that, at the listeners.
+   * the history that it asks for arrive before that, at the listeners. If this socket leaves the
+   * room first, the promise stays pending.
    */
   joinRoom(room: string, history?: History): Promise<Joined>;
   leaveRoom(room: string): Promise<void>;
@@ -154,7 +159,7 @@ export interface Socket {
 }
 
 /** Connect to a path of a wsroom app: "/ws", or a complete URL (ws, wss, http, https). */
-export declare function connect(url: string | URL, options?: Options | null): Socket;
+export declare function connect(url: string | { readonly href: string }, options?: Options | null): Socket;
 
 export default connect;
 

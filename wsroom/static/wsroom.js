@@ -158,7 +158,10 @@ class Socket {
       this.#offsets.delete(room);
     };
     this.#leaving.set(room, leave);
-    this.#forget(room, new WSRoomError("left", "the room was left before it was joined"));
+    // The promise of a join that is under way stays pending: nobody waits for it any more, so a
+    // rejection would be an unhandled one.
+    this.#joins.delete(room);
+    this.#offsets.delete(room);
     try {
       await this.#call("leaveRoom", room, { done: left });
     } catch (error) {
@@ -199,7 +202,7 @@ class Socket {
     const protocols = resumable ? ["wsroom.1.resume", "wsroom.1"] : ["wsroom.1"];
     let socket;
     try {
-      socket = link.socket = new WebSocket(url, protocols);
+      socket = link.socket = new WebSocket(String(url), protocols);
     } catch ({ message }) {
       // The next attempt would fail too.
       const reason = WebSocket ? message : "there is no WebSocket; use the option { WebSocket }";
