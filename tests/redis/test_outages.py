@@ -9,11 +9,13 @@ import pytest
 
 from tests.support import brokers
 from tests.support.adapters import CHAT, Worker, chat_app, emission, started
+from tests.support.brokers import Broker
 from tests.support.clock import QUICK, SECOND, until
 from tests.support.proxy import Proxy
 from wsroom import AdapterError, AsyncPublisher, RedisAdapter
 from wsroom.adapters.redis.codec import RedisNames
 from wsroom.testing import TestClient
+from wsroom.wire.emission import Room
 
 
 def about_redis(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -212,3 +214,47 @@ async def test_volatile_messages_are_dropped_while_redis_is_away(prefix: str) ->
         await broker.kill()
         async with AsyncPublisher(broker.url, prefix=prefix, _timing=QUICK) as publisher:
             await publisher.to("chat").emit("cursor", volatile=True)
+
+
+async def test_a_restart_is_one_resync_for_each_room(
+    prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one of the path covers messages to single sockets too, whatever is lost first."""
+    caplog.set_level(logging.INFO, "wsroom")
+    async with brokers.valkey() as broker:
+        app = chat_app(RedisAdapter(broker.url, prefix=prefix, _timing=QUICK))
+        async with TestClient(app, timeout=10 * SECOND) as client:
+            a = await client.connect("/ws")
+            await a.join("chat", "news")
+            for target in (app.to(), app.to("chat"), app.to(a.id)):
+                await target.emit("noti")
+            await broker.kill()
+            await broker.start()
+            await until(lambda: lost(caplog) == 4)
+            for target in (app.to("chat"), app.to("news"), app.to(), app.to(a.id)):
+                await target.emit("end")
+            for _ in range(4):
+                await a.expect("end")
+            told = [frame["message"]["room"] for frame in a.frames if frame["event"] == "resync"]
+            assert sorted(told, key=str) == [None, "chat", "news"]
+
+
+async def test_lost_messages_to_single_sockets_are_reported(
+    valkey: Broker, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the path has lost nothing, its sockets are notified nevertheless."""
+    caplog.set_level(logging.INFO, "wsroom")
+    app = chat_app(RedisAdapter(valkey.url, prefix=prefix))
+    async with TestClient(app, timeout=10 * SECOND) as client:
+        a = await client.connect("/ws")
+        await app.to(a.id).emit("noti")
+        await a.expect("noti")
+        own = Room("", a.id.partition(".")[0])
+        await valkey.cli("DEL", RedisNames(prefix).channel(own))
+        await app.to(a.id).emit("noti")
+        assert await a.expect("resync") == {"room": None, "offset": None}
+    assert lost(caplog) == 1
+
+
+def lost(caplog: pytest.LogCaptureFixture) -> int:
+    return sum("were lost" in record.message for record in caplog.records)

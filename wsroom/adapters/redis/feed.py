@@ -49,6 +49,10 @@ class Feed:
         self.live = False
         self.buffered: list[Record] = []
         """Records that were received while the history was being read."""
+        self.interrupted_at = 0.0
+        """When it was last live, in seconds of the event loop's clock."""
+        self.lost_at = -1.0
+        """When it was last reported that messages were lost."""
         self.overflowed = False
         """Whether some of them had to be dropped."""
         self._buffered_bytes = 0
@@ -98,8 +102,10 @@ class Feed:
     def _knows(self, record: Record) -> bool:
         return self._numbers.get(record.publisher, -1) >= record.number
 
-    def interrupt(self) -> None:
+    def interrupt(self, now: float) -> None:
         """Stop being live: records may be missing, so the history must be read."""
+        if self.live:
+            self.interrupted_at = now
         self.live = False
         self.buffered = []
         self._buffered_bytes = 0

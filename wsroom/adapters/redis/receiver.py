@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from wsroom.adapters.redis.codec import (
     Record,
@@ -15,11 +17,12 @@ from wsroom.adapters.redis.codec import (
     is_volatile,
 )
 from wsroom.adapters.redis.feed import Feed, Verdict
+from wsroom.adapters.redis.history_reader import HistoryRead, HistoryReader
 from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.servers import Servers
 from wsroom.adapters.redis.network.topology import Topology
 from wsroom.adapters.redis.publishing import BoundedPublisher
-from wsroom.adapters.redis.scripts import HistorySettings, network_settings, sequence_keys
+from wsroom.adapters.redis.scripts import HistorySettings, network_settings
 from wsroom.errors import AdapterError
 from wsroom.logs import LogOnce
 from wsroom.timing import Timing
@@ -30,47 +33,6 @@ logger = logging.getLogger("wsroom.redis")
 
 MOST_READS = 500
 """The most histories that are read at the same time; with all of them heartbeats were too late."""
-
-
-class HistoryRead(NamedTuple):
-    """The result of reading a history."""
-
-    epoch: str
-    seq: int
-    records: list[Record] | None
-    """The records since the offset that was asked for or, if the room is in another epoch, all of
-    that epoch; None if some of them are not kept any more."""
-
-
-class HistoryReader:
-    """Reads the histories of rooms."""
-
-    def __init__(self, servers: Servers) -> None:
-        self._servers = servers
-
-    async def read(
-        self, feed: Feed, epoch: str, seq: int, most: int, *, newest: bool = False
-    ) -> HistoryRead:
-        """Read the records since an offset, at most `most`; or the `newest` ones, since any.
-
-        Raises:
-            AdapterError: Redis refused, or did not answer within `Timing.redis_timeout`.
-
-        """
-        words = ("read", *sequence_keys(feed.channel), epoch, seq, most, int(newest))
-        now, number, found, *entries = await self._servers.ask(feed.channel, words)
-        records: list[Record] | None = None
-        if found:
-            try:
-                records = [decode_record(feed.room, entry) for entry in entries]
-            except ValueError as exc:
-                logger.warning(
-                    "the history of %s is not from wsroom: %s",
-                    feed.room.describe(),
-                    exc,
-                    extra=feed.room.log_extra(),
-                )
-        return HistoryRead(now.decode(), number, records)
 
 
 class Receiver:
@@ -92,6 +54,7 @@ class Receiver:
         self.history = HistoryReader(self.servers)
         self.feeds: dict[str, Feed] = {}
         """The sequences that are subscribed, by their channels."""
+        self._loop = asyncio.get_running_loop()
         self.foreign = 0
         """How many messages of other programs came through the channels."""
         self._foreign_log = LogOnce()
@@ -183,7 +146,7 @@ class Receiver:
     def disconnected(self, link: Link) -> None:
         """Interrupt the feeds of its place, since they may miss records from now on."""
         for feed in self._feeds_at(link):
-            feed.interrupt()
+            feed.interrupt(self._loop.time())
 
     def can_retry(self) -> None:
         """Send the emissions that the server refused temporarily."""
@@ -200,7 +163,7 @@ class Receiver:
         return [feed for feed in self.feeds.values() if feed.place == link.place]
 
     def _subscribe(self, feed: Feed) -> None:
-        feed.interrupt()
+        feed.interrupt(self._loop.time())
         feed.place = self.servers.place(feed.channel)
         link = self.servers.link_to(feed.place)
         if link is not None and link.connected:  # else it is done when the link is connected
@@ -223,7 +186,7 @@ class Receiver:
         """The channel's slot has moved: find out where to."""
         feed = self.feeds.get(channel)
         if feed is not None and feed.place == place:
-            feed.interrupt()
+            feed.interrupt(self._loop.time())
             feed.place = None
             self.servers.refresh_soon()
 
@@ -274,7 +237,7 @@ class Receiver:
     # -- gaps ------------------------------------------------------------------------------
 
     def _catch_up(self, feed: Feed) -> None:
-        feed.interrupt()
+        feed.interrupt(self._loop.time())
         self.spawn(self._fill_gap(feed))
 
     async def _fill_gap(self, feed: Feed) -> None:
@@ -311,7 +274,24 @@ class Receiver:
     def _report_loss(self, feed: Feed) -> None:
         room = feed.room
         logger.info("messages of %s were lost", room.describe(), extra=room.log_extra())
-        self._deliver_one(Emission(feed.room, b"", kind=RESYNC), feed.offset)
+        if room.path:
+            feed.lost_at = self._loop.time()
+            self._deliver_one(Emission(room, b"", kind=RESYNC), feed.offset)
+        else:
+            self.spawn(self._report_own_loss(feed, feed.interrupted_at))
+
+    async def _report_own_loss(self, feed: Feed, since: float) -> None:
+        # Messages to single sockets were lost. What a path's sockets get when the path has lost
+        # messages says the same, so after a restart of Redis that is enough.
+        with contextlib.suppress(TimeoutError, AdapterError):
+            async with asyncio.timeout(self.servers.timing.redis_timeout):
+                for path in self._paths():
+                    await self._wait_until(path, partial(getattr, path, "live"))
+        if any(path.lost_at < since for path in self._paths()):
+            self._deliver_one(Emission(feed.room, b"", kind=RESYNC), None)
+
+    def _paths(self) -> list[Feed]:
+        return [feed for feed in self.feeds.values() if feed.room.path and not feed.room.name]
 
     # -- waiting ---------------------------------------------------------------------------
 
