@@ -122,7 +122,9 @@ async def test_an_output_buffer_that_is_too_small() -> None:
     """A worker does not read while 20 MB are emitted to one room: its members get a gap."""
     # Over TCP the kernel's buffers may be large enough for all of them.
     async with brokers.valkey(unixsocket="socket") as broker:
-        await broker.cli("CONFIG SET", "client-output-buffer-limit", "pubsub 1mb 1mb 0")
+        # Valkey 9 does not count the payloads that several clients wait for, only what is around
+        # them, so a limit of a megabyte would not be reached.
+        await broker.cli("CONFIG SET", "client-output-buffer-limit", "pubsub 32kb 32kb 0")
         async with fault_run(f"unix://{broker.folder}/socket") as run:
             await run.flow(80)
             there = [member for member in run.members if ROOMS[0] in member.rooms]
@@ -132,6 +134,8 @@ async def test_an_output_buffer_that_is_too_small() -> None:
             talker = await run.member("talker", among=[other])
             stopped.freeze()
             await talker.burst(ROOMS[0], 400, 50_000)
+            stats = await broker.cli("INFO", "stats")
+            assert stats["client_output_buffer_limit_disconnections"]
             stopped.thaw()
             await run.flow(160)
             report = await run.settle()
