@@ -137,8 +137,8 @@ def around(trace: Trace, key: Key, sent: float, size: int = 4) -> str:
     at = next((i for i, e in enumerate(trace) if e.key == key), None)
     if at is None:
         at = next((i for i, e in enumerate(trace) if e.time >= sent), len(trace))
-    part = trace[max(0, at - size) : at + size]
-    return " ".join(f"{e.time:.3f}:{e.key or e.kind}" for e in part)
+    part = trace[max(0, at - size) : at + 3 * size]
+    return " ".join(f"{e.time:.3f}:{e.key or e.detail or e.kind}" for e in part)
 
 
 class _Order:
