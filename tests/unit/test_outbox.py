@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import chain
 
 from tests.support.clock import HOUR, until
 from wsroom import AdapterError, Limits, MemoryAdapter
 from wsroom.adapters import Emission
-from wsroom.delivery.frames import Chunk
+from wsroom.delivery.frames import Chunk, PreparedFrame
 from wsroom.delivery.hub import Hub
-from wsroom.delivery.outbox import DELAY_FROM
-from wsroom.delivery.writer import Writer
+from wsroom.delivery.outbox import DELAY_FROM, FEW
+from wsroom.delivery.writer import Writer, frames_of
 from wsroom.wire.emission import Room
 
 CHAT = Room("/ws", "chat")
@@ -40,8 +41,8 @@ class Peer(Writer):
         super().__init__(f"ws:1.{number}", "/ws")
         self.writes: list[list[int]] = []
 
-    def collect(self, chunk: Chunk) -> None:
-        self.writes.append([json.loads(frame.payload)["n"] for frame in chunk.frames])
+    def collect(self, chunk: Chunk | PreparedFrame) -> None:
+        self.writes.append([json.loads(frame.payload)["n"] for frame in frames_of([chunk])])
 
 
 async def fill(hub: Hub, count: int) -> list[Peer]:
@@ -117,3 +118,28 @@ async def test_delayed_frames_are_sent_before_a_stop() -> None:
     hub.deliver(emission(2), None)
     await until(lambda: len(peers[0].writes) == 2)
     await hub.stop()
+
+
+async def test_frames_to_small_and_large_rooms_keep_their_order() -> None:
+    """A member of both gets them in the order of the emits, however they are collected."""
+    hub = Hub(MemoryAdapter(history=0), Limits())
+    peers = await fill(hub, FEW + 1)
+    small = Room("/ws", "small")
+    for peer in peers[:FEW]:
+        await hub.join(peer, "small")
+    for number, room in enumerate([CHAT, small, CHAT, CHAT, small, small]):
+        assert hub.publish_now(Emission(room, json.dumps({"n": number}).encode()))
+    await until(lambda: peers[-1].writes)
+    assert all(list(chain(*peer.writes)) == [0, 1, 2, 3, 4, 5] for peer in peers[:FEW])
+    assert list(chain(*peers[-1].writes)) == [0, 2, 3]
+    await hub.stop()
+
+
+async def test_an_adapter_with_another_publish_is_not_passed_over() -> None:
+    """A subclass of MemoryAdapter that waits in `publish` is waited for."""
+    for adapter, at_once in ((MemoryAdapter(), True), (Answering(), False)):
+        hub = Hub(adapter, Limits())
+        assert not hub.publish_now(emission(1))  # not started
+        await hub.start()
+        assert hub.publish_now(emission(1)) is at_once
+        await hub.stop()

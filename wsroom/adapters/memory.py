@@ -50,6 +50,10 @@ class MemoryAdapter(Adapter):
             self._delivers.remove(deliver)
 
     async def publish(self, emission: Emission) -> None:
+        self.publish_now(emission)
+
+    def publish_now(self, emission: Emission) -> None:
+        """Do what `publish` does, without a coroutine: the hub looks for this method."""
         offset = None if emission.volatile else self._history.append(emission, monotonic())
         for deliver in self._delivers:
             deliver(emission, offset)

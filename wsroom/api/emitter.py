@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Self
 
 from wsroom.api.socket import Socket
-from wsroom.api.target import Target
+from wsroom.api.target import Target, room_of
 from wsroom.api.user import User, WithUser
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Hub
@@ -19,7 +19,7 @@ class Emitter(Target, WithUser[User]):
     `to` and `except_` return new emitters, so one step never changes another's target.
     """
 
-    __slots__ = ("event", "socket")
+    __slots__ = ("_last", "event", "socket")
 
     _publisher: Hub
 
@@ -35,7 +35,9 @@ class Emitter(Target, WithUser[User]):
         self._publisher = hub
         self._path = path
         self._rooms = rooms
+        self._room = room_of(path, rooms)
         self._excluded = excluded
+        self._last: Self | None = None  # what `to` returned last: most sockets emit to one room
         self.socket = socket
         """The socket whose frame is being handled."""
         self.event = event
@@ -44,12 +46,24 @@ class Emitter(Target, WithUser[User]):
     def _with(self, rooms: tuple[str, ...], excluded: tuple[str, ...]) -> Self:
         return type(self)(self._publisher, self._path, self.socket, self.event, rooms, excluded)
 
+    def to(self, *rooms: str) -> Self:
+        """Do what `Target.to` does."""
+        last = self._last
+        if last is None or last._rooms != rooms or self._rooms:
+            last = self._last = super().to(*rooms)
+        return last
+
     async def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> None:
         """Emit `event` to all recipients, including the sender if it is one of them.
 
         Takes the arguments of `Target.emit`, and raises its exceptions.
         """
-        await self._publisher.publish(self._emission(event, message, volatile, self.socket.id))
+        hub = self._publisher
+        emission = self._emission(event, message, volatile, self.socket.id)
+        if not hub.publish_now(emission):
+            await hub.publish(emission)
+        elif hub.should_yield():
+            await asyncio.sleep(0)
 
     async def emit_except_sender(
         self, event: str, message: Any = None, *, volatile: bool = False
@@ -60,9 +74,12 @@ class Emitter(Target, WithUser[User]):
         """
         sender = self.socket.id
         session = self.socket._connection.session_hash()
-        await self._publisher.publish(
-            self._emission(event, message, volatile, sender, sender, session)
-        )
+        hub = self._publisher
+        emission = self._emission(event, message, volatile, sender, sender, session)
+        if not hub.publish_now(emission):
+            await hub.publish(emission)
+        elif hub.should_yield():
+            await asyncio.sleep(0)
 
     async def emit_to_sender(
         self, event: str, message: Any = None, *, volatile: bool = False

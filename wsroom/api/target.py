@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, Self
 
-from wsroom.wire.emission import Emission, Room
+from wsroom.wire.emission import EMIT, Emission, Room
 from wsroom.wire.encoding import JsonDefault
 from wsroom.wire.names import NameChecker
 from wsroom.wire.protocol import encode
@@ -19,10 +19,15 @@ class EmissionPublisher(Protocol):
     async def publish(self, emission: Emission) -> object: ...
 
 
+def room_of(path: str, rooms: tuple[str, ...]) -> Room:
+    """Return the room that sequences an emission to these rooms; the path's for several or none."""
+    return Room(path, rooms[0] if len(rooms) == 1 else "")
+
+
 class Recipients:
     """Who gets a message; immutable, so it can be kept and shared."""
 
-    __slots__ = ("_excluded", "_path", "_publisher", "_rooms")
+    __slots__ = ("_excluded", "_path", "_publisher", "_room", "_rooms")
 
     def __init__(
         self,
@@ -34,6 +39,7 @@ class Recipients:
         self._publisher = publisher
         self._path = path
         self._rooms = rooms
+        self._room = room_of(path, rooms)
         self._excluded = excluded
 
     def _with(self, rooms: tuple[str, ...], excluded: tuple[str, ...]) -> Self:
@@ -74,17 +80,20 @@ class Recipients:
         except_socket: str = "",
         except_session: str = "",
     ) -> Emission:
-        self._publisher.name_checker.check_event(event)
-        rooms = self._rooms
-        name = rooms[0] if len(rooms) == 1 else None
+        publisher, room, rooms = self._publisher, self._room, self._rooms
+        publisher.name_checker.check_event(event)
+        name = room.name or None
+        # By position: names take longer, and this is done for each emit.
         return Emission(
-            room=Room(self._path, name or ""),
-            payload=encode(event, message, sender, name, default=self._publisher.json_default),
-            rooms=rooms if len(rooms) > 1 else (),
-            except_socket=except_socket,
-            except_session=except_session,
-            except_rooms=self._excluded,
-            volatile=volatile,
+            room,
+            encode(event, message, sender, name, None, publisher.json_default),
+            rooms if len(rooms) > 1 else (),
+            except_socket,
+            except_session,
+            self._excluded,
+            EMIT,
+            1,
+            volatile,
         )
 
 

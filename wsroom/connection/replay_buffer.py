@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from wsroom.delivery.frames import Chunk, PreparedFrame
 from wsroom.delivery.hub import Hub
-from wsroom.delivery.writer import WriteFailureHandler, Writer
+from wsroom.delivery.writer import WriteFailureHandler, Writer, frames_of
 from wsroom.wire.emission import Room
 from wsroom.wire.offsets import Offset
 
@@ -64,13 +64,13 @@ class ReplayBuffer(Writer):
         """Whether it keeps frames: the socket has not ended, and they have not been released."""
         return self._hub.members.get(self.id) is self
 
-    def collect(self, chunk: Chunk) -> None:
+    def collect(self, chunk: Chunk | PreparedFrame) -> None:
         """Keep the frames of `chunk`, or write those that are not to be kept; drop volatile ones.
 
         A volatile frame has no stamp, so its room is unknown here: if it were written, it could
         overtake a frame that is kept.
         """
-        frames = [frame for frame in chunk.frames if not frame.volatile]
+        frames = [frame for frame in frames_of([chunk]) if not frame.volatile]
         if self._room is not None:
             rest = [frame for frame in frames if not self._keeps(frame)]
             frames = [frame for frame in frames if self._keeps(frame)]

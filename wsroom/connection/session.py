@@ -19,7 +19,17 @@ class Session:
     It owns the replay buffer; other modules use the buffer through it.
     """
 
-    __slots__ = ("_by_app", "_hub", "_id", "_offsets", "_resumed", "buffer", "recovered", "secret")
+    __slots__ = (
+        "_by_app",
+        "_hash",
+        "_hub",
+        "_id",
+        "_offsets",
+        "_resumed",
+        "buffer",
+        "recovered",
+        "secret",
+    )
 
     def __init__(self, hub: Hub, id: str) -> None:
         self.secret = secrets.token_urlsafe(16)
@@ -28,6 +38,7 @@ class Session:
         """Keeps room frames until the first frame, or a `resume`, has been handled."""
         self.recovered: frozenset[str] = frozenset()
         """The rooms of which no message is missing."""
+        self._hash = ""
         self._hub = hub
         self._id = id
         self._resumed = False
@@ -37,12 +48,15 @@ class Session:
 
     def hash(self) -> str:
         """Return the hash of the secret, which others may know and history keeps."""
-        return hashlib.blake2b(self.secret.encode(), digest_size=12).hexdigest()
+        if not self._hash:
+            self._hash = hashlib.blake2b(self.secret.encode(), digest_size=12).hexdigest()
+        return self._hash
 
     def resume(self, secret: str) -> None:
         """Continue the session of an earlier connection."""
         self._end_resumed()
         self.secret = secret
+        self._hash = ""
         self._resumed = True
         self._hub.recipients.add_session(self._id, self.hash())
 

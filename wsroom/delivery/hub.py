@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Set
+from collections.abc import Callable, Set
 from typing import NamedTuple
 
 from wsroom.adapters.base import Adapter
@@ -26,6 +26,16 @@ from wsroom.wire.protocol import SOCKET_ID_PREFIX, encode_resync, with_offset
 
 # With the memory adapter a handler that emits in a loop would block the event loop.
 YIELD_EVERY = 64
+
+
+def _publish_now_of(adapter: Adapter) -> Callable[[Emission], None] | None:
+    # An adapter that delivers at once may spare each emit its coroutines. A subclass with another
+    # `publish` does not mean that method.
+    if "publish" not in vars(adapter):
+        for cls in type(adapter).__mro__:
+            if "publish" in vars(cls):
+                return getattr(adapter, "publish_now", None) if "publish_now" in vars(cls) else None
+    return None
 
 
 class LeftMeanwhile(AdapterError):
@@ -68,6 +78,7 @@ class Hub:
         """Checks the names of emitted events, and of the rooms that they are emitted to."""
         self.json_default = json_default
         """Converts values in messages that JSON has no form for."""
+        self._publish_now = _publish_now_of(adapter)
         self._pending_joins: dict[Room, PendingJoins] = {}
         self._id_prefix = ""
         self._tick = 0
@@ -216,6 +227,14 @@ class Hub:
 
     def _current(self, member: Writer) -> Writer:
         return self.members.get(member.id, member)
+
+    def publish_now(self, emission: Emission) -> bool:
+        """Publish an emission without waiting; return False if `publish` must do it."""
+        publish_now = self._publish_now
+        if publish_now is None or asyncio.get_running_loop() is not self._loop:
+            return False
+        publish_now(emission)
+        return True
 
     async def publish(self, emission: Emission) -> None:
         """Publish an emission through the adapter; yield to the event loop now and then.

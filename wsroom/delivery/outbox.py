@@ -16,6 +16,10 @@ DELAY_FROM = 32
 """Writes from which a delay pays: they take longer than an answer of Redis."""
 
 
+FEW = 8
+"""Members up to which each gets a frame by itself: that costs less than a chunk for all."""
+
+
 class Outbox:
     """Collects the frames of a tick, so that each socket is written to once.
 
@@ -56,6 +60,13 @@ class Outbox:
 
     def send(self, members: Set[Writer], frame: PreparedFrame, skip: Writer | None = None) -> None:
         """Send `frame` to `members` except `skip`, at the end of this tick."""
+        if len(members) <= FEW:
+            if self.frames:
+                self.distribute()
+            for writer in members:
+                if writer is not skip:
+                    writer.collect(frame)
+            return
         if members is not self._members:
             self.distribute()
             self._members = members

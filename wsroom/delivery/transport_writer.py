@@ -15,7 +15,6 @@ from wsroom.delivery.writer import (
     VOLATILE_LIMIT,
     WriteFailureHandler,
     Writer,
-    frames_of,
 )
 from wsroom.tasks import WRITING
 
@@ -139,14 +138,18 @@ class TransportWriter(Writer):
         collected = self._collected
         if not collected:
             return 0
-        chunk = collected[0] if len(collected) == 1 else Chunk(frames_of(collected))
+        if len(collected) == 1:
+            data = collected[0].deflated() if self.accepts_deflate else collected[0].plain
+        elif self.accepts_deflate:
+            data = b"".join([chunk.deflated() for chunk in collected])
+        else:
+            data = b"".join([chunk.plain for chunk in collected])
         collected.clear()
         transport = self.idle_transport = self._transport
         # Nothing may follow a close frame (RFC 6455, section 5.5.1). uvicorn closes the transport
         # with each close frame of its own; the app's are sent by `close`, below.
         if transport.is_closing():
             return 0
-        data = chunk.deflated() if self.accepts_deflate else chunk.plain
         transport.write(data)
         return len(data)
 

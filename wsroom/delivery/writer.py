@@ -52,7 +52,7 @@ class Writer(ABC):
         """The concrete path of the socket."""
 
     @abstractmethod
-    def collect(self, chunk: Chunk) -> None:
+    def collect(self, chunk: Chunk | PreparedFrame) -> None:
         """Send `chunk` at the end of this tick, in order; never waits and never raises.
 
         If the socket is behind, its volatile frames are dropped.
