@@ -9,7 +9,7 @@ from typing import Any
 
 from wsroom.api.socket import Socket
 from wsroom.asgi.types import Receive, Scope, Send
-from wsroom.connection.inbox import Inbox
+from wsroom.connection.inbox import Inbox, Source
 from wsroom.connection.invoker import Invoker
 from wsroom.connection.session import Session
 from wsroom.connection.supervisor import Supervisor
@@ -52,6 +52,7 @@ class Connection:
         "scope",
         "session",
         "socket",
+        "source",
         "supervisor",
         "tasks",
         "user",
@@ -79,9 +80,11 @@ class Connection:
         self.invoker = Invoker(worker, route, self, self.socket)
         self.session = Session(worker.hub, self.id)
         self.inbox = Inbox(receive)
+        self.source: Source = self.inbox
+        """Where its frames come from."""
         self.writer = worker.make_writer(self.id, path, receive, send, self)
         budget = worker.limits.handler_timeout
-        self.supervisor = Supervisor(worker.watch, self.inbox, budget, worker.timing, self)
+        self.supervisor = Supervisor(worker.watch, budget, worker.timing, self)
         self.user: Any = None
         """The last value of the `on_connect` functions that is not None."""
         self.accepted = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from wsroom.asgi.types import Message, Receive
 from wsroom.tasks import READING, WAITING
@@ -13,8 +14,34 @@ SLOT_SIZE = 256 * 1024
 FRAME_OVERHEAD = 64
 
 
+class Source(Protocol):
+    """Where a connection's frames come from, in order: the text of each, or bytes if it is binary.
+
+    It has a bound, beyond which nothing is read from the peer.
+    """
+
+    close_code: int
+    """The code with which the peer disconnected, once `wait` has returned None."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no frame waits."""
+
+    def take(self) -> str | bytes | None:
+        """Return the next frame if it waits, else None: then call `wait`."""
+
+    async def wait(self) -> str | bytes | None:
+        """Return the next frame; None once the peer has disconnected."""
+
+    def read_beside(self, on_disconnect: Callable[[int], None]) -> None:
+        """Call `on_disconnect` with the close code, unless a frame is taken before."""
+
+    def stop(self) -> None:
+        """Stop reading."""
+
+
 class Inbox:
-    """ASGI's `receive` with a bounded slot for frames that are read while a handler runs.
+    """The source for every server: ASGI's `receive`, with a slot for frames read beside a handler.
 
     If the app does not call `receive`, uvicorn reads neither pongs nor the peer's close: it would
     end a healthy client with 1011, and a disconnected one would keep its rooms. If the slot is full
@@ -22,9 +49,10 @@ class Inbox:
     slot holds more than uvicorn queues of one read, so queued frames never hide the disconnect.
     """
 
-    __slots__ = ("_beside", "_reader", "_receive", "_size", "_slot", "idle")
+    __slots__ = ("_beside", "_reader", "_receive", "_size", "_slot", "close_code", "idle")
 
     def __init__(self, receive: Receive) -> None:
+        self.close_code = 1006
         self.idle = True
         """Whether the slot is empty and nothing is being read: `receive` itself may be called."""
         self._receive = receive
@@ -32,6 +60,18 @@ class Inbox:
         self._size = 0
         self._reader: asyncio.Task[None] | None = None
         self._beside = False
+
+    def take(self) -> None:
+        """Return None: frames are taken by `wait`."""
+
+    async def wait(self) -> str | bytes | None:
+        """Return the next frame; None once the peer has disconnected."""
+        message = await (self._receive() if self.idle else self.next())
+        if message["type"] == "websocket.disconnect":
+            self.close_code = close_code(message)
+            return None
+        text: str | None = message.get("text")
+        return (message.get("bytes") or b"") if text is None else text
 
     async def next(self) -> Message:
         """Return the next ASGI message."""

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from wsroom.asgi.responses import refuse
-from wsroom.asgi.types import Message, Receive, Send
+from wsroom.asgi.types import Receive, Send
 from wsroom.connection.connection import Connection
 from wsroom.connection.dispatch import handle
-from wsroom.connection.inbox import TokenBucket, close_code
+from wsroom.connection.inbox import TokenBucket
 from wsroom.connection.invoker import UNAVAILABLE
 from wsroom.connection.supervisor import Interrupted, raised_by_app
 from wsroom.delivery.frames import PreparedFrame
@@ -59,7 +59,7 @@ class Lifecycle:
         finally:
             connection.supervisor.stop()
             connection.leave_everything()
-            connection.inbox.stop()
+            connection.source.stop()
             try:
                 if connection.accepted:
                     await self._run_closing_hooks()
@@ -163,8 +163,8 @@ class Lifecycle:
     # -- its frames ------------------------------------------------------------------------
 
     async def _handle_frames(self) -> None:
-        connection, receive = self._connection, self._receive
-        inbox, session = connection.inbox, connection.session
+        connection = self._connection
+        source, session = connection.source, connection.session
         supervisor, outbox = connection.supervisor, connection.worker.hub.outbox
         try:
             await supervisor.run(self._run_opening_hooks())
@@ -173,16 +173,16 @@ class Lifecycle:
                 connection.invoker.answer_timeout(None, None)
         received = tick = 0
         while not supervisor.stopped:
-            if inbox.idle:
-                supervisor.long_running = False  # no frame is queued: the app's code has paused
-                message = await receive()
-            else:
-                message = await inbox.next()
-            if message["type"] == "websocket.disconnect":
-                connection.peer_code = close_code(message)
-                return
+            frame = source.take()
+            if frame is None:
+                if source.idle:
+                    supervisor.long_running = False  # the app's code has paused
+                frame = await source.wait()
+                if frame is None:
+                    connection.peer_code = source.close_code
+                    return
             if connection.closed_with is None:
-                inbound = self._read(message)
+                inbound = self._read(frame)
                 if inbound is not None:
                     connection.answered = False
                     supervisor.begin()
@@ -206,15 +206,13 @@ class Lifecycle:
             await connection.invoker.run_hook("on_joined", room)
         await connection.invoker.run_hook("on_open")
 
-    def _read(self, message: Message) -> Inbound | None:
+    def _read(self, frame: str | bytes) -> Inbound | None:
         connection = self._connection
-        text = message.get("text")
         try:
-            if text is None:
-                data: bytes = message.get("bytes") or b""
-                id = find_id(data.decode(errors="surrogateescape"), may_be_json=True)
+            if isinstance(frame, bytes):
+                id = find_id(frame.decode(errors="surrogateescape"), may_be_json=True)
                 raise ProtocolError("bad_frame", "a binary frame; send JSON as text", id)
-            return protocol.decode(text, connection.worker.limits, connection.route.handlers)
+            return protocol.decode(frame, connection.worker.limits, connection.route.handlers)
         except ProtocolError as exc:
             connection.invoker.send_error(exc.code, exc.detail, None, exc.id)
             if exc.code != "too_large" or exc.id is None:  # with an id its sender learns of it

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Protocol
 
-from wsroom.connection.inbox import Inbox
+from wsroom.connection.inbox import Source
 from wsroom.timing import Timing
 
 TIMED_OUT = "it took too long"
@@ -82,6 +82,8 @@ def raised_by_app(exc: BaseException) -> bool:
 class SupervisedConnection(Protocol):
     """The connection for which a supervisor runs code."""
 
+    source: Source
+
     def peer_gone(self, code: int) -> None:
         """The peer has disconnected with `code` while the app's code runs."""
 
@@ -90,7 +92,8 @@ class Supervisor:
     """Runs the app's code in the task in which it is made.
 
     Once the app's code has run for `timing.read_beside_after`, with one frame or with many in a
-    row, `inbox` is read concurrently, and `connection` is notified of the peer's disconnect.
+    row, the source of `connection` is read concurrently, and `connection` is notified of the
+    peer's disconnect.
     The code is cancelled after `budget` seconds for one frame, and `timing.grace` seconds after
     `start_grace`, whatever the task does then.
     """
@@ -101,7 +104,6 @@ class Supervisor:
         "_connection",
         "_grace_timer",
         "_in_watch",
-        "_inbox",
         "_loop",
         "_reason",
         "_running",
@@ -116,7 +118,6 @@ class Supervisor:
     def __init__(
         self,
         watch: Watch,
-        inbox: Inbox,
         budget: float,
         timing: Timing,
         connection: SupervisedConnection,
@@ -126,7 +127,6 @@ class Supervisor:
         self.stopped = False
         """Whether nothing more may run for this socket: the grace or the connection is over."""
         self._watch = watch
-        self._inbox = inbox
         self._budget = budget
         self._timing = timing
         self._connection = connection
@@ -206,7 +206,7 @@ class Supervisor:
     def _read_beside(self) -> None:
         left = self._started + self._budget - self._loop.time()
         self._budget_timer = self._loop.call_later(left, self._interrupt, TIMED_OUT)
-        self._inbox.read_beside(self._connection.peer_gone)
+        self._connection.source.read_beside(self._connection.peer_gone)
 
     def start_grace(self) -> None:
         """Cancel the task after `timing.grace`, and again until it ends."""
