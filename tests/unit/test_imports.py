@@ -16,7 +16,7 @@ PACKAGE = Path(wsroom.__file__).parent
 BASE = ("errors", "functions", "limits", "logs", "shared_start", "tasks", "timing")
 """Files at the top of the package that every folder may import."""
 
-CORE = ("base", "wire", "routing", "asgi", "adapters", "delivery", "api", "connection")
+CORE = ("base", "wire", "routing", "asgi", "adapters", "delivery", "direct", "api", "connection")
 
 MAY_IMPORT = {
     "base": (),
@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "client": ("base", "wire"),
     "delivery": ("base", "wire", "routing", "asgi", "adapters"),
     "api": ("base", "wire", "routing", "asgi", "adapters", "delivery"),
-    "connection": ("base", "wire", "routing", "asgi", "adapters", "delivery", "api"),
+    "direct": ("base", "wire", "asgi", "delivery"),
+    "connection": ("base", "wire", "routing", "asgi", "adapters", "delivery", "direct", "api"),
     "app": (*CORE, "adapters.redis"),
     "publisher": ("base", "wire", "adapters", "adapters.redis", "adapters.redis.network", "api"),
     "testing": ("base", "wire", "asgi", "adapters"),

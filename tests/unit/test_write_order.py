@@ -21,7 +21,7 @@ from wsroom.asgi.types import Message
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Hub
 from wsroom.delivery.send_writer import SendWriter
-from wsroom.delivery.transport_writer import TransportWriter
+from wsroom.direct.transport_writer import TransportWriter
 from wsroom.wire.emission import Room
 
 SOCKETS = ("ws:1.a", "ws:1.b", "ws:1.c")

@@ -22,7 +22,7 @@ from tests.support.clock import QUICK, SECOND, until
 from tests.support.peers import WAIT, Peer, peer
 from tests.support.servers import Server, program, serve
 from wsroom import Emitter, Socket, WSRoom
-from wsroom.delivery.transport_writer import TransportWriter
+from wsroom.direct.transport_writer import TransportWriter
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

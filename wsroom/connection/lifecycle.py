@@ -87,6 +87,11 @@ class Lifecycle:
             receive = connection.inbox.next
             await refuse(connection.scope, receive, self._send, refusal.status, refusal.detail)
             return False
+        link = connection.inbox.idle and connection.worker.make_link(
+            self._receive, connection.writer
+        )
+        if link:
+            connection.source = link
         try:
             await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
         except OSError:  # in ASGI: the peer has disconnected

@@ -13,8 +13,10 @@ from wsroom.asgi.types import Receive, Send
 from wsroom.connection.supervisor import Watch
 from wsroom.delivery.hub import Hub
 from wsroom.delivery.send_writer import SendWriter
-from wsroom.delivery.transport_writer import TransportWriter
-from wsroom.delivery.writer import WriteFailureHandler
+from wsroom.delivery.writer import WriteFailureHandler, Writer
+from wsroom.direct.link import Link
+from wsroom.direct.server import misfit
+from wsroom.direct.transport_writer import TransportWriter
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
 from wsroom.routing.callbacks import Callback
@@ -52,6 +54,7 @@ class Worker:
         self.watch = Watch(min(timing.read_beside_after, limits.handler_timeout))
         self._direct = direct
         self._indirect = LogOnce()
+        self._reading = LogOnce()
         self._unguarded = LogOnce(most=MOST_PATHS)
         self._unavailable = LogOnce(again_after=LOG_UNAVAILABLE_EVERY)
 
@@ -96,6 +99,17 @@ class Worker:
         if self._direct and self._indirect.due():
             logger.info("frames go through ASGI's send: this server's transport is not known")
         return SendWriter(id, path, send, self.hub.outbox, connection)
+
+    def make_link(self, receive: Receive, writer: Writer) -> Link | None:
+        """Return a link that reads the frames of a connection; None if its server is not known."""
+        if not isinstance(writer, TransportWriter):
+            return None
+        server = getattr(receive, "__self__", None)
+        reason = misfit(server)
+        if self._reading.due():
+            how = f"come through ASGI's receive: {reason}" if reason else "are read from uvicorn"
+            logger.info("frames %s", how)
+        return Link(server, self.limits.frame_size) if reason is None else None
 
     def describe_error(self, exc: BaseException) -> str:
         """Return what a client may know of an exception: its text in debug mode only."""

@@ -1,0 +1,274 @@
+"""The fast way in: reading a connection's frames from its transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from wsroom.direct import server as uvicorn
+from wsroom.direct.frames import DEFLATED, INVALID, TEXT, Cutter
+
+QUEUE_SIZE = 256 * 1024
+"""Bytes of frames that may wait; beyond that, nothing is read from the client."""
+FRAME_OVERHEAD = 64
+MOST_FRAMES = 64
+"""Frames of one client that are read before others have their turn..."""
+MOST_TIME = 0.005
+"""...and the seconds that this may take."""
+
+
+class Link(asyncio.Protocol):
+    """Reads the frames of one connection, in place of the server's protocol object.
+
+    Whole text messages are decoded here, without a task switch, a generator or a pause for each.
+    Everything else goes, whole, to the server's own parser, whose state stays right: pings, close
+    frames, fragments, what is invalid. What that parser makes of it comes back through
+    `put_nowait`, in order. It is a source of a connection, like `Inbox`.
+
+    Args:
+        server: uvicorn's protocol object, for which `misfit` has returned None.
+        frame_size: the most bytes of a frame; longer ones go to the server's parser.
+
+    """
+
+    __slots__ = (
+        "_cutter",
+        "_dropping",
+        "_ended",
+        "_frame_size",
+        "_frames",
+        "_handed_over",
+        "_inflater",
+        "_loop",
+        "_on_disconnect",
+        "_paused",
+        "_receiving",
+        "_scheduled",
+        "_server",
+        "_size",
+        "_transport",
+        "_waiter",
+        "close_code",
+    )
+
+    def __init__(self, server: Any, frame_size: int) -> None:
+        self.close_code = 1006
+        self._server = server
+        self._transport = server.transport
+        self._loop = asyncio.get_running_loop()
+        self._frame_size = frame_size
+        self._inflater = uvicorn.Inflater.of(server)
+        longest = uvicorn.longest_message(server)
+        self._cutter = Cutter(
+            frame_size if longest is None else min(frame_size, longest),
+            self._inflater is not None,
+            uvicorn.unmask_function(),
+        )
+        self._frames: deque[str | bytes] | None = None  # an empty deque takes 600 bytes
+        self._size = 0  # bytes that came since no frame waited
+        self._paused = False  # reading, until no frame waits
+        self._scheduled = False  # `_continue` will be called; until then reading pauses
+        self._receiving = False  # within `data_received`
+        self._handed_over = False  # everything goes to the server from now on
+        self._ended = False  # the peer has disconnected, or we have closed
+        self._dropping = False  # no frame is handled any more
+        self._waiter: asyncio.Future[None] | None = None
+        self._on_disconnect: Callable[[int], None] | None = None
+        uvicorn.take_over(server, self)
+
+    @property
+    def _clean(self) -> bool:
+        return self._cutter.clean and not self._handed_over
+
+    # -- a source of the connection --------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether no frame waits."""
+        return not self._frames
+
+    def take(self) -> str | bytes | None:
+        """Return the next frame if it waits."""
+        self._on_disconnect = None
+        return self._frames.popleft() if self._frames else None
+
+    async def wait(self) -> str | bytes | None:
+        """Return the next frame; None once the peer has disconnected."""
+        while (frame := self.take()) is None:
+            if self._ended:
+                return None
+            self._size = 0
+            self._unpause()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return frame
+
+    def read_beside(self, on_disconnect: Callable[[int], None]) -> None:
+        """Call `on_disconnect` with the close code, unless a frame is taken before."""
+        self._on_disconnect = on_disconnect
+        if self._ended:
+            on_disconnect(self.close_code)
+
+    def stop(self) -> None:
+        """Handle no more frames; what the close needs is still read."""
+        self._drop()
+        self._unpause()
+
+    def _drop(self) -> None:
+        self._dropping = True
+        self._frames = None
+
+    def _pause_reading(self) -> None:
+        if not self._transport.is_closing():  # uvloop raises if it was closed
+            self._transport.pause_reading()
+
+    def _unpause(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._continue_soon()
+
+    def _continue_soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._continue)
+
+    def _continue(self) -> None:
+        self._scheduled = False
+        if not self._transport.is_closing():  # uvloop raises if it was closed
+            self._transport.resume_reading()
+            self._read()
+
+    # -- what the server has for the app: an asyncio.Queue, as far as it is used -------------
+
+    def put_nowait(self, message: Any) -> None:
+        """Take a message that the server has parsed, or the end."""
+        if message["type"] == "websocket.receive":
+            text: str | None = message.get("text")
+            self._deliver((message.get("bytes") or b"") if text is None else text)
+        elif message["type"] == "websocket.disconnect" and not self._ended:
+            self._ended = True
+            self.close_code = message.get("code") or 1005  # RFC 6455, section 7.1.5
+            if not self._receiving:
+                # Reset, closed by us, or the server stops. After a clean close of the peer the
+                # frames before it are still handled.
+                self._drop()
+            self._wake()
+            if self._on_disconnect is not None:
+                self._on_disconnect(self.close_code)
+
+    def empty(self) -> bool:
+        """Return True: nothing of it waits in the server."""
+        return True
+
+    async def get(self) -> Any:
+        """Never called: `receive` of this connection has another source."""
+        raise RuntimeError("the frames of this connection are read by its link")
+
+    # -- asyncio.Protocol --------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        size = len(data)
+        # Nearly always it is one whole short text message.
+        if 6 < size < 132 and data[0] == TEXT and data[1] == size + 122 and self._clean:
+            self._text(self._cutter.unmask(data[6:], data[2:6]))
+            return
+        if self._handed_over:
+            self._server.data_received(data)
+            return
+        self._cutter.feed(data)
+        if not self._scheduled:
+            self._read()
+
+    def _read(self) -> None:
+        self._receiving = True
+        try:
+            self._read_pieces()
+        finally:
+            self._receiving = False
+
+    def _read_pieces(self) -> None:
+        deadline = self._loop.time() + MOST_TIME
+        for count in range(MOST_FRAMES):
+            piece = self._cutter.next()
+            if piece is None:
+                return
+            kind, data = piece
+            if kind == TEXT:
+                self._text(data)
+            elif kind == DEFLATED:
+                self._inflate(data)
+            else:
+                self._handed_over = kind == INVALID
+                self._server.data_received(data)
+            if self._handed_over or self._paused:
+                break
+            if count % 8 == 7 and self._loop.time() > deadline:
+                break
+        if not (self._handed_over or self._paused):
+            self._pause_reading()
+            self._continue_soon()
+
+    def _text(self, data: bytes) -> None:
+        try:
+            text = str(data, "utf-8")
+        except UnicodeDecodeError:
+            self._fail(1007, "")
+        else:
+            self._deliver(text)
+
+    def _inflate(self, data: bytes) -> None:
+        assert self._inflater is not None
+        if self._dropping and uvicorn.is_over(self._server):
+            return
+        try:
+            payload = self._inflater.inflate(data)
+        except ValueError:
+            self._fail(1002, "decompression failed")
+        except OverflowError:
+            self._fail(1009, "the message is too large")
+        else:
+            # A part of a message is refused by its length: half a character at its end is dropped.
+            cut = len(payload) > uvicorn.MOST_INFLATED
+            self._text(payload.decode(errors="ignore").encode() if cut else payload)
+
+    def _fail(self, code: int, reason: str) -> None:
+        if not uvicorn.is_over(self._server):
+            receiving, self._receiving = self._receiving, True  # frames before it are handled
+            uvicorn.fail(self._server, code, reason)
+            self._receiving = receiving
+        self._handed_over = True
+
+    def _deliver(self, frame: str | bytes) -> None:
+        if self._dropping or self._ended:
+            return
+        if self._frames is None:
+            self._frames = deque()
+        self._frames.append(frame)
+        self._size += len(frame) + FRAME_OVERHEAD
+        if self._size > QUEUE_SIZE and not self._paused:
+            self._paused = True
+            self._pause_reading()
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._server.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._server.resume_writing()
+
+    def eof_received(self) -> bool | None:
+        answer: bool | None = self._server.eof_received()
+        return answer
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connection_lost(exc)

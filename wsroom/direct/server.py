@@ -1,0 +1,143 @@
+"""uvicorn's WebSocket protocol on websockets, as far as a link uses it.
+
+The only file that names what is private to uvicorn and websockets. `misfit` looks at each of these
+names, so with a release that changes them frames take the ordinary way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Any
+
+from wsroom.direct.frames import Unmask
+
+_END = b"\x00\x00\xff\xff"  # of each deflated message, left out on the wire (RFC 7692, 7.2.2)
+
+MOST_INFLATED = 1024 * 1024
+"""Bytes of one message that are inflated at most."""
+
+
+_OF_SERVER = (
+    "data_received",
+    "connection_lost",
+    "eof_received",
+    "pause_writing",
+    "resume_writing",
+    "handle_parser_exception",
+)
+_OF_TRANSPORT = ("set_protocol", "get_protocol", "pause_reading", "resume_reading", "is_closing")
+_OF_PARSER = ("receive_data", "fail", "send_close")
+
+
+def misfit(server: Any) -> str | None:
+    """Return why the bytes of this connection cannot be read here; None if they can.
+
+    Called before the handshake is answered: nothing that the client sent may have been read yet.
+    """
+    queue: Any = getattr(server, "queue", None)
+    transport: Any = getattr(server, "transport", None)
+    conn: Any = getattr(server, "conn", None)
+    for owner, names in ((server, _OF_SERVER), (transport, _OF_TRANSPORT), (conn, _OF_PARSER)):
+        for name in names:
+            if not callable(getattr(owner, name, None)):
+                return f"the server has no {name}"
+    if not isinstance(queue, asyncio.Queue) or not queue.empty():
+        return "the server's queue is unknown, or is not empty"
+    if getattr(server, "read_paused", None) is not False:
+        return "the server is not reading"
+    if getattr(server, "close_sent", None) is not False or not hasattr(conn, "eof_sent"):
+        return "the server's state is unknown, or it is closing"
+    if getattr(conn, "parser_exc", conn) is not None or not isinstance(conn.extensions, list):
+        return "the server's parser is unknown, or has failed"
+    if not _between_frames(conn):
+        return "the client has begun to send before the handshake was answered"
+    if transport.get_protocol() is not server:
+        return "the transport belongs to another protocol"
+    return None
+
+
+def _between_frames(conn: Any) -> bool:
+    # Where the parser stands: an empty buffer alone may also be within a frame.
+    generator = getattr(conn, "parser", None)
+    while (inner := getattr(generator, "gi_yieldfrom", None)) is not None:
+        generator = inner
+    buffer = getattr(getattr(conn, "reader", None), "buffer", None)
+    return getattr(generator, "__name__", "") == "at_eof" and buffer == b""
+
+
+def take_over(server: Any, link: Any) -> None:
+    """Make `link` the protocol of the transport, and the queue of what the server has parsed."""
+    server.read_paused = True  # so that the server does not pause reading for each message
+    server.queue = link
+    server.transport.set_protocol(link)
+
+
+def is_over(server: Any) -> bool:
+    """Whether the server has sent or received a close frame, or has failed."""
+    conn = server.conn
+    return bool(server.close_sent or conn.eof_sent or conn.parser_exc is not None)
+
+
+def fail(server: Any, code: int, reason: str) -> None:
+    """Close the connection because of what the client sent; notify the app."""
+    server.conn.fail(code, reason)
+    server.handle_parser_exception()
+
+
+def unmask_function() -> Unmask:
+    """Return websockets' function that removes a mask, in C if it has that."""
+    # Here, because importing wsroom must not import websockets.
+    try:
+        from websockets.speedups import apply_mask
+    except ImportError:
+        from websockets.utils import apply_mask
+    return apply_mask
+
+
+def longest_message(server: Any) -> int | None:
+    """Return uvicorn's `ws_max_size`: the most bytes of a message that it accepts."""
+    size: int | None = getattr(server.config, "ws_max_size", None)
+    return size
+
+
+class Inflater:
+    """Inflates messages that came deflated, with the context of the server's own parser."""
+
+    __slots__ = ("_extension", "_most", "_strict")
+
+    def __init__(self, extension: Any, longest: int | None) -> None:
+        self._extension = extension
+        self._strict = longest is not None and longest <= MOST_INFLATED
+        self._most = longest if longest is not None and self._strict else MOST_INFLATED
+
+    @classmethod
+    def of(cls, server: Any) -> Inflater | None:
+        """Return an inflater for the connection; None if messages are not deflated."""
+        for extension in server.conn.extensions:
+            if getattr(extension, "name", "") == "permessage-deflate":
+                return cls(extension, longest_message(server))
+        return None
+
+    def inflate(self, data: bytes) -> bytes:
+        """Inflate a message, up to 1 MiB of it if it has no context that later ones need.
+
+        Raises:
+            ValueError: it is not deflated.
+            OverflowError: it is longer, and the context of later messages is lost; or it is longer
+                than `ws_max_size`.
+
+        """
+        extension = self._extension
+        fresh = extension.remote_no_context_takeover
+        try:
+            if fresh:
+                decoder = zlib.decompressobj(wbits=-extension.remote_max_window_bits)
+            else:
+                decoder = extension.decoder
+            payload: bytes = decoder.decompress(data + _END, self._most + 1)
+        except zlib.error as exc:
+            raise ValueError(str(exc)) from exc
+        if len(payload) > self._most and (self._strict or not fresh):
+            raise OverflowError
+        return payload
