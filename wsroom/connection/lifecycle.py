@@ -26,6 +26,7 @@ logger = logging.getLogger("wsroom")
 
 # `receive` does not suspend while frames are queued: one client could block all others.
 YIELD_EVERY = 64
+YIELD_AFTER = 0.005  # seconds
 
 
 class Lifecycle:
@@ -177,6 +178,7 @@ class Lifecycle:
             if exc.timed_out:
                 connection.invoker.answer_timeout(None, None)
         received = tick = 0
+        since = 0.0
         while not supervisor.stopped:
             frame = source.take()
             if frame is None:
@@ -200,9 +202,11 @@ class Lifecycle:
                 if session.buffer is not None:
                     session.release()
             if tick != outbox.ticks:
-                tick, received = outbox.ticks, 0
+                tick, received, since = outbox.ticks, 0, supervisor.started
             received += 1
-            if received % YIELD_EVERY == 0:
+            late = received > 1 and supervisor.started - since > YIELD_AFTER
+            if late or received % YIELD_EVERY == 0:
+                received, since = 0, supervisor.started
                 await asyncio.sleep(0)
 
     async def _run_opening_hooks(self) -> None:

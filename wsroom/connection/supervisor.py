@@ -107,11 +107,11 @@ class Supervisor:
         "_loop",
         "_reason",
         "_running",
-        "_started",
         "_task",
         "_timing",
         "_watch",
         "long_running",
+        "started",
         "stopped",
     )
 
@@ -134,7 +134,8 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._in_watch = False
         self._running = False
-        self._started = 0.0
+        self.started = 0.0
+        """When the app's code for the current frame was started, by the clock of the loop."""
         # Why this supervisor cancelled its task, until `take_reason`.
         self._reason: str | None = None
         self._budget_timer: asyncio.TimerHandle | None = None
@@ -164,7 +165,7 @@ class Supervisor:
     def begin(self) -> None:
         """Start the time limit: with `end`, this is `run` without a coroutine for each frame."""
         self._running = True
-        self._started = self._loop.time()
+        self.started = self._loop.time()
         if self.long_running:
             self._read_beside()
         elif not self._in_watch:
@@ -204,7 +205,7 @@ class Supervisor:
             self._read_beside()
 
     def _read_beside(self) -> None:
-        left = self._started + self._budget - self._loop.time()
+        left = self.started + self._budget - self._loop.time()
         self._budget_timer = self._loop.call_later(left, self._interrupt, TIMED_OUT)
         self._connection.source.read_beside(self._connection.peer_gone)
 

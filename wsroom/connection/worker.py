@@ -109,7 +109,9 @@ class Worker:
         if self._reading.due():
             how = f"come through ASGI's receive: {reason}" if reason else "are read from uvicorn"
             logger.info("frames %s", how)
-        return Link(server, self.limits.frame_size) if reason is None else None
+        if reason is not None:
+            return None
+        return Link(server, self.limits.frame_size, writer.note_pongs)
 
     def describe_error(self, exc: BaseException) -> str:
         """Return what a client may know of an exception: its text in debug mode only."""

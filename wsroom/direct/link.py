@@ -30,6 +30,8 @@ class Link(asyncio.Protocol):
     Args:
         server: uvicorn's protocol object, for which `misfit` has returned None.
         frame_size: the most bytes of a frame; longer ones go to the server's parser.
+        many_pongs: called after frames that the server may have answered by itself; returns
+            whether so much is unsent that nothing more may be read for now.
 
     """
 
@@ -37,11 +39,11 @@ class Link(asyncio.Protocol):
         "_cutter",
         "_dropping",
         "_ended",
-        "_frame_size",
         "_frames",
         "_handed_over",
         "_inflater",
         "_loop",
+        "_many_pongs",
         "_on_disconnect",
         "_paused",
         "_receiving",
@@ -53,12 +55,12 @@ class Link(asyncio.Protocol):
         "close_code",
     )
 
-    def __init__(self, server: Any, frame_size: int) -> None:
+    def __init__(self, server: Any, frame_size: int, many_pongs: Callable[[], bool]) -> None:
         self.close_code = 1006
         self._server = server
         self._transport = server.transport
         self._loop = asyncio.get_running_loop()
-        self._frame_size = frame_size
+        self._many_pongs = many_pongs
         self._inflater = uvicorn.Inflater.of(server)
         longest = uvicorn.longest_message(server)
         self._cutter = Cutter(
@@ -205,6 +207,9 @@ class Link(asyncio.Protocol):
             else:
                 self._handed_over = kind == INVALID
                 self._server.data_received(data)
+                if self._many_pongs():
+                    self._paused = True  # until `resume_writing`, or until it is closed
+                    self._pause_reading()
             if self._handed_over or self._paused:
                 break
             if count % 8 == 7 and self._loop.time() > deadline:
@@ -265,6 +270,8 @@ class Link(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._server.resume_writing()
+        if not self._frames:
+            self._unpause()
 
     def eof_received(self) -> bool | None:
         answer: bool | None = self._server.eof_received()

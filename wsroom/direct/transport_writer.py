@@ -118,6 +118,13 @@ class TransportWriter(Writer):
             self._outbox.flush_later(self)
         self._collected.append(chunk)
 
+    def note_pongs(self) -> bool:
+        """Check the connection while answers to pings are unsent; return whether they are many."""
+        unsent = self.unsent
+        if unsent:
+            self._outbox.watch(self)
+        return unsent > self._outbox.limit
+
     def open(self, first: PreparedFrame) -> None:
         """Send `first`, then what was written before; called when the handshake is done."""
         self.accepts_deflate = _window_bits(self._server) >= WINDOW_BITS

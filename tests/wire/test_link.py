@@ -1,0 +1,261 @@
+"""The link, compared with uvicorn's own way, which gets the same bytes: the same frames and codes.
+
+`WSROOM_FUZZ=1000` runs so many random clients instead of a few.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import tracemalloc
+import zlib
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from tests.support.clock import SECOND, until
+from tests.support.peers import WAIT, peer
+from tests.support.servers import serve
+from tests.support.streams import HANDSHAKE, Heard, Stream, encode, raw_peer, raw_peer_early
+from wsroom import Emitter, Limits, Socket, WSRoom
+from wsroom.connection.inbox import Inbox
+from wsroom.connection.lifecycle import Lifecycle
+from wsroom.direct.link import Link
+from wsroom.timing import DEFAULT_TIMING
+
+LIMIT = 64 * 1024
+CLIENTS = int(os.environ.get("WSROOM_FUZZ", "60"))
+
+
+def sizes(direct: bool) -> WSRoom:
+    app = WSRoom(direct=direct, limits=Limits(frame_size=LIMIT, bad_frames=10_000))
+
+    @app.on("size")
+    async def size(emitter: Emitter, message: object) -> object:
+        return len(message) if isinstance(message, str) else None
+
+    return app
+
+
+async def play(url: str, seed: int) -> Heard:
+    """Be one random client; return what it received."""
+    deflate = ("", "context", "fresh")[seed % 3]
+    stream = Stream(seed, deflate, LIMIT)
+    async with raw_peer(url, deflate) as peer:
+        for _ in range(stream.random.randrange(1, 5)):
+            batch = b"".join(stream.message() for _ in range(stream.random.randrange(1, 12)))
+            await peer.send(stream.cut(batch + stream.request()))
+            await peer.wait_for(stream.last)
+        await peer.send(stream.cut(stream.ending()))
+        return await peer.end()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + CLIENTS)
+async def test_both_ways_in_are_the_same() -> None:
+    """Random clients get the same answers, pongs and close codes."""
+    async with serve(sizes(True)) as direct, serve(sizes(False)) as ordinary:
+        for seed in range(CLIENTS):
+            ours, model = await asyncio.gather(play(direct.url(), seed), play(ordinary.url(), seed))
+            assert ours == model, f"client {seed}"
+
+
+# -- when it is used ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sources(monkeypatch: pytest.MonkeyPatch) -> list[type]:
+    """The kinds of sources of the connections that are made."""
+    seen: list[type] = []
+    handle_frames = Lifecycle._handle_frames
+
+    async def note(self: Lifecycle) -> None:
+        seen.append(type(self._connection.source))
+        await handle_frames(self)
+
+    monkeypatch.setattr(Lifecycle, "_handle_frames", note)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("ws", "direct", "kind", "says"),
+    [
+        ("websockets-sansio", True, Link, "frames are read from uvicorn"),
+        ("wsproto", True, Inbox, "frames come through ASGI's receive: the server has no"),
+        ("websockets-sansio", False, Inbox, None),
+    ],
+)
+async def test_the_log_says_which_way_and_why(
+    ws: str,
+    direct: bool,
+    kind: type,
+    says: str | None,
+    sources: list[type],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One line a worker; on the pinned versions of uvicorn and websockets the link is active."""
+    caplog.set_level(logging.INFO, "wsroom")
+    async with serve(sizes(direct), ws=ws) as server:
+        for _ in range(2):
+            async with peer(server) as a:
+                await a.send("size", "abc", id=1)
+                assert await a.expect("reply") == 3
+    assert sources == [kind, kind]
+    said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("frames")]
+    assert len(said) == (says is not None) and all(line.startswith(says or "") for line in said)
+
+
+async def test_it_serves_a_mounted_app_too(sources: list[type]) -> None:
+    """Starlette wraps `send`, not `receive`."""
+    rt = sizes(True)
+    api = Starlette(routes=[Mount("/rt", rt)], lifespan=rt.lifespan)
+    async with serve(api) as server, peer(server, "/rt/ws") as a:
+        await a.send("size", "abc", id=1)
+        assert await a.expect("reply") == 3
+    assert sources == [Link]
+
+
+@pytest.mark.parametrize("cut", range(0, 37, 3))
+async def test_bytes_before_the_handshake_is_answered_are_not_lost(
+    cut: int, sources: list[type]
+) -> None:
+    """A client that does not wait, and may have sent a part of a frame, takes the ordinary way."""
+    app = sizes(True)
+    sent, answer = asyncio.Event(), asyncio.Event()
+
+    @app.on_connect()
+    async def wait(socket: Socket) -> None:
+        sent.set()
+        await answer.wait()
+
+    frame = encode(0x81, b'{"event":"size","message":"x","id":7}')
+    async with serve(app) as server:
+        connecting = asyncio.ensure_future(raw_peer_early(server.url(), frame[:cut], sent, answer))
+        peer = await asyncio.wait_for(connecting, WAIT)
+        await peer.send([frame[cut:]])
+        await peer.wait_for("reply 1 7")
+        assert peer.heard.texts == ["reply 1 7"]
+        await peer.send([encode(0x88, b"\x03\xe8")])
+        assert (await peer.end()).code == 1000
+    assert sources == [Inbox if cut else Link]
+
+
+# -- what a client cannot do to others ------------------------------------------------------------
+
+
+async def test_a_flood_of_frames_lets_others_in() -> None:
+    """Another client's request is answered long before all of a client's frames are."""
+    app = WSRoom()
+    handled = 0
+
+    @app.on("flood")
+    async def flood(emitter: Emitter) -> None:
+        nonlocal handled
+        handled += 1
+
+    @app.on("ask")
+    async def ask(emitter: Emitter) -> int:
+        return handled
+
+    count = 20_000
+    async with serve(app) as server, raw_peer(server.url()) as bad, peer(server) as good:
+        bad.writer.write(encode(0x81, b'{"event":"flood"}') * count)
+        await until(lambda: handled)
+        await good.send("ask", id=1)
+        assert await good.expect("reply") < count / 4
+        await until(lambda: handled == count)
+
+
+async def test_a_stop_does_not_wait_for_frames_that_are_queued() -> None:
+    """They are dropped, so a server with a slow handler ends within the graces."""
+    app = WSRoom()
+    handled = asyncio.Event()
+
+    @app.on("slow")
+    async def slow(emitter: Emitter) -> None:
+        handled.set()
+        await asyncio.sleep(0.5)
+
+    async with serve(app) as server, raw_peer(server.url()) as bad:
+        bad.writer.write(encode(0x81, b'{"event":"slow"}') * 10_000)
+        await asyncio.wait_for(handled.wait(), WAIT)
+        server.should_exit = True
+        heard = await bad.end()
+        assert heard.code == 1012
+        async with asyncio.timeout(DEFAULT_TIMING.grace + 2 * SECOND):
+            await until(lambda: not server.server_state.tasks)
+
+
+async def test_frames_before_a_clean_close_are_handled() -> None:
+    """As a page does that saves its work when it is closed; after a reset they are dropped."""
+    app = WSRoom()
+    saved: list[object] = []
+    gone = asyncio.Event()
+
+    @app.on("save")
+    async def save(emitter: Emitter, message: int) -> None:
+        await asyncio.sleep(0)
+        saved.append(message)
+
+    @app.on_disconnect()
+    async def ended(socket: Socket, code: int) -> None:
+        gone.set()
+
+    frames = b"".join(
+        encode(0x81, b'{"event":"save","message":%d}' % number) for number in range(50)
+    )
+    async with serve(app) as server:
+        async with raw_peer(server.url()) as a:
+            a.writer.write(frames + encode(0x88, b"\x03\xe9"))
+            assert (await a.end()).code == 1001
+            await asyncio.wait_for(gone.wait(), WAIT)
+        assert saved == list(range(50))
+
+
+async def test_pongs_that_are_never_read_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    """Reading pauses, and then the connection is given up, like any slow one."""
+    async with serve(sizes(True)) as server, peer(server) as good:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        writer.write(HANDSHAKE)
+        await reader.readuntil(b"\r\n\r\n")
+        flood = encode(0x89, b"x" * 125) * 1000
+        sending = asyncio.create_task(send_for_ever(writer, flood))
+        await until(lambda: "too slow" in caplog.text)
+        buffered = [c.transport.get_write_buffer_size() for c in server.server_state.connections]
+        assert max(buffered) < 2 * Limits().write_buffer
+        await good.send("size", "abc", id=1)
+        assert await good.expect("reply") == 3
+        sending.cancel()
+        await asyncio.wait([sending])
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize(("deflate", "code"), [("context", 1009), ("fresh", None)])
+async def test_deflate_bombs_are_not_inflated(deflate: str, code: int | None) -> None:
+    """1009, or `too_large` if later messages do not need the context."""
+    bomb = zlib.compressobj(wbits=-12)
+    payload = bomb.compress(b'{"event":"size","message":"' + bytes(15 * 1024 * 1024))
+    payload += bomb.flush(zlib.Z_SYNC_FLUSH)
+    tracemalloc.start()
+    try:
+        async with serve(sizes(True)) as server, raw_peer(server.url(), deflate) as bad:
+            await bad.send([encode(0xC1, payload[:-4])] * 60)
+            if code is None:
+                await bad.send([encode(0x81, b'{"event":"size","message":"x","id":7}')])
+                await bad.wait_for("reply 1 7")
+                assert len(bad.heard.texts) == 61
+                await bad.send([encode(0x88, b"\x03\xe8")])
+            assert (await bad.end()).code == (code or 1000)
+        assert tracemalloc.get_traced_memory()[1] < 40 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+async def send_for_ever(writer: asyncio.StreamWriter, data: bytes) -> None:
+    with contextlib.suppress(ConnectionError):
+        while True:
+            writer.write(data)
+            await writer.drain()
