@@ -52,8 +52,8 @@ class WSRoom(Router):
         limits: the limits for each socket.
         http: the ASGI app that serves all other HTTP requests.
         debug: whether clients get the text of exceptions.
-        direct: whether frames may be written to the server's transport directly if it is known
-            (uvicorn), which is several times faster than ASGI's `send`.
+        direct: whether frames may be read and written at the server's transport if the server is
+            known (uvicorn), which is several times faster than ASGI's `receive` and `send`.
         json_default: converts values in emitted messages and replies that JSON has no form for; it
             raises TypeError for a value that it does not know. Dataclasses, datetimes, UUIDs and
             enums never reach it; the other types that `Target.emit` names do.
