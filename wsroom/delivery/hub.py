@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Set
+from threading import get_ident
 from typing import NamedTuple
 
 from wsroom.adapters.base import Adapter
@@ -85,6 +86,7 @@ class Hub:
         self._emitted = 0  # in this tick
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None  # to emit on; None if not running
+        self._thread = 0  # in which that loop runs
         self._shared_start = SharedStart(self._start, "the app")
 
     @property
@@ -114,6 +116,7 @@ class Hub:
         self._forget_closed_loop()
         if self._loop is not None:
             self._loop = asyncio.get_running_loop()
+            self._thread = get_ident()
         else:
             await self._shared_start.wait()
 
@@ -127,6 +130,7 @@ class Hub:
             await self.adapter.stop(self.deliver)
             raise
         self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
 
     def _forget_closed_loop(self) -> None:
         # A mounted app is not notified when its loop ends; nothing there can be awaited any more.
@@ -230,10 +234,14 @@ class Hub:
 
     def publish_now(self, emission: Emission) -> bool:
         """Publish an emission without waiting; return False if `publish` must do it."""
-        publish_now = self._publish_now
-        if publish_now is None or asyncio.get_running_loop() is not self._loop:
+        loop = self._loop
+        # If the loop runs and this is its thread, it is the running one. `get_running_loop` takes a
+        # system call in Python 3.11.
+        if self._publish_now is None or loop is None or get_ident() != self._thread:
             return False
-        publish_now(emission)
+        if not loop.is_running():
+            return False
+        self._publish_now(emission)
         return True
 
     async def publish(self, emission: Emission) -> None:
@@ -295,7 +303,7 @@ class Hub:
             frame.stamp = emission, offset
             if self._pending_joins and (pending := self._pending_joins.get(emission.room)):
                 pending.note_delivery(offset)
-        if emission.except_rooms or emission.except_session:
+        if emission.except_rooms or (emission.except_session and self.recipients.sessions):
             members = self.recipients.exclude(members, emission)
         self.outbox.send(members, frame, self.members.get(emission.except_socket))
 
