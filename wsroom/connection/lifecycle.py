@@ -97,6 +97,8 @@ class Lifecycle:
             await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
         except OSError:  # in ASGI: the peer has disconnected
             return False
+        if link:
+            link.accepted()
         self._open(offset)
         return True
 

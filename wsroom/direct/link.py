@@ -80,6 +80,10 @@ class Link(asyncio.Protocol):
         self._on_disconnect: Callable[[int], None] | None = None
         uvicorn.take_over(server, self)
 
+    def accepted(self) -> None:
+        """The handshake is done: let go of what only it needed."""
+        uvicorn.slim(self._server)
+
     @property
     def _clean(self) -> bool:
         return self._cutter.clean and not self._handed_over
@@ -206,6 +210,8 @@ class Link(asyncio.Protocol):
                 self._inflate(data)
             else:
                 self._handed_over = kind == INVALID
+                if self._inflater is not None and data[0] & 0x40:  # RSV1, if a frame begins here
+                    self._inflater.prepare()
                 self._server.data_received(data)
                 if self._many_pongs():
                     self._paused = True  # until `resume_writing`, or until it is closed
@@ -266,7 +272,7 @@ class Link(asyncio.Protocol):
             waiter.set_result(None)
 
     def pause_writing(self) -> None:
-        self._server.pause_writing()
+        uvicorn.pause_writing(self._server)
 
     def resume_writing(self) -> None:
         self._server.resume_writing()

@@ -11,6 +11,7 @@ import zlib
 from typing import Any
 
 from wsroom.direct.frames import Unmask
+from wsroom.direct.headers import JoinedHeaders
 
 _END = b"\x00\x00\xff\xff"  # of each deflated message, left out on the wire (RFC 7692, 7.2.2)
 
@@ -26,6 +27,7 @@ _OF_SERVER = (
     "resume_writing",
     "handle_parser_exception",
 )
+_OF_WRITABLE = ("wait", "is_set", "set", "clear")
 _OF_TRANSPORT = ("set_protocol", "get_protocol", "pause_reading", "resume_reading", "is_closing")
 _OF_PARSER = ("receive_data", "fail", "send_close")
 
@@ -38,7 +40,12 @@ def misfit(server: Any) -> str | None:
     queue: Any = getattr(server, "queue", None)
     transport: Any = getattr(server, "transport", None)
     conn: Any = getattr(server, "conn", None)
-    for owner, names in ((server, _OF_SERVER), (transport, _OF_TRANSPORT), (conn, _OF_PARSER)):
+    for owner, names in (
+        (server, _OF_SERVER),
+        (transport, _OF_TRANSPORT),
+        (conn, _OF_PARSER),
+        (getattr(server, "writable", None), _OF_WRITABLE),
+    ):
         for name in names:
             if not callable(getattr(owner, name, None)):
                 return f"the server has no {name}"
@@ -48,6 +55,8 @@ def misfit(server: Any) -> str | None:
         return "the server is not reading"
     if getattr(server, "close_sent", None) is not False or not hasattr(conn, "eof_sent"):
         return "the server's state is unknown, or it is closing"
+    if not isinstance(getattr(server, "scope", None), dict):
+        return "the server's scope is unknown"
     if getattr(conn, "parser_exc", conn) is not None or not isinstance(conn.extensions, list):
         return "the server's parser is unknown, or has failed"
     if not _between_frames(conn):
@@ -71,6 +80,37 @@ def take_over(server: Any, link: Any) -> None:
     server.read_paused = True  # so that the server does not pause reading for each message
     server.queue = link
     server.transport.set_protocol(link)
+
+
+class _Writable:
+    # Stands for an asyncio.Event that is set, for all connections that may be written to.
+
+    async def wait(self) -> bool:
+        return True
+
+    def is_set(self) -> bool:
+        return True
+
+    def set(self) -> None:
+        pass
+
+
+_WRITABLE = _Writable()
+
+
+def slim(server: Any) -> None:
+    """Let go of what the server keeps of a connection and needs only for its handshake."""
+    server.request = server.response = None
+    server.scope["headers"] = JoinedHeaders(server.scope["headers"])
+    if server.writable.is_set():
+        server.writable = _WRITABLE
+
+
+def pause_writing(server: Any) -> None:
+    """The transport's buffer is full: what is awaited in `send` waits."""
+    if server.writable is _WRITABLE:
+        server.writable = asyncio.Event()
+    server.pause_writing()
 
 
 def is_over(server: Any) -> bool:
@@ -108,6 +148,10 @@ class Inflater:
 
     def __init__(self, extension: Any, longest: int | None) -> None:
         self._extension = extension
+        # All data frames leave through a TransportWriter, which has no compressor for each socket.
+        extension.encoder = None
+        if not extension.remote_no_context_takeover:
+            extension.decoder = None  # until the first message that is deflated
         self._strict = longest is not None and longest <= MOST_INFLATED
         self._most = longest if longest is not None and self._strict else MOST_INFLATED
 
@@ -118,6 +162,12 @@ class Inflater:
             if getattr(extension, "name", "") == "permessage-deflate":
                 return cls(extension, longest_message(server))
         return None
+
+    def prepare(self) -> None:
+        """Make sure that there is a decoder: bytes follow that may need it."""
+        extension = self._extension
+        if not extension.remote_no_context_takeover and extension.decoder is None:
+            extension.decoder = zlib.decompressobj(wbits=-extension.remote_max_window_bits)
 
     def inflate(self, data: bytes) -> bytes:
         """Inflate a message, up to 1 MiB of it if it has no context that later ones need.
@@ -134,6 +184,7 @@ class Inflater:
             if fresh:
                 decoder = zlib.decompressobj(wbits=-extension.remote_max_window_bits)
             else:
+                self.prepare()
                 decoder = extension.decoder
             payload: bytes = decoder.decompress(data + _END, self._most + 1)
         except zlib.error as exc:
