@@ -11,6 +11,7 @@ import logging
 import os
 import tracemalloc
 import zlib
+from socket import SO_LINGER, SOL_SOCKET
 
 import pytest
 from starlette.applications import Starlette
@@ -259,3 +260,30 @@ async def send_for_ever(writer: asyncio.StreamWriter, data: bytes) -> None:
         while True:
             writer.write(data)
             await writer.drain()
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "end"])
+async def test_a_client_that_is_gone_is_noticed_while_reading_pauses(reset: bool) -> None:
+    """Its frames fill the queue while a handler runs; it leaves its rooms at once nevertheless."""
+    app = WSRoom()
+    handled, go_on = asyncio.Event(), asyncio.Event()
+
+    @app.on("slow")
+    async def slow(emitter: Emitter) -> None:
+        handled.set()
+        await go_on.wait()
+
+    frame = encode(0x81, b'{"event":"slow","message":"%s"}' % (b"x" * 1000))
+    async with serve(app) as server, raw_peer(server.url()) as bad:
+        bad.writer.write(frame * 300)
+        await asyncio.wait_for(handled.wait(), WAIT)
+        hub = app._worker.hub
+        assert hub.members
+        if reset:
+            raw = bad.writer.get_extra_info("socket")
+            raw.setsockopt(SOL_SOCKET, SO_LINGER, (1).to_bytes(4, "little") + bytes(4))
+            bad.writer.transport.abort()
+        else:
+            bad.writer.write_eof()
+        await until(lambda: not hub.members)
+        go_on.set()

@@ -9,10 +9,13 @@ from typing import Any
 
 from wsroom.direct import server as uvicorn
 from wsroom.direct.frames import DEFLATED, INVALID, TEXT, Cutter
+from wsroom.direct.peer_state import is_gone
 
 QUEUE_SIZE = 256 * 1024
 """Bytes of frames that may wait; beyond that, nothing is read from the client."""
 FRAME_OVERHEAD = 64
+CHECK_INTERVAL = 1.0
+"""Seconds between two checks whether a client that is not read from is gone."""
 MOST_FRAMES = 64
 """Frames of one client that are read before others have their turn..."""
 MOST_TIME = 0.005
@@ -129,6 +132,22 @@ class Link(asyncio.Protocol):
         self._dropping = True
         self._frames = None
 
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._pause_reading()
+            self._loop.call_later(CHECK_INTERVAL, self._check_paused)
+
+    def _check_paused(self) -> None:
+        # Without reading, nobody would notice that the client is gone until the app's code ends.
+        if not self._paused or self._ended:
+            return
+        if is_gone(self._transport):
+            if self._on_disconnect is not None:
+                self._on_disconnect(1006)
+        else:
+            self._loop.call_later(CHECK_INTERVAL, self._check_paused)
+
     def _pause_reading(self) -> None:
         if not self._transport.is_closing():  # uvloop raises if it was closed
             self._transport.pause_reading()
@@ -214,8 +233,7 @@ class Link(asyncio.Protocol):
                     self._inflater.prepare()
                 self._server.data_received(data)
                 if self._many_pongs():
-                    self._paused = True  # until `resume_writing`, or until it is closed
-                    self._pause_reading()
+                    self._pause()  # until `resume_writing`, or until it is closed
             if self._handed_over or self._paused:
                 break
             if count % 8 == 7 and self._loop.time() > deadline:
@@ -261,9 +279,8 @@ class Link(asyncio.Protocol):
             self._frames = deque()
         self._frames.append(frame)
         self._size += len(frame) + FRAME_OVERHEAD
-        if self._size > QUEUE_SIZE and not self._paused:
-            self._paused = True
-            self._pause_reading()
+        if self._size > QUEUE_SIZE:
+            self._pause()
         self._wake()
 
     def _wake(self) -> None:
