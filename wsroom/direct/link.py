@@ -39,6 +39,7 @@ class Link(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_check",
         "_cutter",
         "_dropping",
         "_ended",
@@ -80,6 +81,7 @@ class Link(asyncio.Protocol):
         self._ended = False  # the peer has disconnected, or we have closed
         self._dropping = False  # no frame is handled any more
         self._waiter: asyncio.Future[None] | None = None
+        self._check: asyncio.TimerHandle | None = None  # whether the client is gone
         self._on_disconnect: Callable[[int], None] | None = None
         uvicorn.take_over(server, self)
 
@@ -136,17 +138,19 @@ class Link(asyncio.Protocol):
         if not self._paused:
             self._paused = True
             self._pause_reading()
-            self._loop.call_later(CHECK_INTERVAL, self._check_paused)
+            self._check_later()
+
+    def _check_later(self) -> None:
+        self._check = self._loop.call_later(CHECK_INTERVAL, self._check_paused)
 
     def _check_paused(self) -> None:
-        # Without reading, nobody would notice that the client is gone until the app's code ends.
-        if not self._paused or self._ended:
-            return
-        if is_gone(self._transport):
-            if self._on_disconnect is not None:
+        # Without reading, nothing else notices that the client is gone until the app's code ends.
+        self._check = None
+        if self._paused and not self._ended:
+            if self._on_disconnect is not None and is_gone(self._transport):
                 self._on_disconnect(1006)
-        else:
-            self._loop.call_later(CHECK_INTERVAL, self._check_paused)
+            else:
+                self._check_later()
 
     def _pause_reading(self) -> None:
         if not self._transport.is_closing():  # uvloop raises if it was closed
@@ -155,6 +159,9 @@ class Link(asyncio.Protocol):
     def _unpause(self) -> None:
         if self._paused:
             self._paused = False
+            if self._check is not None:
+                self._check.cancel()
+                self._check = None
             self._continue_soon()
 
     def _continue_soon(self) -> None:
