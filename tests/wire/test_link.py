@@ -287,3 +287,19 @@ async def test_a_client_that_is_gone_is_noticed_while_reading_pauses(reset: bool
             bad.writer.write_eof()
         await until(lambda: not hub.members)
         go_on.set()
+
+
+@pytest.mark.xfail(
+    strict=True, reason="uvicorn 0.54: websockets refuses the line before there is a request"
+)
+@pytest.mark.timeout(30)
+async def test_a_long_header_is_answered() -> None:
+    """docs/deploying.md tells how to limit headers in front of the server."""
+    async with serve(sizes(True)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(HANDSHAKE[:-2] + b"Cookie: " + b"a" * 9000 + b"\r\n\r\n")
+        try:
+            async with asyncio.timeout(SECOND):
+                assert (await reader.read(100)).startswith(b"HTTP/1.1 4")
+        finally:
+            writer.transport.abort()
