@@ -28,6 +28,13 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
     """
     event = inbound.event
     route = connection.route
+    if inbound.id is None and (plan := route.plans.get(event)) is not None:
+        # Most frames: no coroutine but the handler's.
+        function, wants_message = plan
+        emitter = connection.invoker.emitter(event)
+        work: Coroutine[Any, Any, Any]
+        work = function(emitter, inbound.message) if wants_message else function(emitter)
+        return work
     handler = route.handlers.get(event)
     if handler is None:
         if event == protocol.JOIN:
@@ -41,9 +48,6 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
             raise ProtocolError("unknown_event", f"this path has no handler for {event!r}")
     if handler.concurrent:
         return _start_concurrent(connection, handler, inbound)
-    if inbound.id is None and handler.callback.is_async and not route.middleware:
-        # Most frames: no coroutine but the handler's.
-        return _call(connection, handler, connection.invoker.emitter(event), inbound.message)
     return _call_and_reply(connection, handler, inbound)
 
 

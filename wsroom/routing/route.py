@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
+from typing import Any
 
 from wsroom.routing.callbacks import Callback, Guard, Handler, Registration
 from wsroom.routing.patterns import Pattern
@@ -13,6 +14,10 @@ ANY = "*"
 
 MIDDLEWARE = "middleware"
 """The name under which middleware is in `Route.calls`, beside the hooks."""
+
+
+Plans = Mapping[str, tuple[Callable[..., Any], bool]]
+"""Events, the functions that handle them, and whether these want the message."""
 
 
 class Layer(IntEnum):
@@ -37,6 +42,7 @@ class Route:
         # The same without the layers: sockets look them up for each frame.
         self.hooks: dict[str, tuple[Callback, ...]] = {}
         self.middleware: tuple[Callback, ...] = ()
+        self._plans: Plans | None = None
 
     def add_call(self, name: str, callback: Callback, layer: Layer) -> None:
         """Add a function to a hook, or to the middleware, after those of the same layer."""
@@ -48,6 +54,21 @@ class Route:
             self.middleware = callbacks
         else:
             self.hooks[name] = callbacks
+
+    @property
+    def plans(self) -> Plans:
+        """The handlers that can be called at once, by event: for most frames, all that is needed.
+
+        They are `async def`, not concurrent, and without middleware. Made when the app serves, when
+        nothing can be registered any more.
+        """
+        if self._plans is None:
+            self._plans = {
+                event: (handler.callback.function, handler.wants_message)
+                for event, handler in self.handlers.items()
+                if handler.callback.is_async and not handler.concurrent and not self.middleware
+            }
+        return self._plans
 
     def guard(self, room: str) -> tuple[Guard, dict[str, str]] | None:
         """Return the guard of `room`, and the values of its pattern that it takes.
