@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.peers import bare
+from tests.support.peers import WAIT, bare
 from wsroom import (
     Emitter,
     MemoryAdapter,
@@ -43,7 +43,7 @@ async def test_a_room_is_who_joined_it() -> None:
     async def act(emitter: Emitter, message: Any) -> None:
         await emitter.to("chat").emit("said", message)
 
-    async with TestClient(acting(act)) as client:
+    async with TestClient(acting(act), timeout=WAIT) as client:
         a, b, c = [await client.connect() for _ in range(3)]
         await a.join("chat")
         await b.join("chat", "more")
@@ -63,7 +63,7 @@ async def test_several_rooms_are_one_message_to_their_union() -> None:
     async def act(emitter: Emitter, message: Any) -> None:
         await emitter.to("x").to("y", "x").emit("said", message)
 
-    async with TestClient(acting(act)) as client:
+    async with TestClient(acting(act), timeout=WAIT) as client:
         a, b, c = [await client.connect() for _ in range(3)]
         await a.join("x", "y")
         await b.join("y")
@@ -79,7 +79,7 @@ async def test_without_a_room_it_is_the_path() -> None:
     async def act(emitter: Emitter, message: Any) -> None:
         await emitter.emit("said", message)
 
-    async with TestClient(acting(act)) as client:
+    async with TestClient(acting(act), timeout=WAIT) as client:
         a, b = await client.connect(), await client.connect()
         c = await client.connect("/other")
         await a.emit("act", 1)
@@ -94,7 +94,7 @@ async def test_each_concrete_path_is_its_own_world() -> None:
         assert emitter.socket.path_params == {"tenant": emitter.socket.path.split("/")[-1]}
         await emitter.to("chat").emit("said", message)
 
-    async with TestClient(acting(act)) as client:
+    async with TestClient(acting(act), timeout=WAIT) as client:
         a, b = await client.connect("/t/acme"), await client.connect("/t/umbrella")
         await a.join("chat")
         await b.join("chat")
@@ -110,7 +110,7 @@ async def test_the_sender_can_be_left_out_or_be_the_only_one() -> None:
         await emitter.to("chat").emit_to_sender("said", "you")
         await emitter.emit_except_sender("said", "path")
 
-    async with TestClient(acting(act)) as client:
+    async with TestClient(acting(act), timeout=WAIT) as client:
         a, b, c = [await client.connect() for _ in range(3)]
         await a.join("chat")
         await b.join("chat")
@@ -127,7 +127,7 @@ async def test_a_socket_id_is_a_room_of_one() -> None:
         await emitter.except_(message).emit("said", "not you")
         await emitter.to("chat", message).emit("said", "chat or you")
 
-    async with TestClient(acting(act)) as client:
+    async with TestClient(acting(act), timeout=WAIT) as client:
         a, b = await client.connect(), await client.connect()
         c = await client.connect("/other")
         await b.join("chat")
@@ -149,7 +149,7 @@ async def test_members_of_a_room_can_be_left_out() -> None:
         await target.emit("said", 2)
         await emitter.except_("away").emit_except_sender("said", 3)
 
-    async with TestClient(acting(act)) as client:
+    async with TestClient(acting(act), timeout=WAIT) as client:
         a, b, c = [await client.connect() for _ in range(3)]
         await a.join("chat", "muted")
         await b.join("chat", "away")
@@ -168,7 +168,7 @@ async def test_an_emitter_is_immutable() -> None:
         await room.emit("said", "room")
         await emitter.emit("said", "path")
 
-    async with TestClient(acting(act)) as client:
+    async with TestClient(acting(act), timeout=WAIT) as client:
         a, b, c = [await client.connect() for _ in range(3)]
         await a.join("chat")
         await b.join("more")
