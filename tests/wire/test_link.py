@@ -12,6 +12,7 @@ import os
 import tracemalloc
 import zlib
 from socket import SO_LINGER, SOL_SOCKET
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -23,9 +24,8 @@ from tests.support.servers import serve
 from tests.support.streams import HANDSHAKE, Heard, Stream, encode, raw_peer, raw_peer_early
 from wsroom import Emitter, Limits, Socket, WSRoom
 from wsroom.connection.inbox import Inbox
-from wsroom.connection.lifecycle import Lifecycle
 from wsroom.direct.link import Link
-from wsroom.timing import DEFAULT_TIMING
+from wsroom.timing import Timing
 
 LIMIT = 64 * 1024
 CLIENTS = int(os.environ.get("WSROOM_FUZZ", "60"))
@@ -67,18 +67,10 @@ async def test_both_ways_in_are_the_same() -> None:
 # -- when it is used ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def sources(monkeypatch: pytest.MonkeyPatch) -> list[type]:
-    """The kinds of sources of the connections that are made."""
-    seen: list[type] = []
-    handle_frames = Lifecycle._handle_frames
-
-    async def note(self: Lifecycle) -> None:
-        seen.append(type(self._connection.source))
-        await handle_frames(self)
-
-    monkeypatch.setattr(Lifecycle, "_handle_frames", note)
-    return seen
+def sources(app: WSRoom) -> set[type]:
+    """The kinds of sources of the app's connections."""
+    writers: Any = app._worker.hub.members.values()
+    return {type(writer._connection.source) for writer in writers}
 
 
 @pytest.mark.parametrize(
@@ -94,35 +86,33 @@ async def test_the_log_says_which_way_and_why(
     direct: bool,
     kind: type,
     says: str | None,
-    sources: list[type],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One line a worker; on the pinned versions of uvicorn and websockets the link is active."""
     caplog.set_level(logging.INFO, "wsroom")
-    async with serve(sizes(direct), ws=ws) as server:
+    app = sizes(direct)
+    async with serve(app, ws=ws) as server:
         for _ in range(2):
             async with peer(server) as a:
                 await a.send("size", "abc", id=1)
                 assert await a.expect("reply") == 3
-    assert sources == [kind, kind]
+                assert sources(app) == {kind}
     said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("frames")]
     assert len(said) == (says is not None) and all(line.startswith(says or "") for line in said)
 
 
-async def test_it_serves_a_mounted_app_too(sources: list[type]) -> None:
+async def test_it_serves_a_mounted_app_too() -> None:
     """Starlette wraps `send`, not `receive`."""
     rt = sizes(True)
     api = Starlette(routes=[Mount("/rt", rt)], lifespan=rt.lifespan)
     async with serve(api) as server, peer(server, "/rt/ws") as a:
         await a.send("size", "abc", id=1)
         assert await a.expect("reply") == 3
-    assert sources == [Link]
+        assert sources(rt) == {Link}
 
 
 @pytest.mark.parametrize("cut", range(0, 37, 3))
-async def test_bytes_before_the_handshake_is_answered_are_not_lost(
-    cut: int, sources: list[type]
-) -> None:
+async def test_bytes_before_the_handshake_is_answered_are_not_lost(cut: int) -> None:
     """A client that does not wait, and may have sent a part of a frame, takes the ordinary way."""
     app = sizes(True)
     sent, answer = asyncio.Event(), asyncio.Event()
@@ -139,9 +129,9 @@ async def test_bytes_before_the_handshake_is_answered_are_not_lost(
         await peer.send([frame[cut:]])
         await peer.wait_for("reply 1 7")
         assert peer.heard.texts == ["reply 1 7"]
+        assert sources(app) == {Inbox if cut else Link}
         await peer.send([encode(0x88, b"\x03\xe8")])
         assert (await peer.end()).code == 1000
-    assert sources == [Inbox if cut else Link]
 
 
 # -- what a client cannot do to others ------------------------------------------------------------
@@ -172,13 +162,14 @@ async def test_a_flood_of_frames_lets_others_in() -> None:
 
 async def test_a_stop_does_not_wait_for_frames_that_are_queued() -> None:
     """They are dropped, so a server with a slow handler ends within the graces."""
-    app = WSRoom()
+    timing = Timing(grace=SECOND / 2)
+    app = WSRoom(_timing=timing)
     handled = asyncio.Event()
 
     @app.on("slow")
     async def slow(emitter: Emitter) -> None:
         handled.set()
-        await asyncio.sleep(0.5)
+        await asyncio.Event().wait()
 
     async with serve(app) as server, raw_peer(server.url()) as bad:
         bad.writer.write(encode(0x81, b'{"event":"slow"}') * 10_000)
@@ -186,7 +177,7 @@ async def test_a_stop_does_not_wait_for_frames_that_are_queued() -> None:
         server.should_exit = True
         heard = await bad.end()
         assert heard.code == 1012
-        async with asyncio.timeout(DEFAULT_TIMING.grace + 2 * SECOND):
+        async with asyncio.timeout(timing.grace + 2 * SECOND):
             await until(lambda: not server.server_state.tasks)
 
 
