@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
+import ssl
 import tracemalloc
 import zlib
+from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import pytest
+import trustme
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from websockets.asyncio.client import connect
 
 from tests.support.clock import SECOND, until
 from tests.support.peers import WAIT, peer
@@ -132,6 +137,29 @@ async def test_bytes_before_the_handshake_is_answered_are_not_lost(cut: int) -> 
         assert sources(app) == {Inbox if cut else Link}
         await peer.send([encode(0x88, b"\x03\xe8")])
         assert (await peer.end()).code == 1000
+
+
+async def test_it_serves_tls(tmp_path: Path, quiet: pytest.LogCaptureFixture) -> None:
+    """On asyncio's loop too, whose TLS transport fails when it is asked after its second close."""
+    authority = trustme.CA()
+    pem = tmp_path / "server.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    app = sizes(True)
+
+    @app.on_disconnect()
+    async def lost(socket: Socket, code: int) -> None:
+        await until(lambda: not server.server_state.connections)
+
+    async with serve(app, ssl_certfile=str(pem)) as server:
+        for _ in range(3):
+            async with connect(server.url("/ws", "wss"), ssl=context) as websocket:
+                await websocket.recv()
+                await websocket.send('{"event":"size","message":"abc","id":1}')
+                assert json.loads(await websocket.recv())["message"] == 3
+                assert sources(app) == {Link}
+        await until(lambda: not server.server_state.tasks)
 
 
 # -- what a client cannot do to others ------------------------------------------------------------

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Set
 
 from wsroom.delivery.frames import DEFLATE_FROM, Chunk, PreparedFrame
-from wsroom.delivery.writer import VOLATILE_LIMIT, Writer
+from wsroom.delivery.writer import VOLATILE_LIMIT, Writer, unsent_bytes
 from wsroom.timing import DEFAULT_TIMING, Timing
 
 MAX_DELAY = 0.002
@@ -189,7 +189,7 @@ class Outbox:
         others: list[Writer] = []
         for writer in writers:
             transport = writer.idle_transport
-            behind = transport and transport.get_write_buffer_size() > VOLATILE_LIMIT
+            behind = transport and unsent_bytes(transport) > VOLATILE_LIMIT
             (late if behind else others).append(writer)
         if late and (lasting := chunk.lasting()) is not None:
             self._send_chunk(lasting, late)

@@ -24,6 +24,16 @@ class Transport(Protocol):
     def get_write_buffer_size(self) -> int: ...
 
 
+def unsent_bytes(transport: Transport) -> int:
+    """Return how many bytes the transport has not sent yet; 0 once it is closed."""
+    try:
+        return transport.get_write_buffer_size()
+    except AttributeError:
+        # asyncio's TLS transport has let go of its connection at a second `close` (sslproto.py in
+        # Python 3.11 to 3.13), which uvicorn calls.
+        return 0
+
+
 class WriteFailureHandler(Protocol):
     """The connection that a writer belongs to."""
 

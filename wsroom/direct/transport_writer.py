@@ -15,6 +15,7 @@ from wsroom.delivery.writer import (
     VOLATILE_LIMIT,
     WriteFailureHandler,
     Writer,
+    unsent_bytes,
 )
 from wsroom.tasks import WRITING
 
@@ -97,8 +98,7 @@ class TransportWriter(Writer):
     @property
     def unsent(self) -> int:
         """The bytes that the system has not accepted yet, without those collected in this tick."""
-        size: int = self._transport.get_write_buffer_size()
-        return size
+        return unsent_bytes(self._transport)
 
     def write(self, frame: PreparedFrame) -> None:
         """Send `frame` at the end of this tick; does nothing once the socket is closing."""
@@ -135,7 +135,7 @@ class TransportWriter(Writer):
         """Give the connection up if over 16 times the limit is unsent."""
         if self._collected is _DISCARDING or self._transport.is_closing():
             return
-        if self._transport.get_write_buffer_size() > self._outbox.limit * FLOOD_FACTOR:
+        if self.unsent > self._outbox.limit * FLOOD_FACTOR:
             # Soon, not now: the outbox may be walking through the room that this socket leaves.
             self._discard()
             asyncio.get_running_loop().call_soon(self._connection.give_up, *TOO_SLOW)
@@ -187,7 +187,7 @@ class TransportWriter(Writer):
         if self._closing is not None:
             self._closing.cancel()
             await asyncio.wait([self._closing])
-        if self._transport.get_write_buffer_size():
+        if self.unsent:
             self._outbox.watch(self)
 
     def _discard(self) -> None:
@@ -197,7 +197,7 @@ class TransportWriter(Writer):
     def check_unsent(self, now: float) -> bool:
         """Give up or abort the connection if it is slow; returns whether to check again."""
         transport = self._transport
-        before, self._unsent = self._unsent, transport.get_write_buffer_size()
+        before, self._unsent = self._unsent, self.unsent
         if not self._unsent:
             return False
         if self._collected is _DISCARDING or transport.is_closing():
