@@ -15,7 +15,8 @@ from tests.support.proxy import Proxy
 from wsroom import AdapterError, AsyncPublisher, RedisAdapter
 from wsroom.adapters.redis.codec import RedisNames
 from wsroom.testing import TestClient
-from wsroom.wire.emission import Room
+from wsroom.wire.emission import RESYNC, Emission, Room
+from wsroom.wire.offsets import Offset
 
 
 def about_redis(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -258,3 +259,29 @@ async def test_lost_messages_to_single_sockets_are_reported(
 
 def lost(caplog: pytest.LogCaptureFixture) -> int:
     return sum("were lost" in record.message for record in caplog.records)
+
+
+async def test_a_loss_after_a_paths_own_is_reported_too(valkey: Broker, prefix: str) -> None:
+    """A worker that misses messages to its sockets in the new epoch reports them by themselves."""
+    seen: list[tuple[Room, str]] = []
+
+    def deliver(emission: Emission, offset: Offset | None) -> None:
+        seen.append((emission.room, emission.kind))
+
+    adapter = RedisAdapter(valkey.url, prefix=prefix, history=0)
+    own, path = Room("", "ws:a"), Room("/ws", "")
+    await adapter.start(deliver)
+    async with AsyncPublisher(valkey.url, prefix=prefix) as publisher:
+        for room in (own, path):
+            await adapter.subscribe(room)
+        receiver = adapter._running()
+        feed = receiver.feeds[receiver._names.channel(own)]
+        # The path reports its loss while the worker's own sequence is still interrupted.
+        feed.interrupt(0.0)
+        await valkey.cli("DEL", *map(RedisNames(prefix).channel, (own, path)))
+        await publisher.to().emit("noti")
+        await until(lambda: (path, RESYNC) in seen)
+        await publisher.to("ws:a.1").emit("lost: there is no history")
+        receiver.subscribed(feed.channel)
+        await until(lambda: (own, RESYNC) in seen)
+    await adapter.stop(deliver)

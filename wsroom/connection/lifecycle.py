@@ -88,16 +88,16 @@ class Lifecycle:
             receive = connection.inbox.next
             await refuse(connection.scope, receive, self._send, refusal.status, refusal.detail)
             return False
-        link = connection.inbox.idle and connection.worker.make_link(
-            self._receive, connection.writer
-        )
-        if link:
+        link = None
+        if connection.inbox.idle:  # else `receive` is being awaited
+            link = connection.worker.make_link(self._receive, connection.writer)
+        if link is not None:
             connection.source = link
         try:
             await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
         except OSError:  # in ASGI: the peer has disconnected
             return False
-        if link:
+        if link is not None:
             link.accepted()
         self._open(offset)
         return True

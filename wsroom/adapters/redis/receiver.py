@@ -260,7 +260,7 @@ class Receiver:
             # Of a new epoch, all records may be known; which ones of the former epoch were missed
             # is not.
             feed.epoch, feed.seq = past.epoch, past.seq - len(past.records or ())
-            self._report_loss(feed)
+            self._report_loss(feed, before_epoch=past.records is not None)
         for record in past.records or ():
             self._advance(feed, record)
         feed.epoch, feed.seq = past.epoch, past.seq
@@ -271,18 +271,19 @@ class Receiver:
             self._catch_up(feed)
         self._wake_waiting(feed.channel)
 
-    def _report_loss(self, feed: Feed) -> None:
+    def _report_loss(self, feed: Feed, *, before_epoch: bool) -> None:
         room = feed.room
         logger.info("messages of %s were lost", room.describe(), extra=room.log_extra())
-        if room.path:
+        if not room.path and before_epoch:
+            self.spawn(self._report_own_loss(feed, feed.interrupted_at))
+        else:
             feed.lost_at = self._loop.time()
             self._deliver_one(Emission(room, b"", kind=RESYNC), feed.offset)
-        else:
-            self.spawn(self._report_own_loss(feed, feed.interrupted_at))
 
     async def _report_own_loss(self, feed: Feed, since: float) -> None:
-        # Messages to single sockets were lost. What a path's sockets get when the path has lost
-        # messages says the same, so after a restart of Redis that is enough.
+        # Messages to single sockets were lost, all of them before this epoch. What a path's sockets
+        # get when the path has lost messages says the same, so after a restart of Redis, which is
+        # before that, it is enough.
         with contextlib.suppress(TimeoutError, AdapterError):
             async with asyncio.timeout(self.servers.timing.redis_timeout):
                 for path in self._paths():
