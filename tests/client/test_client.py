@@ -27,7 +27,7 @@ from tests.support.interrupted import interrupted
 from tests.support.pages import blocks, save
 from tests.support.paths import ROOT
 from tests.support.peers import WAIT
-from tests.support.processes import free_port
+from tests.support.processes import eventually, free_port
 from tests.support.servers import Server, program, serve
 from wsroom import (
     Adapter,
@@ -1112,9 +1112,17 @@ async def test_nothing_is_lost_when_workers_are_killed(tmp_path: Path) -> None:
     port = free_port()
     command = ["-m", "uvicorn", "app:app", "--port", str(port), "--workers", "2"]
     url = f"ws://127.0.0.1:{port}/ws"
+
+    async def listening() -> bool:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        return True
+
     async with brokers.valkey() as broker, contextlib.AsyncExitStack() as stack:
         env = {"WSROOM_REDIS_URL": broker.url}
         await stack.enter_async_context(program(*command, cwd=tmp_path, env=env))
+        # Each attempt without an answer makes the next one later, and history has 100 messages.
+        await eventually(listening)
         sockets, heard = [], []
         for _ in range(5):
             socket = wsroom.client.connect(url, retry_after=TICK, request_timeout=WAIT)

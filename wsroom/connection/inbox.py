@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from wsroom.asgi.types import Message, Receive
+from wsroom.direct.eager import Started
 from wsroom.tasks import READING, WAITING
+from wsroom.wire.protocol import Inbound
 
 SLOT_SIZE = 256 * 1024
 FRAME_OVERHEAD = 64
@@ -30,8 +32,11 @@ class Source(Protocol):
     def take(self) -> str | bytes | None:
         """Return the next frame if it waits, else None: then call `wait`."""
 
-    async def wait(self) -> str | bytes | None:
-        """Return the next frame; None once the peer has disconnected."""
+    async def wait(self) -> str | bytes | Started[Inbound] | None:
+        """Return the next frame, or the rest of its handling if that has begun.
+
+        Returns None once the peer has disconnected.
+        """
 
     def read_beside(self, on_disconnect: Callable[[int], None]) -> None:
         """Call `on_disconnect` with the close code, unless a frame is taken before."""

@@ -15,6 +15,7 @@ from wsroom.connection.inbox import TokenBucket
 from wsroom.connection.invoker import UNAVAILABLE
 from wsroom.connection.supervisor import Interrupted, raised_by_app
 from wsroom.delivery.frames import PreparedFrame
+from wsroom.direct.eager import Started, start
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.routing.callbacks import Callback
 from wsroom.wire import protocol
@@ -93,6 +94,7 @@ class Lifecycle:
             link = connection.worker.make_link(self._receive, connection.writer)
         if link is not None:
             connection.source = link
+            link.begin = self._begin
         try:
             await self._send({"type": "websocket.accept", "subprotocol": self._subprotocol})
         except OSError:  # in ASGI: the peer has disconnected
@@ -182,7 +184,7 @@ class Lifecycle:
         received = tick = 0
         since = 0.0
         while not supervisor.stopped:
-            frame = source.take()
+            frame: str | bytes | Started[Inbound] | None = source.take()
             if frame is None:
                 if source.idle:
                     supervisor.long_running = False  # the app's code has paused
@@ -190,19 +192,21 @@ class Lifecycle:
                 if frame is None:
                     connection.peer_code = source.close_code
                     return
-            if connection.closed_with is None:
-                inbound = self._read(frame)
-                if inbound is not None:
-                    connection.answered = False
-                    supervisor.begin()
-                    try:
-                        await handle(connection, inbound)
-                    except BaseException as exc:
-                        await self._answer_exception(exc, inbound)
-                    finally:
-                        supervisor.end()
-                if session.buffer is not None:
-                    session.release()
+            started: Started[Inbound] | None = None
+            if isinstance(frame, Started):
+                started = frame
+                inbound: Inbound | None = frame.of
+            else:
+                inbound = self._inbound(frame)
+            if inbound is not None:
+                try:
+                    await (started or handle(connection, inbound))
+                except BaseException as exc:
+                    await self._answer_exception(exc, inbound)
+                finally:
+                    supervisor.end()
+            if session.buffer is not None:
+                session.release()
             if tick != outbox.ticks:
                 tick, received, since = outbox.ticks, 0, supervisor.started
             received += 1
@@ -210,6 +214,29 @@ class Lifecycle:
             if late or received % YIELD_EVERY == 0:
                 received, since = 0, supervisor.started
                 await asyncio.sleep(0)
+
+    def _begin(self, frame: str | bytes) -> Started[Inbound] | None:
+        # What `_handle_frames` does with a frame, up to where it would have to wait.
+        inbound = self._inbound(frame)
+        if inbound is not None:
+            started = start(inbound, handle, self._connection, inbound)
+            if started is not None:
+                return started
+            self._connection.supervisor.end()
+        if self._connection.session.buffer is not None:
+            self._connection.session.release()
+        return None
+
+    def _inbound(self, frame: str | bytes) -> Inbound | None:
+        # Returns what is to be handled, and starts its time; None if nothing is.
+        connection = self._connection
+        if connection.closed_with is not None:
+            return None
+        inbound = self._read(frame)
+        if inbound is not None:
+            connection.answered = False
+            connection.supervisor.begin()
+        return inbound
 
     async def _run_opening_hooks(self) -> None:
         connection = self._connection

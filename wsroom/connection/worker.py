@@ -14,8 +14,9 @@ from wsroom.connection.supervisor import Watch
 from wsroom.delivery.hub import Hub
 from wsroom.delivery.send_writer import SendWriter
 from wsroom.delivery.writer import WriteFailureHandler, Writer
+from wsroom.direct.keepalive import Keepalive
 from wsroom.direct.link import Link
-from wsroom.direct.server import misfit
+from wsroom.direct.server import misfit, pings
 from wsroom.direct.transport_writer import TransportWriter
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
@@ -53,6 +54,7 @@ class Worker:
         """The tasks of the connections that are open, or whose last hooks are running."""
         self.watch = Watch(min(timing.read_beside_after, limits.handler_timeout))
         self._direct = direct
+        self._keepalives: dict[tuple[float, float | None], Keepalive] = {}
         self._indirect = LogOnce()
         self._reading = LogOnce()
         self._unguarded = LogOnce(most=MOST_PATHS)
@@ -68,8 +70,10 @@ class Worker:
             await asyncio.wait(self.connections, timeout=self.timing.grace)
 
     async def stop(self) -> None:
-        """Stop the hub, the threads and the watch."""
+        """Stop the hub, the threads, the pings and the watch."""
         self.watch.stop()
+        for keepalive in self._keepalives.values():
+            keepalive.stop()
         self.threads.stop()
         await self.hub.stop()
 
@@ -111,7 +115,15 @@ class Worker:
             logger.info("frames %s", how)
         if reason is not None:
             return None
-        return Link(server, self.limits.frame_size, writer.note_pongs)
+        keepalive = self._keepalive(pings(server))
+        return Link(server, self.limits.frame_size, writer.note_pongs, keepalive)
+
+    def _keepalive(self, times: tuple[float, float | None] | None) -> Keepalive | None:
+        if times is None:
+            return None
+        if times not in self._keepalives:  # one app may run in several servers
+            self._keepalives[times] = Keepalive(*times)
+        return self._keepalives[times]
 
     def describe_error(self, exc: BaseException) -> str:
         """Return what a client may know of an exception: its text in debug mode only."""

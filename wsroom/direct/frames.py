@@ -8,6 +8,8 @@ TEXT = 0x81
 """A whole text message: FIN and the opcode of text."""
 DEFLATED = 0xC1
 """The same, deflated: RSV1 is set (RFC 7692, section 7.2.3.1)."""
+PONG = 0x8A
+"""A whole pong."""
 OTHER = 0
 """Bytes of any other frame, or a part of one, as they came: control frames, fragments."""
 INVALID = 1
@@ -58,8 +60,13 @@ class Cutter:
 
     @property
     def clean(self) -> bool:
-        """Whether the next byte is the first of a frame, and no message is fragmented."""
+        """Whether the next byte is the first of a message, or of a control frame between two."""
         return not (self._data or self._left or self._fragmented)
+
+    @property
+    def between_messages(self) -> bool:
+        """Whether the pieces so far end with a message, or with a control frame between two."""
+        return not (self._left or self._fragmented)
 
     def feed(self, data: bytes) -> None:
         """Add bytes; then call `next` until it returns None."""

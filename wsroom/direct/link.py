@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from wsroom.direct import server as uvicorn
-from wsroom.direct.frames import DEFLATED, INVALID, TEXT, Cutter
+from wsroom.direct.frame_queue import FrameQueue
+from wsroom.direct.frames import DEFLATED, INVALID, PONG, TEXT, Cutter
+from wsroom.direct.keepalive import Keepalive
 from wsroom.direct.peer_state import is_gone
 
-QUEUE_SIZE = 256 * 1024
-"""Bytes of frames that may wait; beyond that, nothing is read from the client."""
-FRAME_OVERHEAD = 64
 CHECK_INTERVAL = 1.0
 """Seconds between two checks whether a client that is not read from is gone."""
 MOST_FRAMES = 64
@@ -22,7 +20,7 @@ MOST_TIME = 0.005
 """...and the seconds that this may take."""
 
 
-class Link(asyncio.Protocol):
+class Link(FrameQueue, asyncio.Protocol):
     """Reads the frames of one connection, in place of the server's protocol object.
 
     Whole text messages are decoded here, without a task switch, a generator or a pause for each.
@@ -30,37 +28,48 @@ class Link(asyncio.Protocol):
     frames, fragments, what is invalid. What that parser makes of it comes back through
     `put_nowait`, in order. It is a source of a connection, like `Inbox`.
 
+    It must be made in the task of the connection.
+
     Args:
         server: uvicorn's protocol object, for which `misfit` has returned None.
         frame_size: the most bytes of a frame; longer ones go to the server's parser.
         many_pongs: called after frames that the server may have answered by itself; returns
             whether so much is unsent that nothing more may be read for now.
+        keepalive: pings the client, in place of the server; None for no pings.
 
     """
 
     __slots__ = (
         "_check",
+        "_clean",
         "_cutter",
-        "_dropping",
-        "_ended",
-        "_frames",
         "_handed_over",
         "_inflater",
+        "_keepalive",
         "_loop",
         "_many_pongs",
-        "_on_disconnect",
         "_paused",
         "_receiving",
         "_scheduled",
         "_server",
-        "_size",
         "_transport",
-        "_waiter",
-        "close_code",
+        "left",
+        "ping",
+        "slot",
     )
 
-    def __init__(self, server: Any, frame_size: int, many_pongs: Callable[[], bool]) -> None:
-        self.close_code = 1006
+    def __init__(
+        self,
+        server: Any,
+        frame_size: int,
+        many_pongs: Callable[[], bool],
+        keepalive: Keepalive | None,
+    ) -> None:
+        super().__init__()
+        self.slot: int | None = None
+        self.ping: bytes | None = None
+        self.left: int | None = None
+        self._keepalive = keepalive
         self._server = server
         self._transport = server.transport
         self._loop = asyncio.get_running_loop()
@@ -72,73 +81,31 @@ class Link(asyncio.Protocol):
             self._inflater is not None,
             uvicorn.unmask_function(),
         )
-        self._frames: deque[str | bytes] | None = None  # an empty deque takes 600 bytes
-        self._size = 0  # bytes that came since no frame waited
+        self._clean = True  # the next byte is the first of a message
         self._paused = False  # reading, until no frame waits
         self._scheduled = False  # `_continue` will be called; until then reading pauses
         self._receiving = False  # within `data_received`
         self._handed_over = False  # everything goes to the server from now on
-        self._ended = False  # the peer has disconnected, or we have closed
-        self._dropping = False  # no frame is handled any more
-        self._waiter: asyncio.Future[None] | None = None
         self._check: asyncio.TimerHandle | None = None  # whether the client is gone
-        self._on_disconnect: Callable[[int], None] | None = None
         uvicorn.take_over(server, self)
 
     def accepted(self) -> None:
         """The handshake is done: let go of what only it needed."""
         uvicorn.slim(self._server)
+        if self._clean:
+            uvicorn.let_parser_rest(self._server)
+        if self._keepalive is not None and not self._ended:
+            self._keepalive.add(self)
 
-    @property
-    def _clean(self) -> bool:
-        return self._cutter.clean and not self._handed_over
-
-    # -- a source of the connection --------------------------------------------------------
-
-    @property
-    def idle(self) -> bool:
-        """Whether no frame waits."""
-        return not self._frames
-
-    def take(self) -> str | bytes | None:
-        """Return the next frame if it waits."""
-        self._on_disconnect = None
-        return self._frames.popleft() if self._frames else None
-
-    async def wait(self) -> str | bytes | None:
-        """Return the next frame; None once the peer has disconnected."""
-        while (frame := self.take()) is None:
-            if self._ended:
-                return None
-            self._size = 0
-            self._unpause()
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return frame
-
-    def read_beside(self, on_disconnect: Callable[[int], None]) -> None:
-        """Call `on_disconnect` with the close code, unless a frame is taken before."""
-        self._on_disconnect = on_disconnect
-        if self._ended:
-            on_disconnect(self.close_code)
-
-    def stop(self) -> None:
-        """Handle no more frames; what the close needs is still read."""
-        self._drop()
-        self._unpause()
-
-    def _drop(self) -> None:
-        self._dropping = True
-        self._frames = None
+    # -- pausing -----------------------------------------------------------------------------
 
     def _pause(self) -> None:
         if not self._paused:
             self._paused = True
             self._pause_reading()
             self._check_later()
+            if self._keepalive is not None:
+                self._keepalive.hold(self)
 
     def _check_later(self) -> None:
         self._check = self._loop.call_later(CHECK_INTERVAL, self._check_paused)
@@ -162,6 +129,8 @@ class Link(asyncio.Protocol):
             if self._check is not None:
                 self._check.cancel()
                 self._check = None
+            if self._keepalive is not None:
+                self._keepalive.resume(self)
             self._continue_soon()
 
     def _continue_soon(self) -> None:
@@ -175,6 +144,19 @@ class Link(asyncio.Protocol):
             self._transport.resume_reading()
             self._read()
 
+    # -- what a keepalive needs ------------------------------------------------------------
+
+    def send_ping(self, frame: bytes) -> bool:
+        """Send a frame; return whether the connection is open."""
+        is_open = not (self._transport.is_closing() or uvicorn.is_over(self._server))
+        if is_open:
+            self._transport.write(frame)
+        return is_open
+
+    def ping_timeout(self) -> None:
+        """Close the connection: its peer has not answered."""
+        self._server.keepalive_timeout()
+
     # -- what the server has for the app: an asyncio.Queue, as far as it is used -------------
 
     def put_nowait(self, message: Any) -> None:
@@ -183,15 +165,12 @@ class Link(asyncio.Protocol):
             text: str | None = message.get("text")
             self._deliver((message.get("bytes") or b"") if text is None else text)
         elif message["type"] == "websocket.disconnect" and not self._ended:
-            self._ended = True
-            self.close_code = message.get("code") or 1005  # RFC 6455, section 7.1.5
-            if not self._receiving:
-                # Reset, closed by us, or the server stops. After a clean close of the peer the
-                # frames before it are still handled.
-                self._drop()
-            self._wake()
-            if self._on_disconnect is not None:
-                self._on_disconnect(self.close_code)
+            if self._keepalive is not None:
+                self._keepalive.remove(self)
+            # Reset, closed by us, or the server stops. After a clean close of the peer the frames
+            # before it are still handled.
+            drop = not self._receiving
+            self._end(message.get("code") or 1005, drop)  # 1005: RFC 6455, section 7.1.5
 
     def empty(self) -> bool:
         """Return True: nothing of it waits in the server."""
@@ -222,6 +201,7 @@ class Link(asyncio.Protocol):
             self._read_pieces()
         finally:
             self._receiving = False
+            self._clean = self._cutter.clean and not self._handed_over
 
     def _read_pieces(self) -> None:
         deadline = self._loop.time() + MOST_TIME
@@ -234,13 +214,9 @@ class Link(asyncio.Protocol):
                 self._text(data)
             elif kind == DEFLATED:
                 self._inflate(data)
-            else:
+            elif not self._is_answer(data):
                 self._handed_over = kind == INVALID
-                if self._inflater is not None and data[0] & 0x40:  # RSV1, if a frame begins here
-                    self._inflater.prepare()
-                self._server.data_received(data)
-                if self._many_pongs():
-                    self._pause()  # until `resume_writing`, or until it is closed
+                self._give_to_server(data)
             if self._handed_over or self._paused:
                 break
             if count % 8 == 7 and self._loop.time() > deadline:
@@ -248,6 +224,22 @@ class Link(asyncio.Protocol):
         if not (self._handed_over or self._paused):
             self._pause_reading()
             self._continue_soon()
+
+    def _is_answer(self, data: bytes) -> bool:
+        # Whether it is the pong for our ping, which the server knows nothing of.
+        if self.ping is None or data[0] != PONG or len(data) != len(self.ping) + 6:
+            return False
+        assert self._keepalive is not None
+        return self._keepalive.answered(self, self._cutter.unmask(data[6:], data[2:6]))
+
+    def _give_to_server(self, data: bytes) -> None:
+        if self._inflater is not None and data[0] & 0x40:  # RSV1, if a frame begins here
+            self._inflater.prepare()
+        self._server.data_received(data)
+        if self._cutter.between_messages:
+            uvicorn.let_parser_rest(self._server)
+        if self._many_pongs():
+            self._pause()  # until `resume_writing`, or until it is closed
 
     def _text(self, data: bytes) -> None:
         try:
@@ -278,22 +270,7 @@ class Link(asyncio.Protocol):
             uvicorn.fail(self._server, code, reason)
             self._receiving = receiving
         self._handed_over = True
-
-    def _deliver(self, frame: str | bytes) -> None:
-        if self._dropping or self._ended:
-            return
-        if self._frames is None:
-            self._frames = deque()
-        self._frames.append(frame)
-        self._size += len(frame) + FRAME_OVERHEAD
-        if self._size > QUEUE_SIZE:
-            self._pause()
-        self._wake()
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._clean = False
 
     def pause_writing(self) -> None:
         uvicorn.pause_writing(self._server)

@@ -26,6 +26,8 @@ _OF_SERVER = (
     "pause_writing",
     "resume_writing",
     "handle_parser_exception",
+    "stop_keepalive",
+    "keepalive_timeout",
 )
 _OF_WRITABLE = ("wait", "is_set", "set", "clear")
 _OF_TRANSPORT = ("set_protocol", "get_protocol", "pause_reading", "resume_reading", "is_closing")
@@ -101,9 +103,56 @@ _WRITABLE = _Writable()
 def slim(server: Any) -> None:
     """Let go of what the server keeps of a connection and needs only for its handshake."""
     server.request = server.response = None
+    server.stop_keepalive()  # a `Keepalive` pings instead
     server.scope["headers"] = JoinedHeaders(server.scope["headers"])
     if server.writable.is_set():
         server.writable = _WRITABLE
+
+
+class _RestingParser:
+    # Stands for a parser between two messages, whose generators and request take 5 kB. It makes
+    # another one as soon as it is asked for anything that is not among these attributes.
+
+    __slots__ = ("_server", "extensions")
+
+    close_sent = close_rcvd = parser_exc = None
+    eof_sent = False
+
+    def __init__(self, server: Any, extensions: list[Any]) -> None:
+        self._server = server
+        self.extensions = extensions
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(wake_parser(self._server), name)
+
+
+def let_parser_rest(server: Any) -> None:
+    """Let go of the server's parser; it must be between messages. It comes back when needed."""
+    conn = server.conn
+    if conn.__class__ is not _RestingParser and not (is_over(server) or conn.close_rcvd):
+        server.conn = _RestingParser(server, conn.extensions)
+
+
+def wake_parser(server: Any) -> Any:
+    """Return the server's parser, which is made again if it rests."""
+    conn = server.conn
+    if conn.__class__ is _RestingParser:
+        from websockets.protocol import OPEN
+        from websockets.server import ServerProtocol
+
+        extensions = conn.extensions
+        size = longest_message(server)
+        conn = server.conn = ServerProtocol(state=OPEN, max_size=size, logger=server.logger)
+        conn.extensions = extensions
+    return conn
+
+
+def pings(server: Any) -> tuple[float, float | None] | None:
+    """Return uvicorn's `ws_ping_interval` and `ws_ping_timeout`; None if it sends no pings."""
+    interval: float | None = getattr(server, "ping_interval", None)
+    if interval is None or not interval > 0:
+        return None
+    return interval, getattr(server, "ping_timeout", None)
 
 
 def pause_writing(server: Any) -> None:

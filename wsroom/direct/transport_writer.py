@@ -219,9 +219,12 @@ class TransportWriter(Writer):
 def _window_bits(server: Any) -> int:
     # The deflate window that the server may use on this connection; 0 if it is unknown.
     conn = getattr(server, "conn", None)
-    # websockets keeps its extensions on the protocol, wsproto on the frame layer inside.
-    inner = getattr(getattr(conn, "_connection", None), "_proto", None)
-    for extension in getattr(conn, "extensions", None) or getattr(inner, "extensions", None) or ():
+    extensions = getattr(conn, "extensions", None)
+    if extensions is None:
+        # websockets keeps its extensions on the protocol, wsproto on the frame layer inside.
+        inner = getattr(getattr(conn, "_connection", None), "_proto", None)
+        extensions = getattr(inner, "extensions", None)
+    for extension in extensions or ():
         if getattr(extension, "name", "") == "permessage-deflate":
             for name in ("local_max_window_bits", "server_max_window_bits"):
                 bits = getattr(extension, name, None)
