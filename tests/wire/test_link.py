@@ -21,7 +21,9 @@ import pytest
 import trustme
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
+from websockets.frames import Frame
 
 from tests.support.clock import SECOND, until
 from tests.support.peers import WAIT, peer
@@ -104,6 +106,67 @@ async def test_the_log_says_which_way_and_why(
                 assert sources(app) == {kind}
     said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("frames")]
     assert len(said) == (says is not None) and all(line.startswith(says or "") for line in said)
+
+
+class Longer(WebSocketsSansIOProtocol):
+    """A release of uvicorn whose messages are longer."""
+
+    def handle_text(self, event: Frame) -> None:
+        event.data = bytes(event.data) + b" "
+        super().handle_text(event)
+
+
+class Silent(WebSocketsSansIOProtocol):
+    """A release that does not answer pings while it does not read."""
+
+    def handle_ping(self) -> None:
+        if self.read_paused:
+            self.conn.data_to_send()
+        else:
+            super().handle_ping()
+
+
+class Failing(WebSocketsSansIOProtocol):
+    """A release that fails on binary messages."""
+
+    def handle_bytes(self, event: Frame) -> None:
+        raise LookupError("changed")
+
+
+@pytest.mark.parametrize(
+    ("release", "reason"),
+    [
+        (Longer, "the self-test has found a difference: frames"),
+        (Silent, "the self-test has found a difference: written"),
+        (Failing, "the self-test failed: LookupError('changed')"),
+    ],
+)
+async def test_a_server_that_behaves_otherwise_is_not_taken_over(
+    release: type[asyncio.Protocol], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The self-test finds what `misfit` cannot see; the app is served the ordinary way."""
+    caplog.set_level(logging.INFO, "wsroom")
+    app = sizes(True)
+    async with serve(app, ws=release) as server, peer(server) as a:
+        await a.send("size", "abc", id=1)
+        assert await a.expect("reply") == 3
+        assert sources(app) == {Inbox}
+    said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("frames")]
+    assert said == [f"frames come through ASGI's receive: {reason}"]
+
+
+async def test_the_self_test_is_not_seen(caplog: pytest.LogCaptureFixture) -> None:
+    """No line in the server's log is about its connections; it runs once for all that come."""
+    caplog.set_level(logging.DEBUG)
+    app = sizes(True)
+    async with serve(app) as server:
+        async with peer(server) as a, peer(server) as b:
+            for each in (a, b):
+                await each.send("size", "abc", id=1)
+                assert await each.expect("reply") == 3
+            assert sources(app) == {Link} and len(app._worker._self_tests) == 1
+            assert len(server.server_state.connections) == 2
+    assert caplog.text.count("[accepted]") == 2
 
 
 async def test_it_serves_a_mounted_app_too() -> None:

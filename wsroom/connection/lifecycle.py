@@ -91,7 +91,7 @@ class Lifecycle:
             return False
         link = None
         if connection.inbox.idle:  # else `receive` is being awaited
-            link = connection.worker.make_link(self._receive, connection.writer)
+            link = await connection.worker.make_link(self._receive, connection.writer)
         if link is not None:
             connection.source = link
             link.begin = self._begin

@@ -16,6 +16,7 @@ from wsroom.delivery.send_writer import SendWriter
 from wsroom.delivery.writer import WriteFailureHandler, Writer
 from wsroom.direct.keepalive import Keepalive
 from wsroom.direct.link import Link
+from wsroom.direct.self_test import difference
 from wsroom.direct.server import misfit, pings
 from wsroom.direct.transport_writer import TransportWriter
 from wsroom.limits import Limits
@@ -54,6 +55,7 @@ class Worker:
         """The tasks of the connections that are open, or whose last hooks are running."""
         self.watch = Watch(min(timing.read_beside_after, limits.handler_timeout))
         self._direct = direct
+        self._self_tests: dict[Any, asyncio.Task[str | None]] = {}  # by the server's configuration
         self._keepalives: dict[tuple[float, float | None], Keepalive] = {}
         self._indirect = LogOnce()
         self._reading = LogOnce()
@@ -104,12 +106,12 @@ class Worker:
             logger.info("frames go through ASGI's send: this server's transport is not known")
         return SendWriter(id, path, send, self.hub.outbox, connection)
 
-    def make_link(self, receive: Receive, writer: Writer) -> Link | None:
+    async def make_link(self, receive: Receive, writer: Writer) -> Link | None:
         """Return a link that reads the frames of a connection; None if its server is not known."""
         if not isinstance(writer, TransportWriter):
             return None
-        server = getattr(receive, "__self__", None)
-        reason = misfit(server)
+        server: Any = getattr(receive, "__self__", None)
+        reason = misfit(server) or await self._difference(server) or misfit(server)
         if self._reading.due():
             how = f"come through ASGI's receive: {reason}" if reason else "are read from uvicorn"
             logger.info("frames %s", how)
@@ -118,10 +120,18 @@ class Worker:
         keepalive = self._keepalive(pings(server))
         return Link(server, self.limits.frame_size, writer.note_pongs, keepalive)
 
+    async def _difference(self, server: Any) -> str | None:
+        # One app may run in several servers.
+        task = self._self_tests.get(server.config)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(difference(server))
+            self._self_tests[server.config] = task
+        return task.result() if task.done() else await asyncio.shield(task)
+
     def _keepalive(self, times: tuple[float, float | None] | None) -> Keepalive | None:
         if times is None:
             return None
-        if times not in self._keepalives:  # one app may run in several servers
+        if times not in self._keepalives:
             self._keepalives[times] = Keepalive(*times)
         return self._keepalives[times]
 

@@ -60,13 +60,8 @@ class Cutter:
 
     @property
     def clean(self) -> bool:
-        """Whether the next byte is the first of a message, or of a control frame between two."""
+        """Whether the next byte is the first of a frame, and no message is fragmented."""
         return not (self._data or self._left or self._fragmented)
-
-    @property
-    def between_messages(self) -> bool:
-        """Whether the pieces so far end with a message, or with a control frame between two."""
-        return not (self._left or self._fragmented)
 
     def feed(self, data: bytes) -> None:
         """Add bytes; then call `next` until it returns None."""

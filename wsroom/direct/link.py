@@ -48,6 +48,7 @@ class Link(FrameQueue, asyncio.Protocol):
         "_keepalive",
         "_loop",
         "_many_pongs",
+        "_parsing",
         "_paused",
         "_receiving",
         "_scheduled",
@@ -85,6 +86,7 @@ class Link(FrameQueue, asyncio.Protocol):
         self._paused = False  # reading, until no frame waits
         self._scheduled = False  # `_continue` will be called; until then reading pauses
         self._receiving = False  # within `data_received`
+        self._parsing = False  # the server's parser may be awake
         self._handed_over = False  # everything goes to the server from now on
         self._check: asyncio.TimerHandle | None = None  # whether the client is gone
         uvicorn.take_over(server, self)
@@ -94,6 +96,8 @@ class Link(FrameQueue, asyncio.Protocol):
         uvicorn.slim(self._server)
         if self._clean:
             uvicorn.let_parser_rest(self._server)
+        else:
+            self._parsing = True
         if self._keepalive is not None and not self._ended:
             self._keepalive.add(self)
 
@@ -202,6 +206,9 @@ class Link(FrameQueue, asyncio.Protocol):
         finally:
             self._receiving = False
             self._clean = self._cutter.clean and not self._handed_over
+            if self._parsing and self._clean:
+                self._parsing = False
+                uvicorn.let_parser_rest(self._server)
 
     def _read_pieces(self) -> None:
         deadline = self._loop.time() + MOST_TIME
@@ -235,9 +242,8 @@ class Link(FrameQueue, asyncio.Protocol):
     def _give_to_server(self, data: bytes) -> None:
         if self._inflater is not None and data[0] & 0x40:  # RSV1, if a frame begins here
             self._inflater.prepare()
+        self._parsing = True
         self._server.data_received(data)
-        if self._cutter.between_messages:
-            uvicorn.let_parser_rest(self._server)
         if self._many_pongs():
             self._pause()  # until `resume_writing`, or until it is closed
 
