@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from playwright.async_api import Browser
 
@@ -157,3 +158,131 @@ async def test_picows_reads_the_mixture(ws: str) -> None:
             assert await ended == 4000
         transport.disconnect()
     assert heard == expected
+
+
+# -- what clients deflate -------------------------------------------------------------------------
+
+SENT = ["", "short", "a longer text, a longer text, a longer text " * 30, "x" * 20_000] * 3
+
+
+def sized(**options: Any) -> tuple[WSRoom, list[Any]]:
+    """Make an app that answers with the lengths of texts; and the links of its connections."""
+    app = WSRoom(**options)
+    links: list[Any] = []
+
+    @app.on_open()
+    async def on_open(emitter: Emitter) -> None:
+        writer: Any = app._worker.hub.members[emitter.socket.id]
+        links.append(writer._connection.source)
+
+    @app.on("size")
+    async def size(emitter: Emitter, message: str) -> int:
+        return len(message)
+
+    @app.page("/")
+    def page() -> str:
+        return "<!doctype html><title>empty</title>"
+
+    return app, links
+
+
+def deflated_without_context(links: list[Any]) -> bool:
+    """Whether messages of the connection may be deflated, and none has left a context."""
+    extension = links[-1]._inflater._extension
+    return extension.remote_no_context_takeover and extension.decoder is None
+
+
+ASK = """([url, texts]) => new Promise((resolve, reject) => {
+    const socket = new WebSocket(url), answers = [];
+    socket.onmessage = ({ data }) => {
+        const { event, message } = JSON.parse(data);
+        if (event === "reply") answers.push(message);
+        if (answers.length < texts.length) {
+            const id = answers.length + 1;
+            socket.send(JSON.stringify({ event: "size", message: texts[answers.length], id }));
+        } else {
+            resolve([answers, socket.extensions]);
+        }
+    };
+    socket.onerror = reject;
+})"""
+
+NODE_ASKS = (
+    """
+const make = require(process.argv[2]);
+const WebSocket = function (url) {
+    return process.argv[4] === "ws"
+        ? new make(url, { perMessageDeflate: { threshold: 0 } }) : new make.WebSocket(url);
+};
+const ask = """
+    + ASK
+    + """;
+ask([process.argv[3], JSON.parse(process.argv[5])]).then((answer) => {
+    console.log(JSON.stringify(answer));
+    process.exit();
+});
+"""
+)
+
+LENGTHS = [len(text) for text in SENT]
+
+
+async def test_websockets_deflates_without_context() -> None:
+    app, links = sized()
+    async with serve(app) as server, peer(server, compression="deflate") as a:
+        for number, message in enumerate(SENT):
+            await a.send("size", message, id=number)
+            assert await a.expect("reply") == LENGTHS[number]
+        assert deflated_without_context(links)
+
+
+async def test_aiohttp_deflates_without_context() -> None:
+    app, links = sized()
+    async with (
+        serve(app) as server,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(server.url("/ws", "http"), compress=15) as a,
+    ):
+        assert (await a.receive_json())["event"] == "connected"
+        for number, message in enumerate(SENT):
+            await a.send_json({"event": "size", "message": message, "id": number})
+            assert (await a.receive_json())["message"] == LENGTHS[number]
+        assert deflated_without_context(links)
+
+
+async def test_chromium_deflates_without_context(browser: Browser) -> None:
+    app, links = sized()
+    async with serve(app) as server:
+        page = await open_page(browser, server.url("/", "http"))
+        answers, extensions = await run(page, ASK, [server.url(), SENT])
+        assert answers == LENGTHS and "client_no_context_takeover" in extensions
+        assert deflated_without_context(links)
+
+
+@pytest.mark.parametrize(("package", "version"), [("ws", "8.18.0"), ("undici", "7.8.0")])
+async def test_node_deflates_without_context(package: str, version: str, tmp_path: Path) -> None:
+    """The package ws; and undici, whose class is Node's own, which deflates nothing itself."""
+    app, links = sized()
+    folder = fetch(package, version, tmp_path)
+    script = tmp_path / "client.js"
+    script.write_text(NODE_ASKS)
+    async with serve(app) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(find("node"), str(script), str(folder), server.url(), package, json.dumps(SENT)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(30 * SECOND):
+            out, _ = await process.communicate()
+        answers, extensions = json.loads(out)
+        assert answers == LENGTHS and "permessage-deflate" in extensions
+        assert deflated_without_context(links)
+
+
+async def test_clients_may_deflate_with_context() -> None:
+    """`deflate_context=True`: what is negotiated is what the client offered."""
+    app, links = sized(deflate_context=True)
+    async with serve(app) as server, peer(server, compression="deflate") as a:
+        for number, message in enumerate(SENT):
+            await a.send("size", message, id=number)
+            assert await a.expect("reply") == LENGTHS[number]
+        assert not deflated_without_context(links)

@@ -38,8 +38,10 @@ LIMIT = 64 * 1024
 CLIENTS = int(os.environ.get("WSROOM_FUZZ", "60"))
 
 
-def sizes(direct: bool) -> WSRoom:
-    app = WSRoom(direct=direct, limits=Limits(frame_size=LIMIT, bad_frames=10_000))
+def sizes(direct: bool, context: bool = True) -> WSRoom:
+    app = WSRoom(
+        direct=direct, deflate_context=context, limits=Limits(frame_size=LIMIT, bad_frames=10_000)
+    )
 
     @app.on("size")
     async def size(emitter: Emitter, message: object) -> object:

@@ -43,6 +43,7 @@ class Worker:
         limits: Limits,
         debug: bool,
         direct: bool,
+        deflate_context: bool = False,
         timing: Timing = DEFAULT_TIMING,
         json_default: JsonDefault = to_json,
     ) -> None:
@@ -55,6 +56,7 @@ class Worker:
         """The tasks of the connections that are open, or whose last hooks are running."""
         self.watch = Watch(min(timing.read_beside_after, limits.handler_timeout))
         self._direct = direct
+        self._deflate_context = deflate_context
         self._self_tests: dict[Any, asyncio.Task[str | None]] = {}  # by the server's configuration
         self._keepalives: dict[tuple[float, float | None], Keepalive] = {}
         self._indirect = LogOnce()
@@ -118,7 +120,9 @@ class Worker:
         if reason is not None:
             return None
         keepalive = self._keepalive(pings(server))
-        return Link(server, self.limits.frame_size, writer.note_pongs, keepalive)
+        return Link(
+            server, self.limits.frame_size, writer.note_pongs, keepalive, self._deflate_context
+        )
 
     async def _difference(self, server: Any) -> str | None:
         # One app may run in several servers.

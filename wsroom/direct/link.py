@@ -36,6 +36,7 @@ class Link(FrameQueue, asyncio.Protocol):
         many_pongs: called after frames that the server may have answered by itself; returns
             whether so much is unsent that nothing more may be read for now.
         keepalive: pings the client, in place of the server; None for no pings.
+        deflate_context: whether the client may deflate messages with the context of earlier ones.
 
     """
 
@@ -65,6 +66,7 @@ class Link(FrameQueue, asyncio.Protocol):
         frame_size: int,
         many_pongs: Callable[[], bool],
         keepalive: Keepalive | None,
+        deflate_context: bool,
     ) -> None:
         super().__init__()
         self.slot: int | None = None
@@ -75,6 +77,8 @@ class Link(FrameQueue, asyncio.Protocol):
         self._transport = server.transport
         self._loop = asyncio.get_running_loop()
         self._many_pongs = many_pongs
+        if not deflate_context:
+            uvicorn.forbid_context(server)
         self._inflater = uvicorn.Inflater.of(server)
         longest = uvicorn.longest_message(server)
         self._cutter = Cutter(

@@ -147,7 +147,7 @@ async def _read_by_link(
     reason = uvicorn.misfit(protocol)
     if reason is not None:
         raise RuntimeError(reason)
-    link = Link(protocol, _FRAME_SIZE, lambda: False, None)
+    link = Link(protocol, _FRAME_SIZE, lambda: False, None, deflate_context=True)
     await send({"type": "websocket.accept"})
     link.accepted()
     frames: list[str | bytes] = []

@@ -15,6 +15,8 @@ from wsroom.direct.headers import JoinedHeaders
 
 _END = b"\x00\x00\xff\xff"  # of each deflated message, left out on the wire (RFC 7692, 7.2.2)
 
+_EXTENSIONS = "Sec-WebSocket-Extensions"
+
 MOST_INFLATED = 1024 * 1024
 """Bytes of one message that are inflated at most."""
 
@@ -82,6 +84,23 @@ def take_over(server: Any, link: Any) -> None:
     server.read_paused = True  # so that the server does not pause reading for each message
     server.queue = link
     server.transport.set_protocol(link)
+
+
+def forbid_context(server: Any) -> None:
+    """Have the client deflate each message by itself; before the handshake is answered.
+
+    It is a server's right (RFC 7692, section 7.1.1.2), and saves a decoder of 11 kB a connection.
+    """
+    headers = server.response.headers
+    accepted = headers.get(_EXTENSIONS, "")
+    for extension in server.conn.extensions:
+        if extension.name != "permessage-deflate" or extension.remote_no_context_takeover:
+            continue
+        if accepted.startswith(extension.name) and "," not in accepted:
+            extension.remote_no_context_takeover = True
+            extension.decoder = None
+            del headers[_EXTENSIONS]
+            headers[_EXTENSIONS] = f"{accepted}; client_no_context_takeover"
 
 
 class _Writable:
