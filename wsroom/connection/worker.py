@@ -113,7 +113,13 @@ class Worker:
         if not isinstance(writer, TransportWriter):
             return None
         server: Any = getattr(receive, "__self__", None)
-        reason = misfit(server) or await self._difference(server) or misfit(server)
+        reason = misfit(server)
+        if reason is None:
+            test = self._self_tests.get(server.config)
+            if test is not None and test.done():
+                reason = test.result()
+            else:  # the client may send something meanwhile
+                reason = await self._self_test(server) or misfit(server)
         if self._reading.due():
             how = f"come through ASGI's receive: {reason}" if reason else "are read from uvicorn"
             logger.info("frames %s", how)
@@ -124,13 +130,13 @@ class Worker:
             server, self.limits.frame_size, writer.note_pongs, keepalive, self._deflate_context
         )
 
-    async def _difference(self, server: Any) -> str | None:
+    async def _self_test(self, server: Any) -> str | None:
         # One app may run in several servers.
-        task = self._self_tests.get(server.config)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(difference(server))
-            self._self_tests[server.config] = task
-        return task.result() if task.done() else await asyncio.shield(task)
+        test = self._self_tests.get(server.config)
+        if test is None:
+            test = asyncio.get_running_loop().create_task(difference(server))
+            self._self_tests[server.config] = test
+        return await asyncio.shield(test)
 
     def _keepalive(self, times: tuple[float, float | None] | None) -> Keepalive | None:
         if times is None:

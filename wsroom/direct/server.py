@@ -7,6 +7,7 @@ names, so with a release that changes them frames take the ordinary way.
 from __future__ import annotations
 
 import asyncio
+import functools
 import zlib
 from typing import Any
 
@@ -91,11 +92,11 @@ def forbid_context(server: Any) -> None:
 
     It is a server's right (RFC 7692, section 7.1.1.2), and saves a decoder of 11 kB a connection.
     """
-    headers = server.response.headers
-    accepted = headers.get(_EXTENSIONS, "")
     for extension in server.conn.extensions:
         if extension.name != "permessage-deflate" or extension.remote_no_context_takeover:
             continue
+        headers = server.response.headers
+        accepted = headers.get(_EXTENSIONS, "")
         if accepted.startswith(extension.name) and "," not in accepted:
             extension.remote_no_context_takeover = True
             extension.decoder = None
@@ -193,6 +194,7 @@ def fail(server: Any, code: int, reason: str) -> None:
     server.handle_parser_exception()
 
 
+@functools.cache
 def unmask_function() -> Unmask:
     """Return websockets' function that removes a mask, in C if it has that."""
     # Here, because importing wsroom must not import websockets.
