@@ -90,7 +90,7 @@ async def test_a_gap_is_reported_before_waiting_messages(prefix: str) -> None:
         new = await replicated.failed_over(old)
         accepted = await said
         await adapter.stop(ignore)
-        _, history = sequence_keys(RedisNames(prefix).channel(room))
+        _, history, _ = sequence_keys(RedisNames(prefix).channel(room), sharded=False)
         entries = await new.cli("LRANGE", history, 0, -1)
     kept = [decode_record(room, entry.encode()) for entry in entries]
     assert accepted

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from tests.support import brokers
-from tests.support.adapters import Worker, chat_app, emission, started
+from tests.support.adapters import chat_app
 from tests.support.brokers import Broker
 from wsroom import RedisAdapter
-from wsroom.adapters import Room
 from wsroom.testing import TestClient
 
 
@@ -24,7 +23,8 @@ async def test_every_key_has_an_end(valkey: Broker, prefix: str) -> None:
         await a.request("say", {"room": "nobody", "text": "hi"})
     names = await valkey.cli("KEYS", f"{prefix}:*")
     ends = {name: await valkey.cli("TTL", name) for name in names}
-    assert len(ends) == 1 + 4 + 3  # settings; path, worker, two rooms; what was said in three
+    # Settings, the set of rooms; the worker and two rooms: their states, and what was said there.
+    assert len(ends) == 1 + 1 + 3 + 3
     assert all(end > 0 for end in ends.values()), ends
     assert max(end for name, end in ends.items() if name.endswith(":history")) <= 8
 
@@ -89,19 +89,9 @@ async def test_a_record_of_a_later_release_keeps_its_place(valkey: Broker, prefi
         await a.join("chat")
         epoch = a.offsets["chat"].split(":")[0]
         channel = f"{prefix}:{{/ws\nchat}}"
-        await valkey.cli("HSET", channel, "seq", 1)
-        await valkey.cli("PUBLISH", channel, f"{epoch}:1\n2 ab 1\nwhatever\n\n")
         await a.request("say", {"room": "chat", "text": "hi"})
-        assert await a.expect("said") == "hi"
-        assert a.offsets["chat"] == f"{epoch}:2"
-
-
-async def test_rooms_without_emissions_expire_early(valkey: Broker, prefix: str) -> None:
-    """A room without any emission is kept for ten minutes, not for an hour."""
-    worker = Worker(valkey.url, prefix)
-    async with started(worker):
-        for name in ("chat", "unused"):
-            await worker.adapter.subscribe(Room("/ws", name))
-        await worker.adapter.publish(emission("x"))
-        ends = [await valkey.cli("TTL", f"{prefix}:{{/ws\n{name}}}") for name in ("chat", "unused")]
-    assert ends[0] > 3600 and 0 < ends[1] <= 600
+        await valkey.cli("HINCRBY", channel, "seq", 1)
+        await valkey.cli("PUBLISH", channel, f"{epoch}:2\n2 ab 1\nwhatever\n\n")
+        await a.request("say", {"room": "chat", "text": "ho"})
+        assert [await a.expect("said") for _ in range(2)] == ["hi", "ho"]
+        assert a.offsets["chat"] == f"{epoch}:3"

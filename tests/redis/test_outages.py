@@ -14,6 +14,7 @@ from tests.support.clock import QUICK, SECOND, until
 from tests.support.proxy import Proxy
 from wsroom import AdapterError, AsyncPublisher, RedisAdapter
 from wsroom.adapters.redis.codec import RedisNames
+from wsroom.adapters.redis.scripts import sequence_keys
 from wsroom.testing import TestClient
 from wsroom.wire.emission import RESYNC, Emission, Room
 from wsroom.wire.offsets import Offset
@@ -278,7 +279,8 @@ async def test_a_loss_after_a_paths_own_is_reported_too(valkey: Broker, prefix: 
         feed = receiver.feeds[receiver._names.channel(own)]
         # The path reports its loss while the worker's own sequence is still interrupted.
         feed.interrupt(0.0)
-        await valkey.cli("DEL", *map(RedisNames(prefix).channel, (own, path)))
+        *_, used = sequence_keys(feed.channel, sharded=False)
+        await valkey.cli("DEL", used)
         await publisher.to().emit("noti")
         await until(lambda: (path, RESYNC) in seen)
         await publisher.to("ws:a.1").emit("lost: there is no history")

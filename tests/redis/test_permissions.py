@@ -15,7 +15,7 @@ from tests.support.clock import QUICK
 from tests.support.paths import DOCS
 from wsroom import AdapterError, AsyncPublisher, RedisAdapter
 from wsroom.adapters.redis.codec import RedisNames
-from wsroom.adapters.redis.scripts import sequence_keys
+from wsroom.adapters.redis.scripts import HistorySettings, scripts_for, sequence_keys
 
 
 async def test_an_acl_may_be_narrow(prefix: str) -> None:
@@ -25,6 +25,23 @@ async def test_an_acl_may_be_narrow(prefix: str) -> None:
     rights = " ".join(re.findall(r"`([^`]+)`", line)).replace("wsroom:*", f"{prefix}:*")
     async with brokers.valkey(user=f"app on >pw -@all {rights}") as broker:
         await assert_works(RedisAdapter(f"redis://app:pw@127.0.0.1:{broker.port}", prefix=prefix))
+
+
+def test_the_scripts_use_the_commands_that_are_documented() -> None:
+    """Also those that `assert_works` does not need."""
+    [line] = [line for line in (DOCS / "scaling.md").read_text().splitlines() if "an ACL" in line]
+    scripts = scripts_for("run", HistorySettings(), sharded=False).values()
+    used = {name for each in scripts for name in re.findall(r"redis\.call\('(\w+)'", each.text)}
+    assert used and {name.lower() for name in used} <= set(re.findall(r"\+(\w+)", line))
+
+
+async def test_a_command_that_is_not_allowed_is_named(prefix: str) -> None:
+    """If the scripts need a command that those of a former release did not."""
+    async with brokers.valkey(user="app on >pw ~* &* +@all -zmscore") as broker:
+        worker = Worker(f"redis://app:pw@127.0.0.1:{broker.port}", prefix, _timing=QUICK)
+        async with started(worker):
+            with pytest.raises(AdapterError, match="no permissions to run the 'zmscore'"):
+                await worker.adapter.subscribe(CHAT)
 
 
 @contextlib.asynccontextmanager
@@ -54,11 +71,12 @@ async def test_a_message_that_may_not_be_published_is_refused_as_a_whole(prefix:
                 await worker.adapter.publish(emission("x"))
         assert worker.adapter._receiver is not None
         channel = RedisNames(prefix).channel(CHAT)
-        words = ("publish", *sequence_keys(channel), "somebody", 1, "", b"a record")
+        keys = sequence_keys(channel, sharded=False)
+        words = ("publish", *keys, "somebody", 1, "", b"a record")
         for _ in range(2):
             with pytest.raises(AdapterError, match="may not publish"):
                 await worker.adapter._receiver.servers.ask(channel, words)
-        assert await broker.cli("EXISTS", *sequence_keys(channel)) == 0
+        assert await broker.cli("EXISTS", *keys) == 0
 
 
 async def test_a_permission_that_is_granted_later_is_enough(prefix: str) -> None:

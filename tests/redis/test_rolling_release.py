@@ -124,6 +124,36 @@ async def test_both_releases_share_rooms_and_history(workers: list[Worker], emit
             assert all(("time" in frame) is known for frame in frames)
 
 
+@pytest.mark.parametrize("joining", [False, True], ids=["old stays out", "old joins"])
+@pytest.mark.parametrize("emitting", [0, 1], ids=["old emits", "new emits"])
+async def test_the_new_release_joins_first(
+    workers: list[Worker], emitting: int, joining: bool
+) -> None:
+    """The last release gives a room another epoch: that is a `resync`, and nothing is lost."""
+    old, new = workers
+    async with contextlib.AsyncExitStack() as stack:
+        members = [await stack.enter_async_context(new.peer())]
+        offset = (await members[0].request("joinRoom", "chat"))["offset"]
+        if joining:
+            members.append(await stack.enter_async_context(old.peer()))
+            await members[1].join("chat")
+        speaker = await stack.enter_async_context(workers[emitting].peer())
+        for number in range(3):
+            await speaker.request("say", number)
+        for member in members:
+            assert [frame["message"] for frame in await said_until(member, 2)] == [0, 1, 2]
+        for each in workers:
+            protocols = [Subprotocol("wsroom.1.resume")]
+            again = await stack.enter_async_context(each.peer(subprotocols=protocols))
+            await again.send("resume", {"session": "a", "rooms": {"chat": offset}}, id="again")
+            replayed = []
+            while (frame := await again.next()).get("id") != "again":
+                replayed.append(frame["message"])
+            recovered = frame["message"]["rooms"]["chat"]["recovered"]
+            assert replayed == ([0, 1, 2] if recovered else [])
+            assert recovered or each is old or joining or emitting == 0
+
+
 async def test_volatile_messages_reach_this_release_only(workers: list[Worker]) -> None:
     """The last release drops them as foreign; nothing else is lost there."""
     async with contextlib.AsyncExitStack() as stack:

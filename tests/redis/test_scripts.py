@@ -14,22 +14,39 @@ from tests.support.brokers import Broker
 from tests.support.clock import SECOND
 from wsroom import AsyncPublisher, RedisAdapter
 from wsroom.adapters import Room
-from wsroom.adapters.redis.scripts import HistorySettings, scripts_for, sequence_keys
+from wsroom.adapters.redis.scripts import MOST_USED, HistorySettings, scripts_for, sequence_keys
 from wsroom.testing import TestClient
 
 
 class Sequence:
     """One sequence, read and written by the scripts alone."""
 
-    def __init__(self, broker: Broker, prefix: str, run: str = "run", **keeping: Any) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        prefix: str,
+        run: str = "run",
+        *,
+        room: str = "x",
+        most_used: int = MOST_USED,
+        at: int | None = None,
+        **keeping: Any,
+    ) -> None:
+        """With `at`, the scripts get these seconds as the time."""
         self.broker = broker
-        self.keys = sequence_keys(f"{prefix}:{{x}}")
-        self.scripts = scripts_for(run, HistorySettings(**keeping), sharded=False)
+        self.keys = sequence_keys(f"{prefix}:{{{room}}}", sharded=False)
+        history = HistorySettings(**keeping)
+        self.scripts = dict(scripts_for(run, history, sharded=False, most_used=most_used))
+        if at is not None:
+            for name, script in self.scripts.items():
+                assert "redis.call('TIME')" in script.text
+                text = script.text.replace("redis.call('TIME')", f"{{'{at}', '5'}}")
+                self.scripts[name] = script._replace(text=text)
 
     async def publish(
         self, by: str, number: int, before: int | str = "", text: str = "", audience: str = ""
     ) -> Any:
-        words = (2, *self.keys, by, number, before, f"1 {by} {number}", audience, text)
+        words = (3, *self.keys, by, number, before, f"1 {by} {number}", audience, text)
         return await self.broker.cli("EVAL", self.scripts["publish"].text, *words)
 
     async def texts(self, *position: Any) -> list[str]:
@@ -38,7 +55,7 @@ class Sequence:
         return [f"{entry[0]} {entry[3]}" for entry in entries]
 
     async def read(self, epoch: str = "", seq: int = 0, most: int = 300, newest: int = 0) -> Any:
-        words = (2, *self.keys, epoch, seq, most, newest)
+        words = (3, *self.keys, epoch, seq, most, newest)
         return await self.broker.cli("EVAL", self.scripts["read"].text, *words)
 
 
@@ -62,6 +79,9 @@ async def test_another_server_is_a_new_epoch(valkey: Broker, prefix: str) -> Non
     """Unless its persistence is trusted."""
     epoch, seq, _ = await Sequence(valkey, prefix).read()
     assert seq == 0
+    assert (await Sequence(valkey, prefix).read(epoch, 0)) == [epoch, 0, 1]
+    assert (await Sequence(valkey, prefix, run="other").read(epoch, 0))[1:] == [0, 2]
+    epoch = (await Sequence(valkey, prefix).read(epoch, 0))[0]
     await Sequence(valkey, prefix).publish("a", 1)
     trusting = Sequence(valkey, prefix, run="again", trusted=True)
     assert (await trusting.read(epoch, 0))[:3] == [epoch, 1, 1]
@@ -201,3 +221,53 @@ async def test_joins_while_scripts_are_forgotten(valkey: Broker, prefix: str) ->
             await flush
         ends = await asyncio.gather(*joins, return_exceptions=True)
     assert [end for end in ends if isinstance(end, Exception)] == []
+
+
+async def test_a_refused_emission_begins_nothing(valkey: Broker, prefix: str) -> None:
+    """One whose predecessor is missing leaves no key, also if it is the room's first."""
+    room = Sequence(valkey, prefix)
+    with pytest.raises(redis.ResponseError, match="is missing"):
+        await room.publish("c", 2, 1)
+    assert await valkey.cli("EXISTS", *room.keys) == 0
+
+
+async def test_positions_do_not_depend_on_the_clock(valkey: Broker, prefix: str) -> None:
+    """It may be turned back: what continued from a position does so, and nothing else."""
+    rooms = [Sequence(valkey, prefix, at=seconds) for seconds in (2_000_000_000, 1_000_000_000)]
+    now, back = rooms
+    epoch, seq, _ = await now.read()
+    assert (await back.read(epoch, seq)) == [epoch, 0, 1]
+    await back.publish("a", 1, text="one")
+    assert await now.texts(epoch, 0) == [f"{epoch}:1 one"]
+    await valkey.cli("DEL", *back.keys[:2])
+    again = (await back.read(epoch, 0))[0]
+    assert again != epoch
+    assert [(await now.read(epoch, seq))[2] for seq in (0, 1)] == [2, 2]
+    await now.publish("a", 1, text="two")
+    assert (await back.read(epoch, 0))[2] == 2
+    assert await back.texts(again, 0) == [f"{again}:1 two"]
+
+
+async def test_the_set_of_rooms_is_bounded(valkey: Broker, prefix: str) -> None:
+    """A room that was removed from it counts as one that may have had a state."""
+    rooms = [Sequence(valkey, prefix, room=str(number), most_used=20) for number in range(40)]
+    first = await rooms[0].read()
+    await rooms[0].publish("a", 1)
+    await valkey.cli("DEL", *rooms[0].keys[:2])
+    seen = []
+    for number, room in enumerate(rooms[1:], 1):
+        seen.append((await rooms[0].read(*first[:2]))[2])
+        before = (await room.read())[:2]
+        await room.publish("a", number)
+        assert (await room.read(*before))[1:3] == [1, 1]
+        assert await valkey.cli("ZCARD", room.keys[2]) <= 2 + 20 + 1
+    assert seen == [2] * 39, "its only emission is lost"
+    unused = Sequence(valkey, prefix, room="unused", most_used=20)
+    positions = [(await unused.read())[:2]]
+    for number in range(40, 70):
+        await Sequence(valkey, prefix, room=str(number), most_used=20).publish("a", 1)
+        positions.append((await unused.read())[:2])
+    assert len({epoch for epoch, _ in positions}) < 20, "rounded"
+    continuous = [(await unused.read(*position))[2] == 1 for position in positions]
+    assert continuous == sorted(continuous), "the older ones are refused"
+    assert 10 < sum(continuous) < 25

@@ -12,7 +12,7 @@ from wsroom.adapters.base import Adapter
 from wsroom.adapters.redis.codec import RedisNames
 from wsroom.adapters.redis.network.url import read_topology
 from wsroom.adapters.redis.receiver import Receiver
-from wsroom.adapters.redis.scripts import UNUSED_TTL, HistorySettings
+from wsroom.adapters.redis.scripts import HistorySettings
 from wsroom.errors import AdapterError, SetupError
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import Deliver, Emission, Past, Room
@@ -22,6 +22,8 @@ CHECK_TIMEOUT = 10.0
 """Seconds for `check_servers`, all servers together."""
 SETTINGS_TTL = 24 * 3600
 """Seconds that the settings outlive the last worker."""
+REFRESH_INTERVAL = 200.0
+"""Seconds after which the positions of subscribed rooms are read again."""
 
 
 class RedisAdapter(Adapter):
@@ -161,11 +163,11 @@ class RedisAdapter(Adapter):
     async def _prevent_expiry(self, receiver: Receiver) -> None:
         # The positions of subscribed rooms must not expire, even if nothing is emitted there.
         while True:
-            await asyncio.sleep(UNUSED_TTL / 3)
+            await asyncio.sleep(REFRESH_INTERVAL)
             with contextlib.suppress(AdapterError):  # the next round is soon enough
                 for words in self._write_settings():
                     await receiver.servers.ask(self._names.settings, words)
             for feed in list(receiver.feeds.values()):
                 if feed.live:
                     with contextlib.suppress(AdapterError):
-                        await receiver.history.read(feed, feed.epoch or "", feed.seq, 0)
+                        await receiver.refresh(feed)

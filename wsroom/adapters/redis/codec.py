@@ -23,6 +23,7 @@ from wsroom.wire.emission import EMIT, Emission, Room
 from wsroom.wire.offsets import Offset
 
 _PUBLISHER = re.compile(r"([0-9]{1,4}) ([0-9a-f]{1,64}) ([0-9]{1,16})", re.ASCII)
+_EPOCH = re.compile(r"([0-9a-f]{12})\.([0-9]{1,16})", re.ASCII)
 _PREFIX = re.compile(r"[^\x00-\x20{}\x7f]{1,64}")
 
 VERSION = 1
@@ -129,6 +130,20 @@ def decode_record(room: Room, data: bytes) -> Record:
         raise ValueError("no offset")
     publisher, number, emission, time = _decode_lines(room, *lines)
     return Record(*position, publisher, number, emission, time)
+
+
+def begins_after(position: str | None, epoch: str) -> bool:
+    """Return whether the state of this epoch is the first one after a position without state.
+
+    Args:
+        position: the epoch of the position; its number is 0.
+        epoch: that of the state. used.lua makes both.
+
+    """
+    before, state = _EPOCH.fullmatch(position or ""), _EPOCH.fullmatch(epoch)
+    if before is None or state is None or before[1] != state[1]:
+        return False
+    return int(state[2]) <= int(before[2])
 
 
 def decode_volatile(room: Room, data: bytes) -> VolatileRecord:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from wsroom.adapters.redis.codec import Record, VolatileRecord
+from wsroom.adapters.redis.codec import Record, VolatileRecord, begins_after
 from wsroom.wire.emission import Room
 from wsroom.wire.offsets import Offset
 
@@ -47,6 +47,8 @@ class Feed:
         self.seq = 0
         """The number of the last record that was delivered."""
         self.live = False
+        self.problem: Exception | None = None
+        """Why it is not live: the history could not be read. None if it is not known."""
         self.buffered: list[Record] = []
         """Records that were received while the history was being read."""
         self.interrupted_at = 0.0
@@ -78,6 +80,8 @@ class Feed:
                 return Verdict.DELIVER
             if record.seq <= self.seq and self._knows(record):
                 return Verdict.DROP
+        elif record.seq == 1 and self.seq == 0 and begins_after(self.epoch, record.epoch):
+            return Verdict.DELIVER
         # Also if its number is lower: a server that lost its last seconds uses numbers again.
         return Verdict.GAP
 
@@ -113,6 +117,6 @@ class Feed:
 
     def resume(self) -> list[Record]:
         """Be live again, after the history was read; return the buffered records that follow it."""
-        self.live = True
+        self.live, self.problem = True, None
         buffered, self.buffered = self.buffered, []
         return [one for one in buffered if one.epoch != self.epoch or one.seq > self.seq]

@@ -19,8 +19,10 @@ class HistoryRead(NamedTuple):
     epoch: str
     seq: int
     records: list[Record] | None
-    """The records since the offset that was asked for or, if the room is in another epoch, all of
-    that epoch; None if some of them are not kept any more."""
+    """The records since the offset that was asked for or, if they do not continue from it, all of
+    the room's epoch; None if some of them are not kept any more."""
+    continuous: bool
+    """Whether they continue from the offset; with `newest` it means nothing."""
 
 
 class HistoryReader:
@@ -38,7 +40,8 @@ class HistoryReader:
             AdapterError: Redis refused, or did not answer within `Timing.redis_timeout`.
 
         """
-        words = ("read", *sequence_keys(feed.channel), epoch, seq, most, int(newest))
+        keys = sequence_keys(feed.channel, sharded=self._servers.sharded)
+        words = ("read", *keys, epoch, seq, most, int(newest))
         now, number, found, *entries = await self._servers.ask(feed.channel, words)
         records: list[Record] | None = None
         if found:
@@ -51,4 +54,4 @@ class HistoryReader:
                     exc,
                     extra=feed.room.log_extra(),
                 )
-        return HistoryRead(now.decode(), number, records)
+        return HistoryRead(now.decode(), number, records, found == 1)

@@ -4,7 +4,8 @@
 -- The settings are above this text (scripts.py). One of them is RUN, the run_id of the server: so
 -- another server, or a restarted one, does not know the script and cannot be mistaken for this one.
 --
--- KEYS   the room's channel, which is also the name of its state (a hash); its history (a list)
+-- KEYS   the room's channel, which is also the name of its state (a hash); its history (a list);
+--        the set of all rooms (used.lua)
 -- ARGV   1 publisher, 2 its number for this emission (it only grows), 3 the number of the emission
 --        before it if that one is not answered yet, else '', 4 to 6 the lines of the record after
 --        the offset: its head, its audience (JSON or nothing), its payload
@@ -22,12 +23,9 @@ local state, history, by = KEYS[1], KEYS[2], 'by:' .. ARGV[1]
 local head = redis.call('HMGET', state, 'epoch', 'seq', 'bytes', 'touched', 'run', by)
 local epoch, seq, bytes, touched = head[1], tonumber(head[2]), tonumber(head[3]), tonumber(head[4])
 local last = tonumber(string.match(head[6] or '', '^%d+'))
-local now = redis.call('TIME')
-if not epoch or (head[5] ~= RUN and not TRUSTED) then
+if head[5] ~= RUN and not TRUSTED then
   -- It is unknown what was lost with the former state, so positions in it are invalid now.
-  redis.call('DEL', state, history)
-  epoch, seq, bytes, touched, last = string.format('%x%05x', now[1], now[2]), 0, 0, 0, nil
-  redis.call('HSET', state, 'epoch', epoch, 'seq', 0, 'run', RUN)
+  epoch, last = false, nil
 end
 
 local number = tonumber(ARGV[2])
@@ -37,7 +35,17 @@ end
 if ARGV[3] ~= '' and tonumber(ARGV[3]) ~= last then
   return redis.error_reply('WSROOM the emission before this one is missing')
 end
-if not last and redis.call('HLEN', state) > 64 then
+local now, begun = redis.call('TIME'), {}
+if not epoch then
+  -- used.lua
+  redis.call('ZADD', KEYS[3], last_state + 1, '', last_state + 1, state)
+  if last_state > MOST_USED then
+    redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', last_state - MOST_USED)
+  end
+  epoch, seq, bytes, touched = id .. '.' .. had, 0, 0, 0
+  redis.call('DEL', state, history)
+  begun = {'epoch', epoch, 'run', RUN}
+elseif not last and redis.call('HLEN', state) > 64 then
   -- Publishers whose last emission is a minute old do not send it again.
   local fields = redis.call('HGETALL', state)
   for i = 1, #fields, 2 do
@@ -66,13 +74,14 @@ if HISTORY > 0 then
 else
   redis.call('DEL', history) -- a list must not have holes
 end
-if length == 1 or math.abs(now[1] - touched) > TTL / 10 then
+local due = length == 1 or math.abs(now[1] - touched) > TTL / 10
+touched = due and now[1] or touched
+redis.call('HSET', state, 'seq', seq, 'bytes', bytes, 'touched', touched,
+  by, ARGV[2] .. ' ' .. now[1], unpack(begun))
+if due then
   -- Not each time, but with a tenth more time: two commands fewer for a busy room.
-  touched = now[1]
   redis.call('EXPIRE', history, math.ceil(TTL * 1.1))
   redis.call('EXPIRE', state, STATE_TTL)
 end
-redis.call('HSET', state, 'seq', seq, 'bytes', bytes, 'touched', touched,
-  by, ARGV[2] .. ' ' .. now[1])
 local heard = redis.call(PUBLISH, state, head_lines .. ARGV[5] .. '\n' .. ARGV[6])
 return {offset, heard}

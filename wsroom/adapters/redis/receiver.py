@@ -128,12 +128,23 @@ class Receiver:
             self._catch_up(feed)  # the feed has not noticed the new epoch yet
         await self._wait_until(feed, lambda: feed.live and (feed.epoch != epoch or feed.seq >= seq))
         lost = any(one.emission.kind == RESYNC for one in past.records or ())
-        gap = not newest and (lost or position.epoch != epoch)
+        gap = not newest and (lost or not past.continuous)
         if past.records is None or gap or epoch != feed.epoch:
             return Past(feed.offset, complete=False)
         emissions = ((one.emission, Offset(one.epoch, one.seq)) for one in past.records)
         times = tuple(one.time for one in past.records)
         return Past(Offset(epoch, seq), complete=True, emissions=tuple(emissions), times=times)
+
+    async def refresh(self, feed: Feed) -> None:
+        """Keep the position of a feed valid, although nothing may be emitted there for long.
+
+        Raises:
+            AdapterError: Redis refused, or did not answer within `Timing.redis_timeout`.
+
+        """
+        past = await self.history.read(feed, feed.epoch or "", feed.seq, 0)
+        if past.epoch != feed.epoch and feed.live:
+            self._catch_up(feed)
 
     # -- servers and places ----------------------------------------------------------------
 
@@ -248,7 +259,7 @@ class Receiver:
                 async with self._reads:
                     past = await self.history.read(feed, feed.epoch or "", feed.seq, most)
             except AdapterError as exc:
-                room = feed.room
+                room, feed.problem = feed.room, exc
                 logger.debug("%s waits: %s", room.describe(), exc, extra=room.log_extra())
                 await asyncio.sleep(self.servers.timing.retry_after)
                 continue
@@ -256,7 +267,7 @@ class Receiver:
                 self._continue_from(feed, past)
 
     def _continue_from(self, feed: Feed, past: HistoryRead) -> None:
-        if feed.epoch is not None and (past.records is None or past.epoch != feed.epoch):
+        if feed.epoch is not None and (past.records is None or not past.continuous):
             # Of a new epoch, all records may be known; which ones of the former epoch were missed
             # is not.
             feed.epoch, feed.seq = past.epoch, past.seq - len(past.records or ())
@@ -306,7 +317,7 @@ class Receiver:
                     await self._progress.setdefault(feed.channel, asyncio.Event()).wait()
         except TimeoutError:
             problem = f"Redis did not answer within {timeout:g} s: {self.servers.problem}"
-            raise AdapterError(problem) from None
+            raise AdapterError(str(feed.problem or problem)) from None
 
     def _wake_waiting(self, channel: str) -> None:
         if self._progress and (event := self._progress.pop(channel, None)) is not None:

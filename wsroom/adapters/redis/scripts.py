@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 from functools import cache, partial
 from importlib.resources import files
+from itertools import product
 from typing import NamedTuple
+
+from redis.crc import key_slot
 
 from wsroom.adapters.redis.codec import RedisNames
 from wsroom.adapters.redis.network.commands import Script, Scripts
@@ -16,10 +19,11 @@ from wsroom.wire.offsets import ROOM_BYTES
 STATE_TTL = 3600
 """Seconds that a room's position outlives its history, and its last member."""
 
-UNUSED_TTL = 600
-"""Seconds that the position of a room in which nothing was ever emitted outlives its last member.
+MOST_USED = 50_000
+"""How many rooms with emissions are remembered: of a server, or of a slot of a cluster.
 
-It is short because clients may join rooms of invented names, which must not fill Redis.
+The offset of a room in which nothing was emitted is valid until that many others have begun. They
+take 120 bytes each. A later release must not raise it: former ones have removed the others.
 """
 
 
@@ -43,7 +47,9 @@ class HistorySettings(NamedTuple):
         return cls(history, ttl, bool(trusted))
 
 
-def scripts_for(run_id: str, history: HistorySettings, *, sharded: bool) -> Scripts:
+def scripts_for(
+    run_id: str, history: HistorySettings, *, sharded: bool, most_used: int = MOST_USED
+) -> Scripts:
     """Return the scripts for the server with this run_id.
 
     The run_id and the settings are part of their text.
@@ -55,7 +61,8 @@ def scripts_for(run_id: str, history: HistorySettings, *, sharded: bool) -> Scri
         "BYTES": str(ROOM_BYTES),
         "TTL": str(history.ttl),
         "STATE_TTL": str(2 * history.ttl + STATE_TTL),
-        "UNUSED_TTL": str(UNUSED_TTL),
+        "MOST_USED": str(most_used),
+        "USED_STEP": str(most_used // 10),
         "PUBLISH": "'SPUBLISH'" if sharded else "'PUBLISH'",
     }
     head = f"local {', '.join(settings)} = {', '.join(settings.values())}\n"
@@ -76,14 +83,31 @@ def network_settings(
 
 def _script(text: str) -> Script:
     # Redis names scripts by SHA-1, which need not be secure here.
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), keys=3)
 
 
 @cache
 def _text(name: str) -> str:
-    return (files("wsroom.adapters.redis") / f"{name}.lua").read_text()
+    # Not a Lua function, which each run of a script would make again, mostly for nothing.
+    text, used = [
+        (files("wsroom.adapters.redis") / f"{file}.lua").read_text() for file in (name, "used")
+    ]
+    return text.replace("  -- used.lua\n", used)
 
 
-def sequence_keys(channel: str) -> tuple[str, str]:
-    """Return the keys of a sequence: its state, named like its channel, and its history."""
-    return channel, f"{channel}:history"
+def sequence_keys(channel: str, *, sharded: bool) -> tuple[str, str, str]:
+    """Return the keys of a sequence: its state, named like its channel, its history, and a set.
+
+    The set is that of used.lua: one for all rooms, or in a cluster one for those of each slot.
+    """
+    used = f"{channel.partition('{')[0]}used"
+    if sharded:
+        used = f"{used}:{{{_slot_tags()[key_slot(channel.encode())]}}}"
+    return channel, f"{channel}:history", used
+
+
+@cache
+def _slot_tags() -> dict[int, str]:
+    # These letters differ in four bits, so 14 bits of the tags do: one tag for each slot.
+    letters = product("@ABC", *["@ABCDEFGHIJKLMNO"] * 3)
+    return {key_slot(tag.encode()): tag for tag in map("".join, letters)}

@@ -144,7 +144,7 @@ class Sender:
         link.commands.run_script(
             "publish",
             (
-                *sequence_keys(pending.channel),
+                *sequence_keys(pending.channel, sharded=self._servers.sharded),
                 self._publisher,
                 pending.number,
                 "" if before is None else before.number,

@@ -26,6 +26,8 @@ class Script(NamedTuple):
     text: str
     sha: str
     """The name by which EVALSHA calls it."""
+    keys: int
+    """How many of its arguments are keys: the first ones."""
 
 
 Scripts = Mapping[str, Script]
@@ -88,7 +90,8 @@ class Commands:
 
     def run_script(self, name: str, arguments: Iterable[Any], reply: Reply) -> None:
         """Run a script; `reply` is called exactly once."""
-        self.send(("EVALSHA", self._scripts[name].sha, 2, *arguments), reply)
+        script = self._scripts[name]
+        self.send(("EVALSHA", script.sha, script.keys, *arguments), reply)
 
     def send(self, words: tuple[Any, ...], reply: Reply) -> None:
         """Send a command at the end of this tick, in one write with the others."""
