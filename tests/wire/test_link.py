@@ -26,7 +26,7 @@ from websockets.asyncio.client import connect
 from websockets.frames import Frame
 
 from tests.support.clock import SECOND, until
-from tests.support.peers import WAIT, peer
+from tests.support.peers import WAIT, count_pings, peer
 from tests.support.servers import serve
 from tests.support.streams import HANDSHAKE, Heard, Stream, encode, raw_peer, raw_peer_early
 from wsroom import Emitter, Limits, Socket, WSRoom
@@ -371,6 +371,53 @@ async def test_a_client_that_is_gone_is_noticed_while_reading_pauses(reset: bool
             bad.writer.write_eof()
         await until(lambda: not hub.members)
         go_on.set()
+
+
+async def test_a_client_that_does_not_answer_pings_is_closed() -> None:
+    """1011, at uvicorn's interval and timeout; one that answers stays."""
+    config = {"ws_ping_interval": 0.1, "ws_ping_timeout": SECOND}
+    async with serve(sizes(True), **config) as server, peer(server) as good:
+        pinged = count_pings(good)
+        async with raw_peer(server.url()) as bad:
+            assert (await bad.end()).code == 1011
+        assert pinged() > 1
+        await good.send("size", "abc", id=1)
+        assert await good.expect("reply") == 3
+
+
+async def test_the_time_for_a_pong_stands_still_while_reading_pauses() -> None:
+    """The pong is behind frames that wait for a handler, far longer than the timeout."""
+    timeout = SECOND / 2
+    app = WSRoom()
+    handled, go_on = asyncio.Event(), asyncio.Event()
+
+    @app.on("slow")
+    async def slow(emitter: Emitter) -> None:
+        handled.set()
+        await go_on.wait()
+
+    config = {"ws_ping_interval": 0.1, "ws_ping_timeout": timeout}
+    frame = encode(0x81, b'{"event":"slow","message":"%s"}' % (b"x" * 1000))
+    async with serve(app, **config) as server, peer(server) as other:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(HANDSHAKE)
+        await reader.readuntil(b"\r\n\r\n")
+        heard = b""
+        while (at := heard.rfind(b"\x89\x04")) < 0 or len(heard) < at + 6:
+            heard += await asyncio.wait_for(reader.read(65536), WAIT)
+        writer.write(frame * 1000 + encode(0x8A, heard[at + 2 : at + 6]))
+        await asyncio.wait_for(handled.wait(), WAIT)
+        pinged = count_pings(other)
+        begun = asyncio.get_running_loop().time()
+        await until(lambda: asyncio.get_running_loop().time() > begun + 3 * timeout and pinged())
+        go_on.set()
+        asked = b'{"event":"nothing","id":"still here"}'
+        writer.write(encode(0x81, asked))
+        while b"still here" not in heard:
+            data = await asyncio.wait_for(reader.read(65536), WAIT)
+            assert data, heard[-200:]
+            heard = heard[-100:] + data
+        writer.close()
 
 
 @pytest.mark.xfail(
