@@ -72,7 +72,11 @@ def misfit(server: Any) -> str | None:
 
 
 def _between_frames(conn: Any) -> bool:
-    # Where the parser stands: an empty buffer alone may also be within a frame.
+    # Where the parser stands: an empty buffer alone may also be within a frame or a message.
+    # `current_size` was `cur_size` in older releases of websockets.
+    for name in ("current_size", "cur_size"):
+        if getattr(conn, name, None) is not None:
+            return False
     generator = getattr(conn, "parser", None)
     while (inner := getattr(generator, "gi_yieldfrom", None)) is not None:
         generator = inner
