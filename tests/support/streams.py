@@ -7,7 +7,7 @@ import contextlib
 import json
 import random
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,13 @@ class Heard:
     """The close code; None if the connection ended without one."""
 
 
+Deflate = ClientPerMessageDeflateFactory
+"""An offer of permessage-deflate (RFC 7692)."""
+
+Answer = tuple[str, Any, Any]
+"""A frame with an id, or an error: its event, its message (the code of an error), its id."""
+
+
 class RawPeer:
     """A connection whose frames from the server are parsed, and whose bytes are the test's."""
 
@@ -39,6 +46,7 @@ class RawPeer:
     ) -> None:
         self.writer = writer
         self.heard = Heard()
+        self.answers: list[Answer] = []
         self.deflate: Any = next(iter(protocol.extensions), None)
         self._reader = reader
         self._protocol = protocol
@@ -60,11 +68,14 @@ class RawPeer:
             elif frame.opcode is Opcode.CLOSE:
                 assert self._protocol.close_rcvd is not None
                 self.heard.code = self._protocol.close_rcvd.code
+                self._arrived.set()
             elif frame.opcode is Opcode.TEXT:
                 message = json.loads(bytes(frame.data))
                 if "id" in message or message["event"] == "error":
                     words = message["event"], message["message"], message.get("id")
                     self.heard.texts.append(" ".join(map(str, words)))
+                    content = words[1]["code"] if words[0] == "error" else words[1]
+                    self.answers.append((words[0], content, words[2]))
                     self._arrived.set()
         assert self._protocol.parser_exc is None, self._protocol.parser_exc
         return True
@@ -75,14 +86,26 @@ class RawPeer:
             if self._reading.done() or self.writer.is_closing():
                 return
             self.writer.write(piece)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the server's part of this loop notices it,
+            await asyncio.sleep(0)  # and reads it by itself
         with contextlib.suppress(ConnectionError, RuntimeError):  # uvloop raises RuntimeErrors
             await self.writer.drain()
 
     async def wait_for(self, text: str) -> None:
         """Wait for a text, or the end."""
+        await self._until(lambda: text in self.heard.texts)
+
+    async def wait_for_id(self, id: object) -> None:
+        """Wait for the answer to a frame with this id, or the end."""
+        await self._until(lambda: any(answer[2] == id for answer in self.answers))
+
+    async def wait_for_close(self) -> None:
+        """Wait for a close frame, or the end."""
+        await self._until(lambda: self.heard.code is not None)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(20 * SECOND):
-            while text not in self.heard.texts and not self._reading.done():
+            while not condition() and not self._reading.done():
                 self._arrived.clear()
                 await self._arrived.wait()
 
@@ -121,11 +144,14 @@ async def raw_peer_early(
 
 
 @contextlib.asynccontextmanager
-async def raw_peer(url: str, deflate: str = "") -> AsyncIterator[RawPeer]:
-    """Connect; offer permessage-deflate if `deflate` is "context" or "fresh"."""
+async def raw_peer(url: str, deflate: str | Deflate = "") -> AsyncIterator[RawPeer]:
+    """Connect; offer permessage-deflate with these parameters, or if it is "context" or "fresh"."""
     uri = parse_uri(url)
-    factory = ClientPerMessageDeflateFactory(client_no_context_takeover=deflate == "fresh")
-    protocol = ClientProtocol(uri, extensions=[factory] if deflate else None)
+    if isinstance(deflate, str):
+        extensions = [Deflate(client_no_context_takeover=deflate == "fresh")] if deflate else None
+    else:
+        extensions = [deflate]
+    protocol = ClientProtocol(uri, extensions=extensions)
     reader, writer = await asyncio.open_connection(uri.host, uri.port)
     protocol.send_request(protocol.connect())
     writer.write(b"".join(protocol.data_to_send()))
