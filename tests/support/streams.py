@@ -124,12 +124,19 @@ HANDSHAKE = (
 """A client's request (RFC 6455, section 1.3)."""
 
 
+def offering(deflate: str | Deflate) -> list[Deflate] | None:
+    """Return what a client offers: these parameters, or those of "context" or "fresh"."""
+    if isinstance(deflate, str):
+        return [Deflate(client_no_context_takeover=deflate == "fresh")] if deflate else None
+    return [deflate]
+
+
 async def raw_peer_early(
-    url: str, early: bytes, connecting: asyncio.Event, answer: asyncio.Event
+    url: str, early: bytes, connecting: asyncio.Event, answer: asyncio.Event, deflate: str = ""
 ) -> RawPeer:
     """Connect; send bytes while `on_connect` runs, which sets one event and waits for the other."""
     uri = parse_uri(url)
-    protocol = ClientProtocol(uri)
+    protocol = ClientProtocol(uri, extensions=offering(deflate))
     reader, writer = await asyncio.open_connection(uri.host, uri.port)
     protocol.send_request(protocol.connect())
     writer.write(b"".join(protocol.data_to_send()))
@@ -140,6 +147,7 @@ async def raw_peer_early(
         await asyncio.sleep(0)
     answer.set()
     protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
+    assert protocol.handshake_exc is None, protocol.handshake_exc
     return RawPeer(reader, writer, protocol)
 
 
@@ -147,11 +155,7 @@ async def raw_peer_early(
 async def raw_peer(url: str, deflate: str | Deflate = "") -> AsyncIterator[RawPeer]:
     """Connect; offer permessage-deflate with these parameters, or if it is "context" or "fresh"."""
     uri = parse_uri(url)
-    if isinstance(deflate, str):
-        extensions = [Deflate(client_no_context_takeover=deflate == "fresh")] if deflate else None
-    else:
-        extensions = [deflate]
-    protocol = ClientProtocol(uri, extensions=extensions)
+    protocol = ClientProtocol(uri, extensions=offering(deflate))
     reader, writer = await asyncio.open_connection(uri.host, uri.port)
     protocol.send_request(protocol.connect())
     writer.write(b"".join(protocol.data_to_send()))

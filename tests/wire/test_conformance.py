@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.loops import loop_factory
+from tests.support.loops import serving
 from tests.support.peers import WAIT
-from tests.support.servers import Server, serve
+from tests.support.servers import Server
 from tests.support.streams import Answer, Deflate, encode, raw_peer
 from wsroom import Emitter, Socket, WSRoom
 from wsroom.connection.inbox import Inbox
@@ -589,15 +589,16 @@ class Seen:
 class Echo:
     """An app that answers, on a server of its own."""
 
-    def __init__(self, source: type, runner: asyncio.Runner) -> None:
+    server: Server
+    runner: asyncio.Runner
+
+    def __init__(self, source: type) -> None:
         self.source = source
-        self.runner = runner
         self.app = WSRoom(direct=source is Link)
         self.app.add_handler("echo", self.echo)
         self.app.add_handler("end", self.end)
         self.app.add_hook("on_disconnect", self.gone)
         self.seen: defaultdict[str, Seen] = defaultdict(Seen)
-        self.server: Server
 
     async def echo(self, emitter: Emitter, message: object) -> object:
         self.seen[emitter.socket.query["case"]].handled.append(message)
@@ -620,12 +621,9 @@ WAYS = [(Link, "asyncio"), (Link, "uvloop"), (Inbox, "uvloop")]
 def echo(request: pytest.FixtureRequest) -> Iterator[Echo]:
     """An app whose frames are read by a link, and one that gets them through `receive`."""
     source, loop = request.param
-    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
-        echo = Echo(source, runner)
-        serving = serve(echo.app, ws_max_size=MAX_SIZE)
-        echo.server = runner.run(serving.__aenter__())
+    echo = Echo(source)
+    with serving(echo.app, loop, ws_max_size=MAX_SIZE) as (echo.server, echo.runner):
         yield echo
-        runner.run(serving.__aexit__(None, None, None))
 
 
 def cut(data: bytes | tuple[bytes, ...], size: int) -> list[bytes]:
