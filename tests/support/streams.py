@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -152,11 +153,13 @@ async def raw_peer_early(
 
 
 @contextlib.asynccontextmanager
-async def raw_peer(url: str, deflate: str | Deflate = "") -> AsyncIterator[RawPeer]:
+async def raw_peer(
+    url: str, deflate: str | Deflate = "", context: ssl.SSLContext | None = None
+) -> AsyncIterator[RawPeer]:
     """Connect; offer permessage-deflate with these parameters, or if it is "context" or "fresh"."""
     uri = parse_uri(url)
     protocol = ClientProtocol(uri, extensions=offering(deflate))
-    reader, writer = await asyncio.open_connection(uri.host, uri.port)
+    reader, writer = await asyncio.open_connection(uri.host, uri.port, ssl=context)
     protocol.send_request(protocol.connect())
     writer.write(b"".join(protocol.data_to_send()))
     while True:

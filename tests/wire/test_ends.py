@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Iterator
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import pytest
 
+from tests.support.certificates import Certificate
 from tests.support.clock import SECOND, until
 from tests.support.loops import LOOPS, run, serving
 from tests.support.peers import WAIT, peer
@@ -44,6 +46,7 @@ class Ending:
 
     server: Server
     runner: asyncio.Runner
+    context: ssl.SSLContext | None
 
     def __init__(self, direct: bool) -> None:
         self.direct = direct
@@ -59,7 +62,7 @@ class Ending:
         """Forget the last test."""
         self.gate = asyncio.Event()
         self.codes: list[int] = []
-        self.began = 0
+        self.began = 0  # handlers
         self.socket: Socket | None = None
 
     async def opened(self, emitter: Emitter) -> None:
@@ -85,18 +88,22 @@ class Ending:
         return not (state.connections or state.tasks or worker.hub.members or worker.connections)
 
 
-WAYS = [(direct, loop) for direct in (True, False) for loop in LOOPS]
+WAYS = {
+    "link-asyncio": (True, "asyncio", False),
+    "link-uvloop": (True, "uvloop", False),
+    "link-asyncio-tls": (True, "asyncio", True),
+    "link-uvloop-tls": (True, "uvloop", True),
+    "ordinary-uvloop": (False, "uvloop", False),
+}
 
 
-@pytest.fixture(
-    scope="module",
-    params=WAYS,
-    ids=[f"{'link' if direct else 'ordinary'}-{loop}" for direct, loop in WAYS],
-)
-def running(request: pytest.FixtureRequest) -> Iterator[Ending]:
-    direct, loop = request.param
+@pytest.fixture(scope="module", params=WAYS)
+def running(request: pytest.FixtureRequest, certificate: Certificate) -> Iterator[Ending]:
+    direct, loop, tls = WAYS[request.param]
     ending = Ending(direct)
-    with serving(ending.app, loop) as (ending.server, ending.runner):
+    files = {"ssl_certfile": certificate.file} if tls else {}
+    ending.context = certificate.context if tls else None
+    with serving(ending.app, loop, **files) as (ending.server, ending.runner):
         yield ending
 
 
@@ -107,7 +114,10 @@ async def reset(client: RawPeer, ending: Ending) -> None:
 
 
 async def end_of_stream(client: RawPeer, ending: Ending) -> None:
-    client.writer.write_eof()
+    if client.writer.can_write_eof():
+        client.writer.write_eof()
+    else:  # TLS: the end is a message
+        client.writer.close()
 
 
 async def close(client: RawPeer, ending: Ending) -> None:
@@ -160,7 +170,9 @@ async def play(state: str, end: str, running: Ending) -> None:
     function, codes = ENDS[end]
     if (state, end) == ("within-a-message", "close"):
         codes = (1002,)
-    async with raw_peer(running.server.url()) as client:
+    scheme = "ws" if running.context is None else "wss"
+    url = running.server.url(scheme=scheme)
+    async with raw_peer(url, context=running.context) as client:
         client.writer.write(STATES[state])
         await until(lambda: running.socket and (running.began or state not in BEGIN))
         if state == "handling-for-long":
@@ -168,6 +180,8 @@ async def play(state: str, end: str, running: Ending) -> None:
             connection = socket._connection
             await until(lambda: connection.supervisor.long_running)
         await function(client, running)
+        if state == "queued" and end not in ("close", "error"):
+            await until(lambda: not running.server.server_state.connections or client.heard.code)
         running.gate.set()
         await until(lambda: running.codes)
         if end == "close-by-the-app" and not state.endswith("-frame"):
@@ -175,9 +189,12 @@ async def play(state: str, end: str, running: Ending) -> None:
             assert (await client.end()).code == 4000
     await until(lambda: running.over)
     assert len(running.codes) == 1 and running.codes[0] in codes
+    if state == "queued" and running.direct:  # what waits is handled after a clean close only
+        assert running.began == (50 if end in ("close", "error") else 1)
 
 
-@pytest.mark.parametrize(("direct", "loop"), WAYS)
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("direct", [True, False], ids=["link", "ordinary"])
 def test_a_stop_ends_whatever_it_is_doing(
     direct: bool, loop: str, quiet: pytest.LogCaptureFixture
 ) -> None:

@@ -10,19 +10,17 @@ import contextlib
 import json
 import logging
 import os
-import ssl
 import tracemalloc
 import zlib
-from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import pytest
-import trustme
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from websockets.asyncio.client import connect
 
+from tests.support.certificates import Certificate
 from tests.support.clock import SECOND, until
 from tests.support.loops import LOOPS, run
 from tests.support.peers import WAIT, peer
@@ -189,26 +187,23 @@ async def test_a_fragment_before_the_handshake_is_answered(deflate: str, rest: s
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_it_serves_tls(loop: str, tmp_path: Path, quiet: pytest.LogCaptureFixture) -> None:
+def test_it_serves_tls(
+    loop: str, certificate: Certificate, quiet: pytest.LogCaptureFixture
+) -> None:
     """Transports of asyncio's loop for TLS fail when they are asked after their second close."""
-    run(loop, serve_tls(tmp_path))
+    run(loop, serve_tls(certificate))
 
 
-async def serve_tls(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    pem = tmp_path / "server.pem"
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+async def serve_tls(certificate: Certificate) -> None:
     app = sizes(True)
 
     @app.on_disconnect()
     async def lost(socket: Socket, code: int) -> None:
         await until(lambda: not server.server_state.connections)
 
-    async with serve(app, ssl_certfile=str(pem)) as server:
+    async with serve(app, ssl_certfile=certificate.file) as server:
         for _ in range(3):
-            async with connect(server.url("/ws", "wss"), ssl=context) as websocket:
+            async with connect(server.url("/ws", "wss"), ssl=certificate.context) as websocket:
                 await websocket.recv()
                 await websocket.send('{"event":"size","message":"abc","id":1}')
                 assert json.loads(await websocket.recv())["message"] == 3
