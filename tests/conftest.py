@@ -15,6 +15,7 @@ from playwright.async_api import Browser
 
 from tests.support import brokers
 from tests.support.browsers import chromium
+from tests.support.certificates import Certificate
 from tests.support.servers import PROTOCOLS, serve
 from tests.support.site import Site
 from tests.support.tabs import Pages
@@ -56,6 +57,12 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture
     yield caplog
     errors = [r for r in caplog.get_records("call") if r.levelname in ("ERROR", "CRITICAL")]
     assert not errors, [record.getMessage() for record in errors]
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A certificate for servers of this run."""
+    return Certificate.make(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture

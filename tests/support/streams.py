@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import json
 import random
+import ssl
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,13 @@ class Heard:
     """The close code; None if the connection ended without one."""
 
 
+Deflate = ClientPerMessageDeflateFactory
+"""An offer of permessage-deflate (RFC 7692)."""
+
+Answer = tuple[str, Any, Any]
+"""A frame with an id, or an error: its event, its message (the code of an error), its id."""
+
+
 class RawPeer:
     """A connection whose frames from the server are parsed, and whose bytes are the test's."""
 
@@ -39,6 +47,7 @@ class RawPeer:
     ) -> None:
         self.writer = writer
         self.heard = Heard()
+        self.answers: list[Answer] = []
         self.deflate: Any = next(iter(protocol.extensions), None)
         self._reader = reader
         self._protocol = protocol
@@ -60,11 +69,14 @@ class RawPeer:
             elif frame.opcode is Opcode.CLOSE:
                 assert self._protocol.close_rcvd is not None
                 self.heard.code = self._protocol.close_rcvd.code
+                self._arrived.set()
             elif frame.opcode is Opcode.TEXT:
                 message = json.loads(bytes(frame.data))
                 if "id" in message or message["event"] == "error":
                     words = message["event"], message["message"], message.get("id")
                     self.heard.texts.append(" ".join(map(str, words)))
+                    content = words[1]["code"] if words[0] == "error" else words[1]
+                    self.answers.append((words[0], content, words[2]))
                     self._arrived.set()
         assert self._protocol.parser_exc is None, self._protocol.parser_exc
         return True
@@ -75,14 +87,26 @@ class RawPeer:
             if self._reading.done() or self.writer.is_closing():
                 return
             self.writer.write(piece)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the server's part of this loop notices it,
+            await asyncio.sleep(0)  # and reads it by itself
         with contextlib.suppress(ConnectionError, RuntimeError):  # uvloop raises RuntimeErrors
             await self.writer.drain()
 
     async def wait_for(self, text: str) -> None:
         """Wait for a text, or the end."""
+        await self._until(lambda: text in self.heard.texts)
+
+    async def wait_for_id(self, id: object) -> None:
+        """Wait for the answer to a frame with this id, or the end."""
+        await self._until(lambda: any(answer[2] == id for answer in self.answers))
+
+    async def wait_for_close(self) -> None:
+        """Wait for a close frame, or the end."""
+        await self._until(lambda: self.heard.code is not None)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(20 * SECOND):
-            while text not in self.heard.texts and not self._reading.done():
+            while not condition() and not self._reading.done():
                 self._arrived.clear()
                 await self._arrived.wait()
 
@@ -101,12 +125,19 @@ HANDSHAKE = (
 """A client's request (RFC 6455, section 1.3)."""
 
 
+def offering(deflate: str | Deflate) -> list[Deflate] | None:
+    """Return what a client offers: these parameters, or those of "context" or "fresh"."""
+    if isinstance(deflate, str):
+        return [Deflate(client_no_context_takeover=deflate == "fresh")] if deflate else None
+    return [deflate]
+
+
 async def raw_peer_early(
-    url: str, early: bytes, connecting: asyncio.Event, answer: asyncio.Event
+    url: str, early: bytes, connecting: asyncio.Event, answer: asyncio.Event, deflate: str = ""
 ) -> RawPeer:
     """Connect; send bytes while `on_connect` runs, which sets one event and waits for the other."""
     uri = parse_uri(url)
-    protocol = ClientProtocol(uri)
+    protocol = ClientProtocol(uri, extensions=offering(deflate))
     reader, writer = await asyncio.open_connection(uri.host, uri.port)
     protocol.send_request(protocol.connect())
     writer.write(b"".join(protocol.data_to_send()))
@@ -117,16 +148,18 @@ async def raw_peer_early(
         await asyncio.sleep(0)
     answer.set()
     protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
+    assert protocol.handshake_exc is None, protocol.handshake_exc
     return RawPeer(reader, writer, protocol)
 
 
 @contextlib.asynccontextmanager
-async def raw_peer(url: str, deflate: str = "") -> AsyncIterator[RawPeer]:
-    """Connect; offer permessage-deflate if `deflate` is "context" or "fresh"."""
+async def raw_peer(
+    url: str, deflate: str | Deflate = "", context: ssl.SSLContext | None = None
+) -> AsyncIterator[RawPeer]:
+    """Connect; offer permessage-deflate with these parameters, or if it is "context" or "fresh"."""
     uri = parse_uri(url)
-    factory = ClientPerMessageDeflateFactory(client_no_context_takeover=deflate == "fresh")
-    protocol = ClientProtocol(uri, extensions=[factory] if deflate else None)
-    reader, writer = await asyncio.open_connection(uri.host, uri.port)
+    protocol = ClientProtocol(uri, extensions=offering(deflate))
+    reader, writer = await asyncio.open_connection(uri.host, uri.port, ssl=context)
     protocol.send_request(protocol.connect())
     writer.write(b"".join(protocol.data_to_send()))
     while True:

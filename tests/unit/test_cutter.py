@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import process_time
+
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.utils import apply_mask
@@ -78,6 +81,38 @@ def test_one_byte_at_a_time() -> None:
             assert not cutting.clean
         assert feed(cutting, frame[-1:]) == [(TEXT, b"x" * size)]
         assert cutting.clean
+
+
+def test_single_bytes_take_work_in_proportion_to_their_number() -> None:
+    """16 times as many bytes of one frame, or of one read, take not 256 times as long."""
+
+    def one_by_one(size: int) -> None:
+        cutting = Cutter(10**9, True, apply_mask)
+        frame = encode(TEXT, bytes(size))
+        for start in range(len(frame)):
+            cutting.feed(frame[start : start + 1])
+            cutting.next()
+        assert cutting.clean
+
+    def many_frames(size: int) -> None:
+        cutting = cutter()
+        cutting.feed(encode(TEXT, b"x") * (size // 7) + b"\x81")
+        while cutting.next():
+            pass
+        assert not cutting.clean
+
+    for work in (one_by_one, many_frames):
+        assert seconds(work, 480_000) < 40 * seconds(work, 30_000)
+
+
+def seconds(work: Callable[[int], None], size: int) -> float:
+    """Return the lesser CPU time of two."""
+    times = []
+    for _ in range(2):
+        began = process_time()
+        work(size)
+        times.append(process_time() - began)
+    return min(times)
 
 
 def test_a_frame_without_a_mask_is_invalid_from_its_second_byte() -> None:

@@ -10,22 +10,21 @@ import contextlib
 import json
 import logging
 import os
-import ssl
 import tracemalloc
 import zlib
-from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import pytest
-import trustme
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 from websockets.frames import Frame
 
+from tests.support.certificates import Certificate
 from tests.support.clock import SECOND, until
+from tests.support.loops import LOOPS, run
 from tests.support.peers import WAIT, count_pings, peer
 from tests.support.servers import serve
 from tests.support.streams import HANDSHAKE, Heard, Stream, encode, raw_peer, raw_peer_early
@@ -181,8 +180,19 @@ async def test_it_serves_a_mounted_app_too() -> None:
         assert sources(rt) == {Link}
 
 
-@pytest.mark.parametrize("cut", range(0, 37, 3))
-async def test_bytes_before_the_handshake_is_answered_are_not_lost(cut: int) -> None:
+EARLY = b'{"event":"size","message":"x","id":7}'
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        encode(0x81, EARLY),
+        encode(0x01, EARLY[:9]) + encode(0x8A, b"pong") + encode(0x80, EARLY[9:]),
+        encode(0x81, EARLY + b" " * 126),
+    ],
+    ids=["short", "fragments", "long"],
+)
+async def test_bytes_before_the_handshake_is_answered_are_not_lost(stream: bytes) -> None:
     """A client that does not wait, and may have sent a part of a frame, takes the ordinary way."""
     app = sizes(True)
     sent, answer = asyncio.Event(), asyncio.Event()
@@ -192,34 +202,73 @@ async def test_bytes_before_the_handshake_is_answered_are_not_lost(cut: int) -> 
         sent.set()
         await answer.wait()
 
-    frame = encode(0x81, b'{"event":"size","message":"x","id":7}')
-    async with serve(app) as server:
-        connecting = asyncio.ensure_future(raw_peer_early(server.url(), frame[:cut], sent, answer))
-        peer = await asyncio.wait_for(connecting, WAIT)
-        await peer.send([frame[cut:]])
+    async def play(early: bytes, rest: bytes) -> None:
+        sent.clear()
+        answer.clear()
+        peer = await raw_peer_early(server.url(), early, sent, answer)
+        await peer.send([rest])
         await peer.wait_for("reply 1 7")
         assert peer.heard.texts == ["reply 1 7"]
-        assert sources(app) == {Inbox if cut else Link}
+        assert sources(app) == {Inbox if early else Link}
         await peer.send([encode(0x88, b"\x03\xe8")])
         assert (await peer.end()).code == 1000
+        await until(lambda: not sources(app))
+
+    async with serve(app) as server:
+        for cut in range(len(stream) + 1):
+            await asyncio.wait_for(play(stream[:cut], stream[cut:]), WAIT)
 
 
-async def test_it_serves_tls(tmp_path: Path, quiet: pytest.LogCaptureFixture) -> None:
-    """On asyncio's loop too, whose TLS transport fails when it is asked after its second close."""
-    authority = trustme.CA()
-    pem = tmp_path / "server.pem"
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+@pytest.mark.parametrize("deflate", ["", "context", "fresh"])
+@pytest.mark.parametrize("rest", ["the rest", "another message"])
+async def test_a_fragment_before_the_handshake_is_answered(deflate: str, rest: str) -> None:
+    """The message that it begins is not forgotten, although it ends at the end of a frame."""
+    app = sizes(True)
+    sent, answer = asyncio.Event(), asyncio.Event()
+
+    @app.on_connect()
+    async def wait(socket: Socket) -> None:
+        sent.set()
+        await answer.wait()
+
+    data, first = EARLY, 0x01
+    if deflate:
+        compressor = zlib.compressobj(wbits=-12)
+        data = (compressor.compress(EARLY) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        first = 0x41
+    async with serve(app) as server:
+        early = encode(first, data[:9])
+        peer = await raw_peer_early(server.url(), early, sent, answer, deflate)
+        if rest == "the rest":
+            await peer.send([encode(0x80, data[9:])])
+            await peer.wait_for("reply 1 7")
+            assert peer.heard.texts == ["reply 1 7"]
+            await peer.send([encode(0x88, b"\x03\xe8")])
+            assert (await peer.end()).code == 1000
+        else:
+            await peer.send([encode(0x81, EARLY)])
+            assert (await peer.end()).code == 1002
+            assert not peer.heard.texts
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_it_serves_tls(
+    loop: str, certificate: Certificate, quiet: pytest.LogCaptureFixture
+) -> None:
+    """Transports of asyncio's loop for TLS fail when they are asked after their second close."""
+    run(loop, serve_tls(certificate))
+
+
+async def serve_tls(certificate: Certificate) -> None:
     app = sizes(True)
 
     @app.on_disconnect()
     async def lost(socket: Socket, code: int) -> None:
         await until(lambda: not server.server_state.connections)
 
-    async with serve(app, ssl_certfile=str(pem)) as server:
+    async with serve(app, ssl_certfile=certificate.file) as server:
         for _ in range(3):
-            async with connect(server.url("/ws", "wss"), ssl=context) as websocket:
+            async with connect(server.url("/ws", "wss"), ssl=certificate.context) as websocket:
                 await websocket.recv()
                 await websocket.send('{"event":"size","message":"abc","id":1}')
                 assert json.loads(await websocket.recv())["message"] == 3

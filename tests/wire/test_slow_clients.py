@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import json
 import socket
-import ssl
 import struct
 import time
 from collections.abc import AsyncIterator
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from websockets.asyncio.client import connect
 
+from tests.support.certificates import Certificate
 from tests.support.clock import QUICK, SECOND, until
 from tests.support.peers import WAIT, Peer, peer
 from tests.support.servers import Server, program, serve
@@ -217,18 +216,12 @@ async def stop_with_unsent_bytes(tmp_path: Path, within: float, *options: str, *
     assert server.output.count("ended with") == 3 and "Traceback" not in server.output
 
 
-async def test_tls_is_written_to_directly_too(ws: str, tmp_path: Path) -> None:
+async def test_tls_is_written_to_directly_too(ws: str, certificate: Certificate) -> None:
     """Another transport is used in the same way."""
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost", "127.0.0.1")
-    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
     app = App()
-    files = {"ssl_keyfile": str(tmp_path / "key.pem"), "ssl_certfile": str(tmp_path / "cert.pem")}
-    async with serve(app, ws=ws, **files) as server:
-        async with connect(server.url(scheme="wss"), ssl=context, open_timeout=WAIT) as raw:
+    async with serve(app, ws=ws, ssl_certfile=certificate.file) as server:
+        url, context = server.url(scheme="wss"), certificate.context
+        async with connect(url, ssl=context, open_timeout=WAIT) as raw:
             a = Peer(raw)
             await a.expect("connected")
             assert all(isinstance(w, TransportWriter) for w in app.members.values())
