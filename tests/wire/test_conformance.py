@@ -594,7 +594,7 @@ class Echo:
 
     def __init__(self, source: type) -> None:
         self.source = source
-        self.app = WSRoom(direct=source is Link)
+        self.app = WSRoom(direct=source is Link, deflate_context=True)
         self.app.add_handler("echo", self.echo)
         self.app.add_handler("end", self.end)
         self.app.add_hook("on_disconnect", self.gone)
