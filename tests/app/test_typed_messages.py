@@ -368,7 +368,8 @@ def test_emits_are_declared_on_apps_routers_and_controllers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("said", str), "'said' is already declared on '/ws'; declare it once"),
+        (("said", int), "'said' is declared on '/ws' as str and as int; declare one type"),
+        (("said", object), "'said' is declared on '/ws' as str and as object"),
         (("reply", str), "event 'reply' is part of the protocol"),
         (("x" * 65, str), "is longer than 64 characters"),
         ((str, "said"), r'is not a string; write app.emits\("said", str\)'),
@@ -380,6 +381,9 @@ def test_wrong_declarations_are_refused(arguments: Any, sentence: str) -> None:
     """With a sentence, at once."""
     app = WSRoom()
     app.emits("said", str)
+    app.emits("said", str, doc="It was said.")
+    app.emits("said", str)
+    assert recorded(app) == {"said": (str, "It was said.")}
     with pytest.raises(SetupError, match=sentence):
         app.emits(*arguments)
     with pytest.raises(SetupError, match="doc of 'other' is 5; use a string"):

@@ -11,6 +11,7 @@ from wsroom.routing.callbacks import Callback, Guard, Handler, Registration
 from wsroom.routing.patterns import Pattern, ranked
 from wsroom.schema.declared import ServerEvent
 from wsroom.schema.parameters import Parameter
+from wsroom.schema.schema import describe
 
 ANY = "*"
 """Every event without its own handler, every room without its own guard, a hook of every path."""
@@ -71,12 +72,20 @@ class Route:
         self.guards = ranked(self.guards)
 
     def add_emit(self, event: str, declared: ServerEvent) -> None:
-        """Declare an event that the app emits; raises SetupError if it is declared already."""
-        if event in self.emits:
+        """Declare an event that the app emits, again if it has the same type.
+
+        Raises:
+            SetupError: it is declared with another type.
+
+        """
+        known = self.emits.get(event)
+        if known is not None and known.annotation != declared.annotation:
             raise SetupError(
-                f"{event!r} is already declared on {self.pattern.text!r}; declare it once"
+                f"{event!r} is declared on {self.pattern.text!r} as {describe(known.annotation)} "
+                f"and as {describe(declared.annotation)}; declare one type"
             )
-        self.emits[event] = declared
+        if known is None or not known.doc:
+            self.emits[event] = declared
 
     def add_parameters(self, parameters: Mapping[str, Parameter]) -> None:
         """Give parameters of the path their types; raises SetupError if one has another type."""

@@ -106,7 +106,8 @@ class Router(Hooks):
             doc: a sentence about it.
 
         Raises:
-            SetupError: the event is declared already or reserved, or the type has no JSON schema.
+            SetupError: the event is declared with another type, or reserved, or the type has no
+                JSON schema.
 
         """
         route = self._route(path, "emits")

@@ -35,6 +35,11 @@ class ServerEvent:
     """None if every message is allowed."""
     doc: str = ""
 
+    @property
+    def annotation(self) -> Any:
+        """The type of its messages."""
+        return object if self.message is None else self.message.annotation
+
 
 def client_event(
     function: Callable[..., Any], wants_message: bool, raises: Mapping[str, str] | None
