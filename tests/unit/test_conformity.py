@@ -8,10 +8,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 from typing_extensions import TypedDict
 
 from wsroom.schema.conformity import check_payload
+from wsroom.schema.problems import InvalidMessage
 from wsroom.schema.selection import schema_of
 from wsroom.wire.protocol import encode
 
@@ -135,6 +138,31 @@ def test_what_fits(annotation: Any, message: object) -> None:
 def test_what_does_not_fit(annotation: Any, message: object, reason: str) -> None:
     """The place and the reason."""
     assert mismatch(annotation, message) == reason
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-5, 5) | st.sampled_from(["a", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
+    max_leaves=6,
+)
+BUILTIN = [
+    int, float, str | None, list, list[int], list[str | list[float]], dict[str, int | None],
+    dict[str, list[bool]] | list[dict[str, str]], tuple[int, str], tuple[float, ...],
+    Literal["a", 1, True, None], tuple[()], list[Any] | bool,
+]  # fmt: skip
+
+
+@given(st.sampled_from(BUILTIN), JSON)
+def test_what_is_accepted_is_what_the_json_schema_says(annotation: Any, message: Any) -> None:
+    """Builtin types, both ways: a message that fits the one fits the other."""
+    schema = schema_of(annotation, "it", "validation")
+    assert schema is not None
+    try:
+        schema.validate(orjson.loads(orjson.dumps(message)))
+        fits = True
+    except InvalidMessage:
+        fits = False
+    assert fits == (mismatch(annotation, message) == "")
 
 
 def test_unknown_keywords_allow_everything() -> None:

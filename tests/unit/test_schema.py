@@ -28,6 +28,10 @@ from wsroom.schema.schema import Mode, Schema
 from wsroom.schema.selection import schema_of
 
 RoomName = NewType("RoomName", str)
+Names = typing_extensions.TypeAliasType("Names", list[RoomName])
+Json = typing_extensions.TypeAliasType(
+    "Json", "dict[str, Json] | list[Json] | str | int | float | bool | None"
+)
 T = TypeVar("T")
 
 
@@ -83,6 +87,7 @@ def problem(schema: Schema, message: object) -> dict[str, Any]:
         (list[int] | list[str], ["a"], ["a"]),
         (dict[str, int] | None, {"a": 1}, {"a": 1}),
         (RoomName, "chat", "chat"),
+        (Names | None, ["chat"], ["chat"]),
         (list[list[list[int]]], [[[1], []], []], [[[1], []], []]),
     ],
 )
@@ -252,6 +257,7 @@ class Checked:
         (Tree, PydanticSchema),
         (OfModel, PydanticSchema),
         (Checked, PydanticSchema),
+        (Json, PydanticSchema),
         (pydantic.JsonValue, PydanticSchema),
         (Annotated[str, Field(max_length=3)], PydanticSchema),
         (pydantic.PositiveInt, PydanticSchema),

@@ -57,7 +57,10 @@ class PlainSchema:
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
-        self._check = check_of(annotation)
+        try:
+            self._check = check_of(annotation)
+        except RecursionError:  # an alias that contains itself
+            raise NotPlain from None
 
     def validate(self, message: object) -> object:
         """Return what the handler gets; raises InvalidMessage."""
@@ -74,8 +77,8 @@ class PlainSchema:
 
 def check_of(kind: Any) -> Check:
     """Return the check of a type; raises NotPlain."""
-    while hasattr(kind, "__supertype__"):  # a NewType
-        kind = kind.__supertype__
+    while type(kind).__name__ in ("NewType", "TypeAliasType"):
+        kind = kind.__supertype__ if hasattr(kind, "__supertype__") else kind.__value__
     if kind is Any or kind is object:
         return Check(lambda value: value, JSON_TYPES, "any value", {})
     if kind is None:

@@ -50,7 +50,8 @@ def _unions(schema: Any) -> Iterator[Node]:
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if isinstance(value.get("anyOf"), list):
+            members = value.get("anyOf")
+            if isinstance(members, list) and all(isinstance(each, dict) for each in members):
                 yield value
             waiting += value.values()
         elif isinstance(value, list):
