@@ -522,6 +522,29 @@ def test_two_models_of_one_name_are_told_apart() -> None:
     assert sorted(properties, key=str) == [{"number"}, {"text"}]
 
 
+def test_local_classes() -> None:
+    """They are types like others; what their library cannot resolve is a sentence."""
+
+    class Inner(BaseModel):
+        x: int
+
+    class Outer(BaseModel):
+        inner: Inner
+        default: Any = object()  # JSON has no form for it
+
+    class Leaf(msgspec.Struct):
+        x: int
+
+    class Stem(msgspec.Struct):
+        leaf: Leaf
+
+    read: Any = made(Outer).validate({"inner": {"x": 1}})
+    assert read.inner == Inner(x=1)
+    assert made(list[Leaf]).validate([{"x": 1}]) == [Leaf(1)]
+    with pytest.raises(SetupError, match=r"no JSON schema of .*Stem: NameError: name 'Leaf' is"):
+        made(Stem)
+
+
 def test_json_semantics() -> None:
     """A strict model takes a date from JSON text, and integer keys are text in JSON."""
 

@@ -65,10 +65,11 @@ class Invoker:
         found = route.guard(room)
         if found is None:
             raise ProtocolError("forbidden", "this room cannot be joined")
-        guard, values = found
+        guard, texts = found
+        values = guard.read(texts)
         try:
-            await worker.call(guard.callback, self._socket, room, **guard.read(values))
-        except (Reject, Disconnect, ProtocolError):
+            await worker.call(guard.callback, self._socket, room, **values)
+        except (Reject, Disconnect):
             raise
         except AdapterError:
             raise ProtocolError("unavailable", UNAVAILABLE) from None

@@ -42,6 +42,9 @@ class PydanticSchema:
 
 
 class _JsonSchema(GenerateJsonSchema):
+    # A default that JSON has no form for is left out, and nothing is wrong with that.
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
+
     def field_is_required(self, field: Any, total: bool) -> bool:
         model = field["type"] != "typed-dict-field"  # its keys have no defaults
         if self.mode == "serialization" and model and field["schema"]["type"] == "default":
