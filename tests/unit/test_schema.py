@@ -312,6 +312,19 @@ class Unfinished(BaseModel):
     later: Later  # type: ignore[name-defined] # noqa: F821
 
 
+class Undefined:
+    """Like `type Undefined = list[Later]` in Python 3.12: evaluated when its value is read."""
+
+    __name__ = "Undefined"
+
+    @property
+    def __value__(self) -> Any:
+        raise NameError("name 'Later' is not defined")
+
+    def __str__(self) -> str:
+        return "Undefined"
+
+
 class OneStruct(msgspec.Struct):
     a: int
 
@@ -330,6 +343,7 @@ class OtherStruct(msgspec.Struct):
         (Broken, "no JSON schema of Broken: KeyError: 'no such thing'$"),
         (Unfinished, r"no JSON schema of Unfinished: PydanticUserError: .*not fully defined"),
         (OneStruct | OtherStruct, "no JSON schema of .*OneStruct.*: TypeError: .*must be tagged"),
+        (Undefined(), "no JSON schema of Undefined: NameError: name 'Later' is not defined"),
         (type, "no JSON schema of type: Pydantic"),
         (types.ModuleType, "no JSON schema of module: Pydantic"),
         (5, "no JSON schema of 5: Pydantic"),

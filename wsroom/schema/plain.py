@@ -13,6 +13,7 @@ from copy import deepcopy
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from wsroom.schema.problems import InvalidMessage, Problem, Step
+from wsroom.schema.schema import Mode
 
 NoneType = type(None)
 
@@ -70,7 +71,7 @@ class PlainSchema:
             problem = Problem(tuple(reversed(exc.steps)), exc.msg, exc.type)
         raise InvalidMessage([problem])
 
-    def json_schema(self, mode: Literal["validation", "serialization"]) -> dict[str, object]:
+    def json_schema(self, mode: Mode) -> dict[str, object]:
         """Return the JSON schema; it is the same in both modes."""
         return deepcopy(self._check.json_schema)
 

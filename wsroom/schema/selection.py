@@ -5,8 +5,7 @@ Nothing is imported that the type does not need.
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any, Never, NoReturn
 
 from wsroom.errors import SetupError
@@ -30,6 +29,19 @@ def schema_of(annotation: Any, owner: str, mode: Mode) -> Schema | None:
     """
     if any(annotation is each for each in (Any, object, Never, NoReturn)):
         return None
+    try:
+        return _schema_of(annotation, owner, mode)
+    except SetupError:
+        raise
+    except Exception as exc:  # of a library, of a model's own code, or a name in an alias
+        reason = str(exc).strip().partition("\n")[0]
+        raise SetupError(
+            f"{owner} cannot be checked, because there is no JSON schema of "
+            f"{describe(annotation)}: {type(exc).__name__}: {reason}"
+        ) from exc
+
+
+def _schema_of(annotation: Any, owner: str, mode: Mode) -> Schema:
     found = libraries_in(annotation)
     if len(found) > 1:
         raise SetupError(
@@ -41,7 +53,13 @@ def schema_of(annotation: Any, owner: str, mode: Mode) -> Schema | None:
             return PlainSchema(annotation)
         except NotPlain:
             pass
-    schema, json_schema = _library_schema(annotation, owner, mode, found or _installed())
+    libraries = [*found] or [name for name in (PYDANTIC, MSGSPEC) if find_spec(name)]
+    if not libraries:
+        raise SetupError(
+            f"{owner} is {describe(annotation)}, which needs pydantic or msgspec; "
+            "install wsroom[pydantic] or wsroom[msgspec], or use builtin types, or object"
+        )
+    schema, json_schema = _first_that_can(annotation, mode, libraries)
     if mode == "validation" and (members := exponential_union(json_schema)):
         raise SetupError(
             f"{owner} has a union, {members}, that several of its members lead back to: the time "
@@ -50,31 +68,18 @@ def schema_of(annotation: Any, owner: str, mode: Mode) -> Schema | None:
     return schema
 
 
-def _installed() -> list[str]:
-    return [name for name in (PYDANTIC, MSGSPEC) if importlib.util.find_spec(name)]
-
-
-def _library_schema(
-    annotation: Any, owner: str, mode: Mode, libraries: Iterable[str]
+def _first_that_can(
+    annotation: Any, mode: Mode, libraries: list[str]
 ) -> tuple[Schema, dict[str, object]]:
-    failure: Exception | None = None
+    # Types that cannot be checked raise here, not at the first frame.
+    failures: list[Exception] = []
     for library in libraries:
-        # Types that cannot be checked raise here, not at the first frame.
         try:
             schema = _make(annotation, library)
             return schema, schema.json_schema(mode)
         except Exception as exc:
-            failure = failure or exc
-    if failure is None:
-        raise SetupError(
-            f"{owner} is {describe(annotation)}, which needs pydantic or msgspec; "
-            "install wsroom[pydantic] or wsroom[msgspec], or use builtin types, or object"
-        )
-    reason = str(failure).strip().partition("\n")[0]
-    raise SetupError(
-        f"{owner} cannot be checked, because there is no JSON schema of "
-        f"{describe(annotation)}: {type(failure).__name__}: {reason}"
-    ) from failure
+            failures.append(exc)
+    raise failures[0]
 
 
 def _make(annotation: Any, library: str) -> Schema:
