@@ -23,6 +23,7 @@ from wsroom.connection.worker import Worker
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
+from wsroom.routing.emit_checks import EmitChecks
 from wsroom.routing.router import Router
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.encoding import JsonDefault, with_default
@@ -51,7 +52,8 @@ class WSRoom(Router):
             Pages of the server's own host and clients that are not browsers always may.
         limits: the limits for each socket.
         http: the ASGI app that serves all other HTTP requests.
-        debug: whether clients get the text of exceptions.
+        debug: whether clients get the text of exceptions, and what the app sends is checked against
+            what it declares.
         direct: whether frames may be read and written at the server's transport if the server is
             known (uvicorn), which is several times faster than ASGI's `receive` and `send`.
         deflate_context: whether clients may deflate messages with the context of earlier ones,
@@ -95,6 +97,8 @@ class WSRoom(Router):
             _timing,
             with_default(json_default),
         )
+        if debug:
+            self._worker.hub.check_emit = EmitChecks(self.find)
         self._origins = Origins(origins)
         self._http_app = http
         self._user_lifespan = lifespan
@@ -126,7 +130,7 @@ class WSRoom(Router):
             ValueError: the name of a room is invalid.
 
         """
-        path = self.path if path is None else path
+        path = self._path if path is None else path
         if "{" in path:
             raise SetupError(f"path {path!r} is a pattern; give a concrete path")
         if self.find(path) is None:

@@ -18,6 +18,7 @@ from wsroom.delivery.frames import PreparedFrame
 from wsroom.direct.eager import Started, start
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.routing.callbacks import Callback
+from wsroom.schema.problems import InvalidMessage
 from wsroom.wire import protocol
 from wsroom.wire.frame_id import find_id
 from wsroom.wire.offsets import Offset
@@ -29,11 +30,14 @@ logger = logging.getLogger("wsroom")
 YIELD_EVERY = 64
 YIELD_AFTER = 0.005  # seconds
 
+SLOW_CHECK = 0.01
+"""Seconds to find a message invalid, beyond which its frame counts as a bad one."""
+
 
 class Lifecycle:
     """Runs a connection from its handshake to its last hook."""
 
-    __slots__ = ("_bad_frames", "_connection", "_receive", "_send", "_subprotocol")
+    __slots__ = ("_bad_frames", "_connection", "_receive", "_send", "_slow_check", "_subprotocol")
 
     def __init__(self, connection: Connection, receive: Receive, send: Send) -> None:
         self._connection = connection
@@ -42,6 +46,7 @@ class Lifecycle:
         offered = connection.scope.get("subprotocols", ())
         self._subprotocol = protocol.choose_subprotocol(offered)
         self._bad_frames: TokenBucket | None = None
+        self._slow_check = False  # the message of the current frame is invalid, and that took long
 
     async def run(self) -> None:
         """Run the connection; `websocket.connect` has been received."""
@@ -141,7 +146,8 @@ class Lifecycle:
     async def _call_on_connect(self, hooks: Iterable[Callback]) -> None:
         connection = self._connection
         for hook in hooks:
-            user = await connection.worker.call(hook, connection.socket)
+            values = {name: connection.path_params[name] for name in hook.wanted}
+            user = await connection.worker.call(hook, connection.socket, **values)
             if user is False:
                 raise Reject()
             if connection.closed_with is not None:
@@ -202,6 +208,8 @@ class Lifecycle:
                 try:
                     await (started or handle(connection, inbound))
                 except BaseException as exc:
+                    if started is None:
+                        self._note_check(exc)
                     await self._answer_exception(exc, inbound)
                 finally:
                     supervisor.end()
@@ -221,11 +229,18 @@ class Lifecycle:
         if inbound is not None:
             started = start(inbound, handle, self._connection, inbound)
             if started is not None:
+                self._note_check(started.exc)
                 return started
             self._connection.supervisor.end()
         if self._connection.session.buffer is not None:
             self._connection.session.release()
         return None
+
+    def _note_check(self, exc: BaseException | None) -> None:
+        # The check of a message comes first, so it took all the time since the start.
+        if isinstance(exc, InvalidMessage):
+            elapsed = asyncio.get_running_loop().time() - self._connection.supervisor.started
+            self._slow_check = elapsed > SLOW_CHECK
 
     def _inbound(self, frame: str | bytes) -> Inbound | None:
         # Returns what is to be handled, and starts its time; None if nothing is.
@@ -277,6 +292,9 @@ class Lifecycle:
             if interrupted.timed_out:
                 id = None if connection.answered else inbound.id
                 connection.invoker.answer_timeout(inbound.event, id)
+        if self._slow_check:
+            self._slow_check = False
+            self._count_bad_frame()
 
     # -- its end ---------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ class Started(Generic[T]):
     Awaiting raises what the coroutine has raised, or raises then.
     """
 
-    __slots__ = ("_awaited", "_coroutine", "_exc", "cancelled", "of")
+    __slots__ = ("_awaited", "_coroutine", "cancelled", "exc", "of")
 
     def __init__(
         self,
@@ -38,11 +38,12 @@ class Started(Generic[T]):
         """Whether the task was cancelled since: what the coroutine awaits is then cancelled."""
         self._coroutine = coroutine
         self._awaited = awaited
-        self._exc = exc
+        self.exc = exc
+        """What it has raised; None if it has to wait."""
 
     def __await__(self) -> Generator[Any, Any, None]:
-        if self._exc is not None:
-            raise self._exc
+        if self.exc is not None:
+            raise self.exc
         assert self._coroutine is not None
         awaited = self._awaited
         # What a task does that was cancelled in its last step. A bare yield (`sleep(0)`) and a

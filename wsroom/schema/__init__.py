@@ -1,0 +1,1 @@
+"""Annotations of the app's functions become checks of what clients send."""
