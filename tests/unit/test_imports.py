@@ -21,6 +21,7 @@ CORE = ("base", "wire", "routing", "asgi", "adapters", "delivery", "direct", "ap
 MAY_IMPORT = {
     "base": (),
     "wire": ("base",),
+    "schema": ("base", "wire"),
     "routing": ("base", "wire"),
     "asgi": ("base", "wire"),
     "adapters": ("base", "wire"),
@@ -31,10 +32,14 @@ MAY_IMPORT = {
     "api": ("base", "wire", "routing", "asgi", "adapters", "delivery"),
     "direct": ("base", "wire", "asgi", "delivery"),
     "connection": ("base", "wire", "routing", "asgi", "adapters", "delivery", "direct", "api"),
-    "app": (*CORE, "adapters.redis"),
+    "describe": ("base", "wire", "routing", "schema"),
+    "app": (*CORE, "adapters.redis", "describe", "schema"),
     "publisher": ("base", "wire", "adapters", "adapters.redis", "adapters.redis.network", "api"),
     "testing": ("base", "wire", "asgi", "adapters"),
-    "cli": (*CORE, "adapters.redis", "adapters.redis.network", "app", "publisher"),
+    "cli": (
+        *(*CORE, "adapters.redis", "adapters.redis.network"),
+        *("app", "describe", "publisher", "schema"),
+    ),
     "rooms": ("wire",),
 }
 """The rooms of the house, and what each may import beside itself: downwards only.
@@ -42,7 +47,7 @@ MAY_IMPORT = {
 Folders on one floor (`routing`, `asgi`, `adapters`, `client`) do not import each other.
 """
 
-PURE = ("errors", "functions", "limits", "logs", "tasks", "wire", "routing")
+PURE = ("errors", "functions", "limits", "logs", "tasks", "wire", "routing", "schema")
 """Files and folders of values and decisions: no I/O, no asyncio, no Redis."""
 IMPURE = {"asyncio", "redis", "uvicorn", "socket", "threading", "concurrent"}
 

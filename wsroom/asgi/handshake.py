@@ -71,6 +71,17 @@ def app_path(scope: Scope) -> str:
     return path
 
 
+def server_of(scope: Scope) -> dict[str, str]:
+    """Return the server that an HTTP request was sent to, as AsyncAPI describes the WebSocket's."""
+    host, port = scope.get("server") or ("localhost", None)
+    server = {
+        "host": Headers(scope["headers"]).get("host") or (f"{host}:{port}" if port else host),
+        "protocol": "wss" if scope.get("scheme") == "https" else "ws",
+    }
+    root = scope.get("root_path", "").rstrip("/")
+    return {**server, "pathname": root} if root else server
+
+
 class Origins:
     """The origins whose pages may open a WebSocket.
 
