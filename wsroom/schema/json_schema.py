@@ -162,15 +162,7 @@ class _Pool:
             return str(len(targets))
 
         text = json.dumps(rewrite(schema, number), sort_keys=True, default=repr)
-        title = schema.get("title") if isinstance(schema, dict) else None
-        name = _identifier(title) if isinstance(title, str) else ""
-        last = unquote(place.ref).rpartition("/")[2]
-        return _Definition(
-            schema,
-            name or _identifier(re.split(r"__|\.", last)[-1]) or "Schema",
-            text,
-            tuple(targets),
-        )
+        return _Definition(schema, _name_of(schema, place.ref), text, tuple(targets))
 
     def _is_shared(self, place: _Place) -> bool:
         return place.ref != ROOT or place.source in self._shared_roots
@@ -224,6 +216,14 @@ class _Pool:
         return rewrite(
             self._found[place].schema, lambda ref: PREFIX + names[_Place(place.source, ref)]
         )
+
+
+def _name_of(schema: JsonSchema, ref: str) -> str:
+    title = schema.get("title") if isinstance(schema, dict) else None
+    if isinstance(title, str) and (name := _identifier(title)):
+        return name
+    key = unquote(ref).rpartition("/")[2].replace("~1", "/")
+    return _identifier(re.split(r"__|\.", key)[-1]) or "Schema"  # without the path of a module
 
 
 def _identifier(text: str) -> str:
