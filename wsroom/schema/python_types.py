@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, Never, NotRequired, Protocol, TypeAlias, TypedDict, overload
 
-from wsroom.client.typed import Builtin, Events, Listener, Registers, TypedSocket
+from wsroom.client.typed import Builtin, Events, Function, Listener, Registers, TypedSocket
 """
 
 UNKNOWN, NEVER = "object", "Never"
@@ -244,8 +244,11 @@ def _request(event: ClientEvent, types: _Types, definitions: Definitions) -> str
 def _listening(server: tuple[ServerEvent, ...], types: _Types) -> Iterator[str]:
     # An app that declares nothing may emit anything.
     kinds = [(_name(each), types.of(each.message, f"{each.event} message")) for each in server]
-    for name, kind in [*kinds, ("Builtin", "Any")] if kinds else [("str", "Any")]:
+    kinds = [*kinds, ("Builtin", "Any")] if kinds else [("str", "Any")]
+    # mypy asks for the order of `ClientSocket`: first all decorators.
+    for name, kind in kinds:
         yield f"def on(self, event: {name}) -> Registers[{kind}]"
+    for name, kind in kinds:
         yield f"def on(self, event: {name}, function: Listener[{kind}]) -> Callable[[], None]"
-    if kinds:
+    if server:
         yield 'def on(self, event: Literal["*"], function: Function) -> Callable[[], None]'
