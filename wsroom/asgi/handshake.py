@@ -72,10 +72,11 @@ def app_path(scope: Scope) -> str:
 
 
 def server_of(scope: Scope) -> dict[str, str]:
-    """Return the server that an HTTP request was sent to, as AsyncAPI describes the WebSocket's."""
+    """Return the server of an HTTP request as AsyncAPI describes the one of its WebSockets."""
     host, port = scope.get("server") or ("localhost", None)
+    address = f"[{host}]" if ":" in host else host
     server = {
-        "host": Headers(scope["headers"]).get("host") or (f"{host}:{port}" if port else host),
+        "host": Headers(scope["headers"]).get("host") or (f"{address}:{port}" if port else host),
         "protocol": "wss" if scope.get("scheme") == "https" else "ws",
     }
     root = scope.get("root_path", "").rstrip("/")

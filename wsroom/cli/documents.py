@@ -69,8 +69,8 @@ def check(file: Path, text: str) -> None:
         raise SetupError(f"{file} cannot be read: {exc.strerror}") from None
     if old == text:
         return
-    changes = difflib.unified_diff(old.splitlines(), text.splitlines(), lineterm="", n=0)
-    changed = [line for line in changes if line[0] in "+-" and line[:3] not in ("+++", "---")]
+    changes = list(difflib.unified_diff(old.splitlines(), text.splitlines(), lineterm="", n=0))
+    changed = [line for line in changes[2:] if line[0] in "+-"]
     shown = "\n".join(changed[:10] or ["(only the end of the file)"])
     raise Outdated(f"{file} is out of date; make it again with --output {file}:\n{shown}")
 
@@ -96,6 +96,15 @@ def watch(target: str, file: Path, *, for_python: bool) -> None:
 
     command = [sys.executable, "-m", "wsroom", "types", target, "--output", str(file)]
     command += ["--python"] if for_python else []
-    subprocess.run(command, check=False)
-    for _ in changes(Path.cwd(), watch_filter=PythonFilter(ignore_paths=[file.resolve()])):
-        subprocess.run(command, check=False)
+    current = False
+    # It yields nothing at first, when it watches already: so no change is missed.
+    for changed in changes(
+        Path.cwd(),
+        watch_filter=PythonFilter(ignore_paths=[file.resolve()]),
+        rust_timeout=300,
+        yield_on_timeout=True,
+        raise_interrupt=False,
+    ):
+        if changed or not current:
+            subprocess.run(command, check=False)
+            current = True
