@@ -168,7 +168,9 @@ async def test_apps_that_are_mounted(folder: Path) -> None:
         "/rt/ws",
         "/more/t/{tenant}",
     ]
-    assert described["channels"]["more_t_tenant"]["parameters"] == {"tenant": {}}
+    assert described["channels"]["more_t_tenant"]["parameters"] == {
+        "tenant": {"description": "Type: string."}
+    }
     assert described["info"]["title"] == "Chat"
     said = await run("types", "mounted:both", cwd=folder)
     assert '"/rt/ws": {' in said and '"/more/t/{tenant}": {' in said

@@ -18,7 +18,11 @@ from wsroom.schema.contract import ClientEvent, Contract, PathContract, RoomCont
 from wsroom.schema.draft_7 import to_draft_7
 from wsroom.testing import TestClient
 
-pytestmark = pytest.mark.xdist_group("asyncapi")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),  # with the installation of the packages
+    pytest.mark.xdist_group("asyncapi"),
+]
 
 SAY = {
     "title": "Say",

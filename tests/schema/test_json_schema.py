@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -9,8 +10,12 @@ import pytest
 
 from tests.support.contracts import PYDANTIC, TWINS, Cat, messages, sent, struct
 from wsroom import SetupError
+from wsroom.schema.asyncapi import document
 from wsroom.schema.contract import JsonSchema
-from wsroom.schema.json_schema import PREFIX, accepts_null, resolve, share
+from wsroom.schema.json_schema import PREFIX, accepts_null, share
+from wsroom.schema.python_types import declarations as python
+from wsroom.schema.subschemas import resolve
+from wsroom.schema.typescript import declarations as typescript
 
 
 def shared(*schemas: JsonSchema) -> tuple[list[JsonSchema], dict[str, Any]]:
@@ -102,13 +107,23 @@ def test_a_missing_definition_is_named(target: str) -> None:
     )
 
 
-def test_a_schema_that_is_nested_too_deep_is_refused() -> None:
-    """With a sentence."""
+def nested(levels: int) -> JsonSchema:
     schema: JsonSchema = True
-    for _ in range(5000):
-        schema = {"items": schema}
-    with pytest.raises(SetupError, match="nested too deep to be described; use a flatter type"):
-        shared(schema)
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+def test_a_schema_that_is_nested_too_deep_is_refused() -> None:
+    """With a sentence; what is allowed can be written in all languages."""
+    with pytest.raises(SetupError, match="event '0' on '/ws' is nested deeper than 64 levels; use"):
+        shared(nested(5000))
+    with pytest.raises(SetupError, match="nested deeper"):
+        shared(nested(64))
+    allowed = messages({"deep": nested(63)})
+    assert "unknown" + "[]" * 63 in typescript(allowed)
+    assert "list[" * 63 in python(allowed)
+    assert json.dumps(document(allowed)).count('"array"') == 2 * 63
 
 
 def test_a_long_chain_of_definitions_takes_bounded_time() -> None:
@@ -116,10 +131,12 @@ def test_a_long_chain_of_definitions_takes_bounded_time() -> None:
     definitions = {
         f"D{n}": {"properties": {"next": {"$ref": f"#/$defs/D{n + 1}"}}} for n in range(500)
     }
-    chain = {"$ref": "#/$defs/D0", "$defs": {**definitions, "D500": True}}
+    chain: JsonSchema = {"$ref": "#/$defs/D0", "$defs": {**definitions, "D500": True}}
     begin = time.perf_counter()
     _, found = shared(chain, chain)
     assert len(found) == 501 and time.perf_counter() - begin < 20
+    links: dict[str, JsonSchema] = {f"D{n}": {"anyOf": [ref(f"D{n + 1}")]} for n in range(500)}
+    assert accepts_null(ref("D0"), {**links, "D500": False})  # in doubt it may be left out
 
 
 NULLABLE: list[tuple[JsonSchema | None, bool]] = [

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.annotated import contract_of_annotations
 from tests.support.contracts import (
     CONTRACTS,
     MSGSPEC,
@@ -17,12 +18,20 @@ from tests.support.contracts import (
     board,
     thousand,
 )
+from tests.support.pages import blocks, load_app, save
+from tests.support.paths import DOCS
 from tests.support.schema_values import invalid_values, valid_values
 from tests.support.typescript import add_client, compile_all
 from wsroom.schema.contract import ClientEvent, Contract, JsonSchema, PathContract, ServerEvent
 from wsroom.schema.typescript import declarations
 
-pytestmark = pytest.mark.xdist_group("typescript")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),  # with the installation of the packages
+    pytest.mark.xdist_group("typescript"),
+]
+
+GUIDE = DOCS / "typescript.md"
 
 VALUES = 12
 """Values of each schema..."""
@@ -205,6 +214,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}_valid.ts").write_text(program(name, valid(schemas)))
         expected = "// @ts-expect-error\n"
         (folder / f"{name}_invalid.ts").write_text(program(name, invalid(schemas), expected))
+    page = {each.language: "" for each in blocks(GUIDE)}
+    for block in blocks(GUIDE):
+        page[block.language] += block.text
+    (folder / "guide.ts").write_text(page["ts"])
+    (folder / "events.d.ts").write_text(page["typescript"])
     (folder / "client.ts").write_text(CLIENT)
     (folder / "open_app.ts").write_text(OPEN)
     return folder
@@ -238,8 +252,17 @@ def test_invalid_values_do_not_compile(
     assert (folder / f"{name}_invalid.ts").read_text().count("@ts-expect-error") > 50
 
 
-@pytest.mark.parametrize("name", ["client.ts", "open_app.ts"])
+@pytest.mark.parametrize("name", ["client.ts", "open_app.ts", "guide.ts", "events.d.ts"])
 def test_the_client_knows_the_events(name: str, errors: dict[str, list[str]]) -> None:
     """Misspelt and undeclared events, wrong messages and wrong replies do not compile."""
     assert errors.get(name, []) == []
     assert errors.get("wsroom.d.ts", []) == []
+
+
+def test_the_guide_shows_the_types_of_its_app(tmp_path: Path) -> None:
+    """Word for word."""
+    save(GUIDE, tmp_path)
+    app = load_app(tmp_path)
+    card = next(each.function for each in app.registrations()).__globals__["Card"]
+    written = declarations(contract_of_annotations(app, {"card": card, "typing": None}))
+    assert [each.text for each in blocks(GUIDE) if each.language == "typescript"] == [written]

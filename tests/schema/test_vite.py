@@ -21,6 +21,8 @@ from tests.support.servers import serve
 from tests.support.typescript import TYPESCRIPT, add_client
 from wsroom.schema.typescript import declarations
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("browser")]
+
 VITE = "vite@8.4.0"
 
 PAGE = """\
@@ -99,7 +101,6 @@ def compile_project(folder: Path) -> str:
     return node(folder, "typescript/bin/tsc", "--noEmit").stdout
 
 
-@pytest.mark.slow
 async def test_a_project_compiles_builds_and_runs(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from wsroom.schema.contract import JsonSchema
-from wsroom.schema.json_schema import map_parts, resolve
+from wsroom.schema.subschemas import map_parts, resolve
 
 DEPTH = 4
 """Optional parts are left out below it, so that values of recursive schemas end."""

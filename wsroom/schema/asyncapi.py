@@ -109,7 +109,7 @@ class _Channel:
         websocket: Json = {"method": "GET", "bindingVersion": "0.1.0"}
         if path.query is not None:
             websocket["query"] = to_draft_7(path.query)
-        channel: Json = {"address": path.path}
+        channel: Json = {"address": path.path, "title": path.path}
         if path.doc:
             channel["description"] = path.doc
         if path.parameters:
@@ -246,8 +246,7 @@ def _examples(schema: JsonSchema | None, definitions: Definitions) -> list[Any]:
 
 def _parameter(schema: JsonSchema | None) -> Json:
     # A parameter has no schema since AsyncAPI 3: a sentence, and the values that strings can list.
-    if not isinstance(schema, dict):
-        return {}
+    schema = schema if isinstance(schema, dict) else {"type": "string"}
     parameter: Json = {}
     values = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
     if kind := schema.get("format") or schema.get("type"):

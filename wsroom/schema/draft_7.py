@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from wsroom.schema.contract import JsonSchema
-from wsroom.schema.json_schema import map_parts
+from wsroom.schema.subschemas import map_parts
 
 
 def to_draft_7(schema: JsonSchema) -> JsonSchema:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import keyword
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from wsroom.errors import SetupError
 from wsroom.schema.contract import Contract, JsonSchema, map_schemas
+from wsroom.schema.subschemas import is_deeper, resolve, rewrite
 
 Definitions = dict[str, JsonSchema]
 """The shared definitions, by name."""
@@ -38,49 +39,8 @@ RESERVED = frozenset(
 )
 """Names that a definition does not get, in any of the languages: so they are the same in all."""
 
-_ONE = frozenset(
-    "additionalItems additionalProperties contains contentSchema else if items not propertyNames "
-    "then unevaluatedItems unevaluatedProperties".split()
-)
-_LIST = frozenset(("allOf", "anyOf", "items", "oneOf", "prefixItems"))
-_NAMED = frozenset(("dependencies", "dependentSchemas", "patternProperties", "properties"))
-_DEFINITIONS = ("$defs", "definitions")
-
-
-def map_parts(schema: dict[str, Any], change: Callable[[Any], JsonSchema]) -> dict[str, Any]:
-    """Return a schema whose direct subschemas are changed: not the values that look like one."""
-    return {key: _map_part(key, value, change) for key, value in schema.items()}
-
-
-def _map_part(key: str, value: Any, change: Callable[[Any], JsonSchema]) -> Any:
-    if key in _ONE and isinstance(value, dict | bool):
-        return change(value)
-    if key in _LIST and isinstance(value, list):
-        return [change(each) for each in value]
-    if key in _NAMED and isinstance(value, dict):
-        return {
-            name: change(each) if isinstance(each, dict | bool) else each
-            for name, each in value.items()
-        }
-    return value
-
-
-def rewrite(schema: JsonSchema, rename: Callable[[str], str]) -> JsonSchema:
-    """Return a schema without its definitions, whose references are renamed."""
-    if isinstance(schema, bool):
-        return schema
-    own = {key: value for key, value in schema.items() if key not in _DEFINITIONS}
-    new = map_parts(own, lambda part: rewrite(part, rename))
-    if isinstance(new.get("$ref"), str):
-        new["$ref"] = rename(new["$ref"])
-    discriminator = new.get("discriminator")
-    if isinstance(discriminator, dict) and isinstance(discriminator.get("mapping"), dict):
-        mapping = {
-            value: rename(ref) if ref.startswith("#") else ref
-            for value, ref in discriminator["mapping"].items()
-        }
-        new["discriminator"] = {**discriminator, "mapping": mapping}
-    return new
+MAX_DEPTH = 64
+"""Levels of a definition: as many as a client's frame may have."""
 
 
 def share(contract: Contract) -> tuple[Contract, Definitions]:
@@ -94,16 +54,11 @@ def share(contract: Contract) -> tuple[Contract, Definitions]:
 
     """
     pool = _Pool()
-    try:
-        map_schemas(contract, pool.add)
-        names = pool.names()
-        roots = iter(pool.roots)
-        contract = map_schemas(contract, lambda schema, where: pool.written(next(roots), names))
-        return contract, pool.definitions(names)
-    except RecursionError:
-        raise SetupError(
-            "a schema is nested too deep to be described; use a flatter type"
-        ) from None
+    map_schemas(contract, pool.add)
+    names = pool.names()
+    roots = iter(pool.roots)
+    contract = map_schemas(contract, lambda schema, where: pool.written(next(roots), names))
+    return contract, pool.definitions(names)
 
 
 class _Place(NamedTuple):
@@ -154,6 +109,10 @@ class _Pool:
         if not isinstance(schema, dict | bool):
             raise SetupError(
                 f"{where} refers to {place.ref!r}, which its JSON schema does not have"
+            )
+        if is_deeper(schema, MAX_DEPTH):
+            raise SetupError(
+                f"{where} is nested deeper than {MAX_DEPTH} levels; use a flatter type"
             )
         targets: list[_Place] = []
 
@@ -240,23 +199,6 @@ def _numbered(name: str) -> Iterator[str]:
         number += 1
 
 
-def resolve(schema: Any, ref: str) -> Any:
-    """Follow a reference into a schema, like "#/$defs/Card"; None if nothing is there."""
-    start, _, pointer = ref.partition("#")
-    if start or (pointer and not pointer.startswith("/")):
-        return None
-    found = schema
-    for part in unquote(pointer).split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and key.isdecimal() and int(key) < len(found):
-            found = found[int(key)]
-        elif isinstance(found, dict) and key in found:
-            found = found[key]
-        else:
-            return None
-    return found
-
-
 def target_of(schema: JsonSchema, definitions: Definitions) -> JsonSchema:
     """Follow the references of a shared schema that is nothing but a reference."""
     for _ in definitions:
@@ -313,6 +255,8 @@ def _accepts_null(
     if (ref := schema.get("$ref")) is not None:
         if ref not in known:
             known[ref] = True  # what refers to itself adds nothing
+            if len(known) > MAX_DEPTH:
+                return True
             known[ref] = _accepts_null(definitions[ref.removeprefix(PREFIX)], definitions, known)
         if not known[ref]:
             return False

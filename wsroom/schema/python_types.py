@@ -108,8 +108,10 @@ class _Types:
     def _own(self, schema: dict[str, Any], name: str) -> str:
         values = [schema["const"]] if "const" in schema else schema.get("enum")
         kinds = schema.get("type")
-        if isinstance(values, list) and values:
-            return _union(map(_literal, values))
+        if values == []:
+            return NEVER
+        if isinstance(values, list):
+            return _literals(values)
         if kinds is None:
             return UNKNOWN
         kinds = [kinds] if isinstance(kinds, str) else kinds
@@ -169,14 +171,12 @@ def _is_field(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
 
 
-def _literal(value: Any) -> str:
-    if value is None:
-        return "None"
-    if isinstance(value, bool | int):
-        return f"Literal[{value!r}]"
-    if isinstance(value, str):
-        return f"Literal[{json.dumps(value)}]"
-    return {float: "float", list: f"list[{UNKNOWN}]", dict: f"dict[str, {UNKNOWN}]"}[type(value)]
+def _literals(values: Iterable[Any]) -> str:
+    exact = [each for each in values if each is None or isinstance(each, bool | int | str)]
+    kinds = {float: "float", list: f"list[{UNKNOWN}]", dict: f"dict[str, {UNKNOWN}]"}
+    others = [kinds[type(each)] for each in values if type(each) in kinds]
+    written = ", ".join(json.dumps(x) if isinstance(x, str) else repr(x) for x in exact)
+    return _union([*([f"Literal[{written}]"] if exact else []), *others])
 
 
 def _union(types: Iterable[str]) -> str:
@@ -209,7 +209,7 @@ def _socket(path: PathContract, types: _Types, definitions: Definitions) -> Iter
     yield from _method(_emit(each, types, definitions) for each in path.client)
     yield from _method(_request(each, types, definitions) for each in path.client)
     yield from _method(_listening(path.server, types))
-    names = _union(_name(each) for each in path.server) if path.server else "str"
+    names = _literals([each.event for each in path.server]) if path.server else "str"
     chosen = f"{names} | Builtin"
     yield f"    def off(self, event: {chosen}, function: Function | None = None) -> None: ...\n"
     yield f"    def events(self, *names: {chosen}) -> Events: ...\n"
@@ -222,7 +222,7 @@ def _method(signatures: Iterable[str]) -> Iterator[str]:
 
 
 def _name(event: ClientEvent | ServerEvent) -> str:
-    return "str" if event.event == "*" else _literal(event.event)
+    return "str" if event.event == "*" else _literals([event.event])
 
 
 def _sent(event: ClientEvent, types: _Types, definitions: Definitions) -> str:

@@ -166,7 +166,7 @@ def _intersection(types: Iterable[str]) -> str:
 
 
 def _group(written: str) -> str:
-    plain = re.fullmatch(r"\w+", written) or (
+    plain = re.fullmatch(r"\w+(\[\])*", written) or (
         written[0] in '"[{' and "|" not in written and "&" not in written
     )
     return written if plain else f"({written})"
