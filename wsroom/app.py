@@ -24,6 +24,7 @@ from wsroom.describe import Documentation
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
+from wsroom.routing.emit_checks import EmitChecks
 from wsroom.routing.router import Router
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.encoding import JsonDefault, with_default
@@ -52,7 +53,8 @@ class WSRoom(Router):
             Pages of the server's own host and clients that are not browsers always may.
         limits: the limits for each socket.
         http: the ASGI app that serves all other HTTP requests.
-        debug: whether clients get the text of exceptions.
+        debug: whether clients get the text of exceptions, and what the app sends is checked against
+            what it declares.
         direct: whether frames may be read and written at the server's transport if the server is
             known (uvicorn), which is several times faster than ASGI's `receive` and `send`.
         docs: whether `/asyncapi.json` is served without `debug` too. A mapping: the same, and it is
@@ -89,6 +91,8 @@ class WSRoom(Router):
         self._worker = Worker(
             self._adapter, self._limits, debug, direct, _timing, with_default(json_default)
         )
+        if debug:
+            self._worker.hub.check_emit = EmitChecks(self.find)
         self._origins = Origins(origins)
         self._documentation = Documentation(self, docs, debug)
         self._http_app = http
@@ -126,7 +130,7 @@ class WSRoom(Router):
             ValueError: the name of a room is invalid.
 
         """
-        path = self.path if path is None else path
+        path = self._path if path is None else path
         if "{" in path:
             raise SetupError(f"path {path!r} is a pattern; give a concrete path")
         if self.find(path) is None:

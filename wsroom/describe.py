@@ -5,22 +5,31 @@ No I/O and no asyncio here.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from functools import cached_property, partial
-from itertools import groupby
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import orjson
 
 from wsroom.errors import SetupError
-from wsroom.functions import signature_of, takes
-from wsroom.routing.callbacks import Registration
+from wsroom.routing.callbacks import Guard, Handler
 from wsroom.routing.patterns import Pattern
-from wsroom.routing.route import ANY
+from wsroom.routing.route import Route
 from wsroom.routing.router import Router
+from wsroom.schema import declared
+from wsroom.schema.annotations import doc_of
 from wsroom.schema.asyncapi import document
-from wsroom.schema.contract import ClientEvent, Contract, PathContract, RoomContract
+from wsroom.schema.contract import (
+    ClientEvent,
+    Contract,
+    JsonSchema,
+    Names,
+    PathContract,
+    RoomContract,
+    ServerEvent,
+)
+from wsroom.schema.parameters import Parameter
+from wsroom.schema.schema import Mode, Schema
 
 
 class Documentation:
@@ -67,45 +76,51 @@ def contract_of(app: Router, parts: Mapping[str, Any] | None = None, mount: str 
         mount: the path under which the app is mounted.
 
     """
-    found = (each for each in app.registrations() if each.kind != "page")
-    paths = tuple(
-        _path(mount, path, list(group))
-        for path, group in groupby(found, key=lambda each: each.path)
-    )
+    paths = tuple(_path(mount, route) for route in app.routes)
     return Contract(paths=paths, document=parts or {})
 
 
-def _path(mount: str, path: str, found: list[Registration]) -> PathContract:
-    connect = [each for each in found if (each.kind, each.name) == ("hook", "on_connect")]
+def _path(mount: str, route: Route) -> PathContract:
+    connect = (doc_of(each.function) for each in route.hooks.get("on_connect", ()))
     return PathContract(
-        path=mount + path,
-        doc="\n\n".join(filter(None, (doc_of(each.function) for each in connect))),
-        parameters=dict.fromkeys(Pattern(path, "/").names),
-        rooms=tuple(_room(each) for each in found if each.kind == "guard"),
-        client=tuple(_client_event(each) for each in found if each.kind == "event"),
+        path=mount + route.pattern.text,
+        doc="\n\n".join(filter(None, connect)),
+        parameters=_parameters(route.pattern, route.parameters),
+        rooms=tuple(map(_room, route.guards.values())),
+        client=tuple(_client_event(*item) for item in route.handlers.items()),
+        server=tuple(_server_event(*item) for item in route.emits.items()),
     )
 
 
-def _room(found: Registration) -> RoomContract:
-    names = () if found.name == ANY else Pattern(found.name, ":").names
+def _room(guard: Guard) -> RoomContract:
     return RoomContract(
-        pattern=found.name, doc=doc_of(found.function), parameters=dict.fromkeys(names)
+        pattern=guard.pattern.text,
+        doc=doc_of(guard.callback.function),
+        parameters=_parameters(guard.pattern, guard.parameters),
     )
 
 
-def _client_event(found: Registration) -> ClientEvent:
+def _parameters(pattern: Pattern, known: Mapping[str, Parameter]) -> Names:
+    return {name: known[name].json_schema if name in known else None for name in pattern.names}
+
+
+def _client_event(event: str, handler: Handler) -> ClientEvent:
+    said = handler.declared
     # A handler without a parameter for it gets no message.
-    wants_message = takes(signature_of(found.function), 2)
+    message = _json_schema(said.message, "validation")
     return ClientEvent(
-        event=found.name,
-        doc=doc_of(found.function),
-        message=None if wants_message else {"type": "null"},
+        event=event,
+        doc=said.doc,
+        message=message if handler.wants_message else {"type": "null"},
+        reply=_json_schema(said.reply, "serialization"),
+        raises=said.raises,
     )
 
 
-def doc_of(function: Callable[..., Any]) -> str:
-    """Return the docstring of a user's function, of a method, or of what a partial calls."""
-    inner: Any = function
-    while isinstance(inner, partial):
-        inner = inner.func
-    return inspect.getdoc(inner) or ""
+def _server_event(event: str, said: declared.ServerEvent) -> ServerEvent:
+    message = _json_schema(said.message, "serialization")
+    return ServerEvent(event=event, doc=said.doc, message=message)
+
+
+def _json_schema(schema: Schema | None, mode: Mode) -> JsonSchema | None:
+    return None if schema is None else schema.json_schema(mode)

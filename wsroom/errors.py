@@ -73,16 +73,19 @@ class ConnectionLost(WSRoomError):
 
 
 class ProtocolError(WSRoomError):
-    """A frame of the peer is invalid; `code` and `detail` go into the `error` frame.
+    """A frame of the peer is invalid; `code`, `detail` and `data` go into the `error` frame.
 
     `id` is that of the frame; None if it had none, or could not be read.
     """
 
-    def __init__(self, code: str, detail: str, id: str | int | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str, id: str | int | None = None, data: Any = None
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.id = id
+        self.data = data
 
 
 class Reject(Exception):

@@ -19,7 +19,7 @@ from wsroom.limits import Limits
 from wsroom.shared_start import SharedStart
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import Emission
-from wsroom.wire.encoding import JsonDefault, to_json
+from wsroom.wire.encoding import EmitCheck, JsonDefault, to_json
 from wsroom.wire.names import NameChecker
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class AsyncPublisher:
         self._names = RedisNames(prefix)
         self.name_checker = NameChecker(Limits())
         self.json_default: JsonDefault = to_json
+        self.check_emit: EmitCheck | None = None  # the app's declarations are not known here
         read_topology(self._source)  # raises at once if the URL is invalid
         self._start = SharedStart(self._connect, "the publisher")
 

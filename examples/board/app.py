@@ -3,6 +3,7 @@
 # Open http://127.0.0.1:8000 as ada (password lovelace) and as bob (password builder).
 #
 # With several workers it also needs WSROOM_REDIS_URL, and a key that all workers have: BOARD_KEY.
+# With BOARD_DEBUG=1 it compares what it sends with what it declares.
 
 from __future__ import annotations
 
@@ -13,18 +14,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import jwt
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import create_engine, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.schema import CreateTable
 
-from wsroom import BlockingEmitter, Emitter, Reject, Socket, WSRoom
+from wsroom import BlockingEmitter, BlockingSocket, Emitter, Reject, Socket, WSRoom
 
 PASSWORDS = {"ada": "lovelace", "bob": "builder"}  # a real app stores hashes
 MEMBERS = {"work": {"ada", "bob"}, "home": {"ada"}}
@@ -51,9 +52,20 @@ class Card(Base):
     # keeps the one with the highest version.
     version: Mapped[int] = mapped_column(default=1)
 
-    def shown(self) -> dict[str, Any]:
-        names = ("id", "text", "column", "version")
-        return {name: getattr(self, name) for name in names}
+    def shown(self) -> ShownCard:
+        return ShownCard.model_validate(self)
+
+
+Column = Literal["todo", "doing", "done"]
+
+
+class ShownCard(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    text: str
+    column: Column
+    version: int
 
 
 @asynccontextmanager
@@ -106,7 +118,7 @@ def login(given: Login) -> dict[str, str]:
 
 
 @api.get("/boards/{board}/cards")
-def cards(board: str, user: Annotated[User, Depends(bearer)]) -> list[dict[str, Any]]:
+def cards(board: str, user: Annotated[User, Depends(bearer)]) -> list[ShownCard]:
     if user.name not in MEMBERS.get(board, ()):
         raise HTTPException(403, "This board is not yours.")
     with Session(engine) as session:
@@ -116,7 +128,7 @@ def cards(board: str, user: Annotated[User, Depends(bearer)]) -> list[dict[str, 
 
 # -- sockets ------------------------------------------------------------------------------------
 
-app = WSRoom(http=api)
+app = WSRoom(http=api, debug=bool(os.environ.get("BOARD_DEBUG")))
 
 
 @app.on_connect(path="*")
@@ -151,6 +163,7 @@ async def check_member(socket: Socket[User], room: str, board: str) -> None:
         raise Reject("This board is not yours.")
 
 
+# What clients send: wsroom checks it, because the handlers' annotations say so.
 class OnBoard(BaseModel):
     board: str
 
@@ -161,65 +174,79 @@ class NewCard(OnBoard):
 
 class Move(OnBoard):
     card: int
-    column: Literal["todo", "doing", "done"]
+    column: Column
 
 
-class Said(OnBoard):
+class Say(OnBoard):
     text: str = Field(min_length=1, max_length=1000)
 
 
-Message = TypeVar("Message", bound=OnBoard)
+# What the board sends.
+class Changed(ShownCard):
+    by: str
 
 
-def read(kind: type[Message], message: object, socket: Any) -> tuple[Message, str]:
-    """Return the checked message and its board's room, which the socket must be in."""
-    try:
-        read = kind.model_validate(message)
-    except ValidationError as exc:
-        error = exc.errors()[0]
-        place = ".".join(map(str, error["loc"]))
-        raise Reject(f"{place}: {error['msg']}", code="invalid_message") from None
-    room = f"board:{read.board}"
+class Said(BaseModel):
+    by: str
+    text: str
+
+
+app.emits("card", Changed, doc="A card is new, or was moved.")
+app.emits("said", Said, doc="Somebody said something in the chat of the board.")
+app.emits("typing", str, doc="Somebody, this is the name, is typing.")
+
+NOT_OPEN = {"not_open": "The socket is not in the room of the board."}
+
+
+def room_of(message: OnBoard, socket: Socket[User] | BlockingSocket[User]) -> str:
+    """Return the room of the board, which the socket must be in."""
+    room = f"board:{message.board}"
     if room not in socket.rooms:
-        raise Reject("Open the board first.")
-    return read, room
+        raise Reject("Open the board first.", code="not_open")
+    return room
 
 
 # These two are `def`, because SQLAlchemy blocks: wsroom runs them in threads.
-@app.on("add")
-def add(emitter: BlockingEmitter[User], message: object) -> int:
-    new, room = read(NewCard, message, emitter.socket)
+@app.on("add", raises=NOT_OPEN)
+def add(emitter: BlockingEmitter[User], message: NewCard) -> int:
+    """Add a card to the first column; the reply is its id."""
+    room = room_of(message, emitter.socket)
     with Session(engine) as session, session.begin():
-        session.add(card := Card(board=new.board, text=new.text))
+        session.add(card := Card(board=message.board, text=message.text))
         session.flush()
         shown = card.shown()
-    emitter.to(room).emit("card", shown | {"by": emitter.socket.user.name})
-    return int(shown["id"])
+    changed = Changed(by=emitter.socket.user.name, **shown.model_dump())
+    emitter.to(room).emit("card", changed)
+    return shown.id
 
 
-@app.on("move")
-def move(emitter: BlockingEmitter[User], message: object) -> None:
-    moved, room = read(Move, message, emitter.socket)
+@app.on("move", raises={**NOT_OPEN, "not_found": "The board has no such card."})
+def move(emitter: BlockingEmitter[User], message: Move) -> None:
+    """Move a card into another column."""
+    room = room_of(message, emitter.socket)
     with Session(engine) as session, session.begin():
         card = session.scalar(
             update(Card)
-            .where(Card.id == moved.card, Card.board == moved.board)
-            .values(column=moved.column, version=Card.version + 1)
+            .where(Card.id == message.card, Card.board == message.board)
+            .values(column=message.column, version=Card.version + 1)
             .returning(Card)
         )
         if card is None:
             raise Reject("There is no such card.", code="not_found")
         shown = card.shown()
-    emitter.to(room).emit("card", shown | {"by": emitter.socket.user.name})
+    changed = Changed(by=emitter.socket.user.name, **shown.model_dump())
+    emitter.to(room).emit("card", changed)
 
 
-@app.on("say")
-async def say(emitter: Emitter[User], message: object) -> None:
-    said, room = read(Said, message, emitter.socket)
-    await emitter.to(room).emit("said", {"by": emitter.socket.user.name, "text": said.text})
+@app.on("say", raises=NOT_OPEN)
+async def say(emitter: Emitter[User], message: Say) -> None:
+    """Say something in the chat of the board."""
+    said = Said(by=emitter.socket.user.name, text=message.text)
+    await emitter.to(room_of(message, emitter.socket)).emit("said", said)
 
 
-@app.on("typing")
-async def typing(emitter: Emitter[User], message: object) -> None:
-    _, room = read(OnBoard, message, emitter.socket)
-    await emitter.to(room).emit_except_sender("typing", emitter.socket.user.name, volatile=True)
+@app.on("typing", raises=NOT_OPEN)
+async def typing(emitter: Emitter[User], message: OnBoard) -> None:
+    """Tell the others that the user is typing; it may be lost."""
+    target = emitter.to(room_of(message, emitter.socket))
+    await target.emit_except_sender("typing", emitter.socket.user.name, volatile=True)

@@ -56,6 +56,7 @@ async def board(
     """The example, started; its workers share a database, and Valkey."""
     monkeypatch.setenv("BOARD_DATABASE", f"sqlite:///{tmp_path / 'board.db'}")
     monkeypatch.setenv("BOARD_KEY", "k" * 32)
+    monkeypatch.setenv("BOARD_DEBUG", "1")  # what it emits must be what it declares
     count = 1
     if request.param == "two workers":
         monkeypatch.setenv("WSROOM_REDIS_URL", valkey.url)
@@ -106,8 +107,11 @@ async def test_cards_are_added_and_moved(board: Board) -> None:
     assert (await board.cards()).json() == [card]
     with pytest.raises(Refused, match="no such card"):
         await bob.request("move", {"board": "work", "card": id + 1, "column": "done"})
-    with pytest.raises(Refused, match="column"):
+    with pytest.raises(Refused, match="column") as refused:
         await bob.request("move", {"board": "work", "card": id, "column": "nowhere"})
+    assert refused.value.code == "invalid_message" and refused.value.data[0]["loc"] == ["column"]
+    with pytest.raises(Refused, match="text: String should have at least 1 character"):
+        await bob.request("add", {"board": "work", "text": ""})
 
 
 async def test_moves_at_the_same_time_have_different_versions(board: Board) -> None:

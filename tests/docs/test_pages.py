@@ -149,9 +149,10 @@ async def answer(text: str, dialog: Dialog) -> None:
 
 def members(cls: type) -> Iterator[tuple[str, Any]]:
     """The public members that `cls` does not inherit from another public class."""
-    public = [getattr(wsroom, name) for name in wsroom.__all__]
+    public = [each for each in (getattr(wsroom, name) for name in wsroom.__all__) if each != cls]
+    inherited = {base for parent in cls.__mro__ if parent in public for base in parent.__mro__}
     for base in cls.__mro__:
-        if base.__module__.startswith("wsroom") and (base is cls or base not in public):
+        if base.__module__.startswith("wsroom") and base not in inherited:
             for name, value in vars(base).items():
                 if not name.startswith("_"):
                     yield name, value
@@ -164,7 +165,13 @@ def signature(function: Any, *, skip: int = 0) -> str:
     return str(inspect.Signature(plain[skip:]))
 
 
-INNER = {("Router", "find"), ("Router", "limits"), ("Router", "router"), ("Controller", "router")}
+INNER = {
+    ("Router", "find"),
+    ("Router", "routes"),
+    ("Router", "limits"),
+    ("Router", "router"),
+    ("Controller", "router"),
+}
 """Methods between a router and the app."""
 GIVEN = {"Target", "Emitter", "Socket", "BlockingEmitter", "BlockingSocket", "TestConnection"} | {
     "ClientSocket",

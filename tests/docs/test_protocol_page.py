@@ -138,6 +138,9 @@ class Player:
                     assert isinstance(got[key], int) and got[key] > 1_500_000_000_000, frame
                 else:
                     self.match(value, got[key], frame)
+        elif isinstance(shown, list):
+            for value, one in zip(shown, got, strict=True):
+                self.match(value, one, frame)
         elif isinstance(shown, str) and (placeholder := PLACEHOLDER.fullmatch(shown)):
             assert isinstance(got, str), frame
             assert self.values.setdefault(placeholder[1], got) == got, frame

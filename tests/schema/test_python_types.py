@@ -21,21 +21,21 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("typing")]
 PROGRAM = """
 from typing import Literal, assert_type
 
-from events_of_board import NewCard, Shown, WsSocket
+from events_of_board import NewCard, Changed, WsSocket
 from wsroom.client import connect
 
 
 async def main() -> None:
     socket: WsSocket = connect("ws://127.0.0.1:8000/ws", buffer=10)
 
-    async def moved(card: Shown, sender: str | None) -> None:
+    async def moved(card: Changed, sender: str | None) -> None:
         assert_type(card["column"], Literal["todo", "doing", "done"])
         print(card["text"], sender)
 
     socket.on("card", moved)
 
     @socket.on("card")
-    def once_more(card: Shown) -> None:
+    def once_more(card: Changed) -> None:
         print(card["version"])
 
     stop = socket.on("said", lambda line: print(line["text"].upper()))

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.annotated import contract_of_annotations
 from tests.support.contracts import (
     CONTRACTS,
     MSGSPEC,
@@ -22,6 +21,7 @@ from tests.support.pages import blocks, load_app, save
 from tests.support.paths import DOCS
 from tests.support.schema_values import invalid_values, valid_values
 from tests.support.typescript import add_client, compile_all
+from wsroom.describe import contract_of
 from wsroom.schema.contract import ClientEvent, Contract, JsonSchema, PathContract, ServerEvent
 from wsroom.schema.typescript import declarations
 
@@ -262,7 +262,5 @@ def test_the_client_knows_the_events(name: str, errors: dict[str, list[str]]) ->
 def test_the_guide_shows_the_types_of_its_app(tmp_path: Path) -> None:
     """Word for word."""
     save(GUIDE, tmp_path)
-    app = load_app(tmp_path)
-    card = next(each.function for each in app.registrations()).__globals__["Card"]
-    written = declarations(contract_of_annotations(app, {"card": card, "typing": None}))
+    written = declarations(contract_of(load_app(tmp_path)))
     assert [each.text for each in blocks(GUIDE) if each.language == "typescript"] == [written]

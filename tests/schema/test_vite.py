@@ -33,7 +33,7 @@ PAGE = """\
 """
 
 MAIN = """\
-import type { Paths, Shown } from "./events";
+import type { Paths, Changed } from "./events";
 import { connect, WSRoomError } from "./wsroom";
 
 const body = JSON.stringify({ name: "ada", password: "lovelace" });
@@ -42,7 +42,7 @@ const login = await fetch("/login", { method: "POST", body, headers });
 const { token } = await login.json();
 
 const socket = connect<Paths["/ws"]>("/ws", { params: { token } });
-const cards = new Map<number, Shown>();
+const cards = new Map<number, Changed>();
 
 socket.on("card", (card) => {
   cards.set(card.id, card);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
@@ -375,47 +375,10 @@ ODD_NAMES = Contract(
 )
 
 
-# -- the board -----------------------------------------------------------------------------------
-
-
-class Shown(BaseModel):
-    """A card of a board."""
-
-    id: int
-    text: str
-    column: Literal["todo", "doing", "done"]
-    version: int
-    by: str
-
-
-class Line(BaseModel):
-    by: str
-    text: str
-
-
 @functools.cache
 def board() -> Contract:
-    """The contract of examples/board, with the models that its handlers read."""
-    app: Any = load_example("board")
-    models = vars(__import__("sys").modules["examples_board"])
-    schemas = {"add": "NewCard", "move": "Move", "say": "Said", "typing": "OnBoard"}
-    replies = {"add": received(int), "move": {"type": "null"}}
-    (path,) = contract_of(app).paths
-    client = tuple(
-        replace(
-            each,
-            message=sent(models[schemas[each.event]]),
-            reply=replies.get(each.event, {"type": "null"}),
-            raises={"forbidden": "Open the board first."},
-        )
-        for each in path.client
-    )
-    server = (
-        ServerEvent(event="card", doc="A card is new, or was moved.", message=received(Shown)),
-        ServerEvent(event="said", message=received(Line)),
-        ServerEvent(event="typing", message=received(str)),
-    )
-    return Contract(paths=(replace(path, client=client, server=server),))
+    """The contract of examples/board."""
+    return contract_of(load_example("board"))
 
 
 THOUSAND = 1000

@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+import msgspec
+from pydantic import BaseModel
+from typing_extensions import TypedDict
 
 from wsroom import BlockingEmitter, BlockingSocket, Controller, Emitter, Router, Socket, WSRoom, on
 
 
 class User(NamedTuple):
     name: str
+
+
+class Say(BaseModel):
+    text: str
+
+
+class Move(msgspec.Struct):
+    card: int
+
+
+@dataclass
+class Point:
+    x: int
+
+
+class Options(TypedDict, total=False):
+    loud: bool
 
 
 app = WSRoom()
@@ -26,6 +49,34 @@ async def plain(emitter: Emitter) -> None:
 async def typed(emitter: Emitter[User], message: list[int]) -> int:
     assert emitter.socket.user.name
     return sum(message)
+
+
+@app.on("model", raises={"muted": "You may not speak here."})
+async def model(emitter: Emitter[User], message: Say) -> Say:
+    await emitter.emit("said", Say(text=message.text))
+    return message
+
+
+@app.on("struct", concurrent=True)
+async def struct(emitter: Emitter, message: Move | None) -> list[Move]:
+    return [message] if message else []
+
+
+@app.on("point")
+def point(emitter: BlockingEmitter, message: Point) -> int:
+    return message.x
+
+
+@app.on("options")
+async def options(emitter: Emitter, message: Options) -> Literal["loud", "quiet"]:
+    return "loud" if message.get("loud") else "quiet"
+
+
+app.emits("said", Say, doc="Somebody said something.")
+app.emits("moved", list[Move], path="/t/{tenant}")
+app.emits("typing")
+app.path("/t/{tenant}", tenant=int)
+router.emits("union", Say | None)
 
 
 @app.on("in a thread")
@@ -54,6 +105,15 @@ app.on("lambda")(lambda emitter: None)
 @app.on_connect()
 async def connect(socket: Socket) -> User | None:
     return User("ada") if socket.query.get("token") else None
+
+
+@app.on_connect("/t/{tenant}")
+async def connect_tenant(socket: Socket, tenant: int) -> User:
+    return User(str(tenant + socket.path_params["tenant"]))
+
+
+@app.on_connect("/t/{tenant}")
+def connect_tenant_blocking(socket: BlockingSocket, *, tenant: int = 0) -> None: ...
 
 
 @app.on_connect("*")
@@ -86,6 +146,14 @@ async def failed(emitter: Emitter, exc: BaseException) -> None: ...
 async def own_orders(socket: Socket[User], room: str, id: str) -> None: ...
 
 
+@app.on_join("board:{id}:{part}")
+async def boards(socket: Socket, room: str, id: int, part: Literal["cards", "chat"]) -> None: ...
+
+
+@app.on_join("doc:{id}")
+def documents(socket: BlockingSocket, room: str, id: UUID) -> None: ...
+
+
 @app.on_join("file:{name}")
 def files(socket: BlockingSocket, room: str, **values: str) -> None: ...
 
@@ -108,7 +176,10 @@ async def async_page() -> str:
 
 
 class Chat(Controller):
-    @on("say")
+    def __init__(self) -> None:
+        self.emits("said", Say, doc="Somebody said something.")
+
+    @on("say", raises={"muted": "You may not speak here."})
     async def say(self, emitter: Emitter, message: str) -> None: ...
 
     @on("leave")
@@ -124,4 +195,6 @@ app.include(router, Chat())
 
 async def still_callable(emitter: Emitter[User]) -> int:
     """The decorators return the function with its own type."""
+    said: Say = await model(emitter, Say(text="hi"))
+    assert said.text
     return await typed(emitter, [1])

@@ -33,6 +33,14 @@ async def emitter_in_on_connect(emitter: Emitter) -> None: ...
 
 
 @app.on_connect()  # refused
+async def no_socket() -> None: ...
+
+
+@app.on_connect("/t/{tenant}")  # refused
+async def emitter_and_tenant(emitter: Emitter, tenant: int) -> None: ...
+
+
+@app.on_connect()  # refused
 def socket_in_a_thread(socket: Socket) -> None: ...
 
 
@@ -81,6 +89,11 @@ class Chat(Controller):
 
     @on("shout")  # refused
     def shout(self, emitter: Emitter) -> None: ...
+
+
+app.emits(str)  # refused
+app.emits("said", str, "Somebody said something.")  # refused
+app.on("say", raises=["muted"])  # refused
 
 
 async def forgets_to_call_to(emitter: Emitter, blocking: BlockingSocket) -> None:

@@ -16,13 +16,17 @@ PACKAGE = Path(wsroom.__file__).parent
 BASE = ("errors", "functions", "limits", "logs", "shared_start", "tasks", "timing")
 """Files at the top of the package that every folder may import."""
 
-CORE = ("base", "wire", "routing", "asgi", "adapters", "delivery", "direct", "api", "connection")
+CORE = (
+    "base", "wire", "schema", "routing", "asgi", "adapters", "delivery", "direct", "api",
+    "connection",
+)  # fmt: skip
 
 MAY_IMPORT = {
     "base": (),
     "wire": ("base",),
     "schema": ("base", "wire"),
-    "routing": ("base", "wire"),
+    # A handler is registered with the check of its messages, which knows no routes.
+    "routing": ("base", "wire", "schema"),
     "asgi": ("base", "wire"),
     "adapters": ("base", "wire"),
     "adapters.redis": ("base", "wire", "adapters", "adapters.redis.network"),
@@ -31,14 +35,14 @@ MAY_IMPORT = {
     "delivery": ("base", "wire", "routing", "asgi", "adapters"),
     "api": ("base", "wire", "routing", "asgi", "adapters", "delivery"),
     "direct": ("base", "wire", "asgi", "delivery"),
-    "connection": ("base", "wire", "routing", "asgi", "adapters", "delivery", "direct", "api"),
+    "connection": tuple(room for room in CORE if room != "connection"),
     "describe": ("base", "wire", "routing", "schema"),
-    "app": (*CORE, "adapters.redis", "describe", "schema"),
+    "app": (*CORE, "adapters.redis", "describe"),
     "publisher": ("base", "wire", "adapters", "adapters.redis", "adapters.redis.network", "api"),
     "testing": ("base", "wire", "asgi", "adapters"),
     "cli": (
         *(*CORE, "adapters.redis", "adapters.redis.network"),
-        *("app", "describe", "publisher", "schema"),
+        *("app", "describe", "publisher"),
     ),
     "rooms": ("wire",),
 }
@@ -47,7 +51,7 @@ MAY_IMPORT = {
 Folders on one floor (`routing`, `asgi`, `adapters`, `client`) do not import each other.
 """
 
-PURE = ("errors", "functions", "limits", "logs", "tasks", "wire", "routing", "schema")
+PURE = ("errors", "functions", "limits", "logs", "tasks", "wire", "schema", "routing")
 """Files and folders of values and decisions: no I/O, no asyncio, no Redis."""
 IMPURE = {"asyncio", "redis", "uvicorn", "socket", "threading", "concurrent"}
 

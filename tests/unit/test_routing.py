@@ -270,7 +270,7 @@ def test_a_guard_may_ask_for_some_of_the_values() -> None:
     found = router.find("/ws")
     assert found is not None
     decided = found[0].guard("x:y")
-    assert decided is not None and decided[1] == {"b": "y"}
+    assert decided is not None and decided[0].read(decided[1]) == {"b": "y"}
 
 
 def test_routers_are_included_whole() -> None:

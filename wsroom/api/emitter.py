@@ -90,14 +90,17 @@ class Emitter(Target, WithUser[User]):
         A volatile message is dropped if the socket is behind (more than 64 KiB unsent).
 
         Raises:
-            ValueError: the name of the event is invalid, the message has a NaN or an infinity, or
-                the payload is over 1 MiB.
+            ValueError: the name of the event is invalid, the message has a NaN or an infinity, the
+                payload is over 1 MiB, or in debug mode the message is not of the type that
+                `WSRoom.emits` declares.
             TypeError: a value in the message cannot be encoded as JSON.
 
         """
         hub = self._publisher
         hub.name_checker.check_event(event)
         payload = encode(event, message, self.socket.id, default=hub.json_default)
+        if hub.check_emit is not None:
+            hub.check_emit(self._path, event, payload)
         self.socket._connection.write(PreparedFrame(payload, volatile))
         if hub.should_yield():
             await asyncio.sleep(0)

@@ -18,7 +18,7 @@ class SocketConnection(Protocol):
 
     id: str
     path: str
-    path_params: dict[str, str]
+    path_params: dict[str, Any]
     scope: Scope
     user: Any
 
@@ -53,8 +53,8 @@ class SocketInfo(WithUser[User]):
         return self._connection.path
 
     @property
-    def path_params(self) -> Mapping[str, str]:
-        """The values of the path's parameters."""
+    def path_params(self) -> Mapping[str, Any]:
+        """The values of the path's parameters: strings, unless `WSRoom.path` gave them a type."""
         return self._connection.path_params
 
     @property

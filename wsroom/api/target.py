@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, Self
 
 from wsroom.wire.emission import EMIT, Emission, Room
-from wsroom.wire.encoding import JsonDefault
+from wsroom.wire.encoding import EmitCheck, JsonDefault
 from wsroom.wire.names import NameChecker
 from wsroom.wire.protocol import encode
 
@@ -15,6 +15,7 @@ class EmissionPublisher(Protocol):
 
     name_checker: NameChecker
     json_default: JsonDefault
+    check_emit: EmitCheck | None
 
     async def publish(self, emission: Emission) -> object: ...
 
@@ -83,10 +84,13 @@ class Recipients:
         publisher, room, rooms = self._publisher, self._room, self._rooms
         publisher.name_checker.check_event(event)
         name = room.name or None
+        payload = encode(event, message, sender, name, None, publisher.json_default)
+        if publisher.check_emit is not None:
+            publisher.check_emit(self._path, event, payload)
         # By position: names take longer, and this is done for each emit.
         return Emission(
             room,
-            encode(event, message, sender, name, None, publisher.json_default),
+            payload,
             rooms if len(rooms) > 1 else (),
             except_socket,
             except_session,
@@ -120,8 +124,9 @@ class Target(Recipients):
                 Redis is unavailable.
 
         Raises:
-            ValueError: the name of the event is invalid, the message has a NaN or an infinity, or
-                the payload is over 1 MiB.
+            ValueError: the name of the event is invalid, the message has a NaN or an infinity, the
+                payload is over 1 MiB, or in debug mode the message is not of the type that
+                `WSRoom.emits` declares.
             TypeError: a value in the message cannot be encoded as JSON.
             AdapterError: delivery to all workers could not be confirmed.
 

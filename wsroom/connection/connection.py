@@ -65,7 +65,7 @@ class Connection:
         worker: Worker,
         route: Route,
         path: str,
-        path_params: dict[str, str],
+        path_params: dict[str, Any],
         scope: Scope,
         receive: Receive,
         send: Send,

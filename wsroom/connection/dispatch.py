@@ -46,6 +46,8 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
         handler = None if event in protocol.RESERVED else route.handlers.get(ANY)
         if handler is None:
             raise ProtocolError("unknown_event", f"this path has no handler for {event!r}")
+    if handler.declared.message is not None:
+        inbound.message = handler.declared.message.validate(inbound.message)
     if handler.concurrent:
         return _start_concurrent(connection, handler, inbound)
     return _call_and_reply(connection, handler, inbound)
@@ -93,7 +95,8 @@ async def _call_and_reply(connection: Connection, handler: Handler, inbound: Inb
     emitter = connection.invoker.emitter(inbound.event)
     result = await call(connection, handler, emitter, inbound.message)
     if inbound.id is not None:
-        connection.invoker.reply(inbound, result)
+        reply = handler.declared.reply if connection.worker.debug else None
+        connection.invoker.reply(inbound, result, reply)
 
 
 async def _start_concurrent(connection: Connection, handler: Handler, inbound: Inbound) -> None:

@@ -16,6 +16,8 @@ from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.logs import about
 from wsroom.routing.callbacks import Callback
 from wsroom.routing.route import Route
+from wsroom.schema.conformity import check_payload
+from wsroom.schema.schema import Schema
 from wsroom.wire import protocol
 from wsroom.wire.protocol import Inbound
 
@@ -52,7 +54,8 @@ class Invoker:
         Raises:
             Reject: by the guard.
             Disconnect: by the guard.
-            ProtocolError: no guard matches the room, or the guard failed.
+            ProtocolError: no guard matches the room, a value in its name is not of the annotated
+                type, or the guard failed.
 
         """
         route, worker = self._route, self._worker
@@ -62,7 +65,8 @@ class Invoker:
         found = route.guard(room)
         if found is None:
             raise ProtocolError("forbidden", "this room cannot be joined")
-        guard, values = found
+        guard, texts = found
+        values = guard.read(texts)
         try:
             await worker.call(guard.callback, self._socket, room, **values)
         except (Reject, Disconnect):
@@ -125,10 +129,13 @@ class Invoker:
         self, exc: BaseException, event: str | None, id: str | int | None, name: str = ""
     ) -> None:
         """Answer what the app's code raised; raises `exc` if the app did not raise it."""
-        if isinstance(exc, Reject) and exc.data is not None:
-            await self._answer_with_data(exc, event, id, name)
-        elif isinstance(exc, (ProtocolError, Reject)):
-            self.send_error(exc.code, exc.detail, event, id)
+        if isinstance(exc, (ProtocolError, Reject)):
+            if self._worker.debug and isinstance(exc, Reject):
+                self._warn_undeclared(exc.code, event)
+            if exc.data is not None:
+                await self._answer_with_data(exc, event, id, name)
+            else:
+                self.send_error(exc.code, exc.detail, event, id)
         elif isinstance(exc, Disconnect):
             self._connection.close(exc.code, exc.reason)
         elif raised_by_app(exc):
@@ -136,13 +143,18 @@ class Invoker:
         else:
             raise exc
 
+    def _warn_undeclared(self, code: str, event: str | None) -> None:
+        handler = self._route.handlers.get(event or "")
+        if handler is not None and handler.declared.raises and code not in handler.declared.raises:
+            self._worker.log_undeclared(self._route.pattern.text, str(event), code)
+
     async def _answer_with_data(
-        self, reject: Reject, event: str | None, id: str | int | None, name: str
+        self, error: ProtocolError | Reject, event: str | None, id: str | int | None, name: str
     ) -> None:
         default = self._worker.hub.json_default
         try:
             payload = protocol.encode_error(
-                reject.code, reject.detail, event, id, reject.data, default
+                error.code, error.detail, event, id, error.data, default
             )
         except Exception as exc:  # JSON has no form for the data, or json_default raised
             await self.answer_exception(exc, event, id, name)
@@ -187,11 +199,19 @@ class Invoker:
         limit = self._worker.limits.handler_timeout
         self.send_error("timeout", f"it took longer than {limit:g} s", event, id)
 
-    def reply(self, inbound: Inbound, message: Any) -> None:
-        """Send the `reply` to a frame that has an id; raises what `protocol.encode` raises."""
+    def reply(self, inbound: Inbound, message: Any, schema: Schema | None = None) -> None:
+        """Send the `reply` to a frame that has an id, if it fits the schema.
+
+        Raises:
+            ValueError: it does not fit.
+
+        Also raises what `protocol.encode` raises.
+        """
         if inbound.id is not None:
             default = self._worker.hub.json_default
             payload = protocol.encode_reply(message, inbound.id, default)
+            if schema is not None:
+                check_payload(payload, schema, f"the reply to {inbound.event!r}")
             self._connection.write(PreparedFrame(payload))
 
     def send_error(self, code: str, detail: str, event: str | None, id: str | int | None) -> None:

@@ -17,6 +17,7 @@ from wsroom.connection.supervisor import Interrupted, raised_by_app
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.routing.callbacks import Callback
+from wsroom.schema.problems import InvalidMessage
 from wsroom.wire import protocol
 from wsroom.wire.frame_id import find_id
 from wsroom.wire.offsets import Offset
@@ -27,6 +28,9 @@ logger = logging.getLogger("wsroom")
 # `receive` does not suspend while frames are queued: one client could block all others.
 YIELD_EVERY = 64
 YIELD_AFTER = 0.005  # seconds
+
+SLOW_CHECK = 0.01
+"""Seconds to find a message invalid, beyond which its frame counts as a bad one."""
 
 
 class Lifecycle:
@@ -139,7 +143,8 @@ class Lifecycle:
     async def _call_on_connect(self, hooks: Iterable[Callback]) -> None:
         connection = self._connection
         for hook in hooks:
-            user = await connection.worker.call(hook, connection.socket)
+            values = {name: connection.path_params[name] for name in hook.wanted}
+            user = await connection.worker.call(hook, connection.socket, **values)
             if user is False:
                 raise Reject()
             if connection.closed_with is not None:
@@ -240,6 +245,9 @@ class Lifecycle:
 
     async def _answer_exception(self, exc: BaseException, inbound: Inbound) -> None:
         connection, supervisor = self._connection, self._connection.supervisor
+        # The check of a message comes first, so it took all the time since the start.
+        elapsed = asyncio.get_running_loop().time() - supervisor.started
+        slow_check = isinstance(exc, InvalidMessage) and elapsed > SLOW_CHECK
         try:
             if isinstance(exc, asyncio.CancelledError):
                 supervisor.raise_interrupted()
@@ -250,6 +258,8 @@ class Lifecycle:
             if interrupted.timed_out:
                 id = None if connection.answered else inbound.id
                 connection.invoker.answer_timeout(inbound.event, id)
+        if slow_check:
+            self._count_bad_frame()
 
     # -- its end ---------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ class Worker:
         self._indirect = LogOnce()
         self._reading = LogOnce()
         self._unguarded = LogOnce(most=MOST_PATHS)
+        self._undeclared = LogOnce()
         self._unavailable = LogOnce(again_after=LOG_UNAVAILABLE_EVERY)
 
     async def start(self) -> None:
@@ -123,6 +124,17 @@ class Worker:
         """Log that the broker is unavailable, at most once a minute: every frame may fail."""
         if self._unavailable.due(now=asyncio.get_running_loop().time()):
             logger.warning("%s failed and was answered `unavailable`: %s", what, exc, extra=extra)
+
+    def log_undeclared(self, path: str, event: str, code: str) -> None:
+        """Log once that a handler rejects with a code that it does not declare."""
+        if self._undeclared.due((path, event, code)):
+            logger.warning(
+                "the handler of %r on %s rejects with %r, which its raises= does not have",
+                event,
+                path,
+                code,
+                extra=about(path=path, event=event),
+            )
 
     def log_unguarded(self, path: str) -> None:
         """Log once for each path that clients may join any room on it."""

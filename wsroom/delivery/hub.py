@@ -20,7 +20,7 @@ from wsroom.limits import Limits
 from wsroom.shared_start import SharedStart
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import EMIT, RESYNC, Emission, Room
-from wsroom.wire.encoding import JsonDefault, to_json
+from wsroom.wire.encoding import EmitCheck, JsonDefault, to_json
 from wsroom.wire.names import NameChecker
 from wsroom.wire.offsets import Offset
 from wsroom.wire.protocol import SOCKET_ID_PREFIX, encode_resync, with_offset
@@ -79,6 +79,8 @@ class Hub:
         """Checks the names of emitted events, and of the rooms that they are emitted to."""
         self.json_default = json_default
         """Converts values in messages that JSON has no form for."""
+        self.check_emit: EmitCheck | None = None
+        """In debug mode: raises ValueError for a message that is not as the app declares it."""
         self._publish_now = _publish_now_of(adapter)
         self._pending_joins: dict[Room, PendingJoins] = {}
         self._id_prefix = ""

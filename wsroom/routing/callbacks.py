@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from wsroom.errors import SetupError
-from wsroom.functions import name_of, signature_of, takes
+from wsroom.errors import ProtocolError, SetupError
+from wsroom.functions import name_of, signature_of, takes, unwrapped
 from wsroom.routing.patterns import Pattern
+from wsroom.schema.annotations import Scope
+from wsroom.schema.declared import ClientEvent, client_event
+from wsroom.schema.parameters import Parameter, parameter_of
 
 HOOKS = {
     "on_connect": ("socket",),
@@ -22,12 +24,16 @@ HOOKS = {
 }
 """The hooks, and the arguments of each."""
 
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
 
 class Callback(NamedTuple):
     """A user's function, and whether it runs on the event loop or in a thread."""
 
     function: Callable[..., Any]
     is_async: bool
+    wanted: tuple[str, ...] = ()
+    """For `on_connect`: the parameters of the path that it takes."""
 
     @classmethod
     def of(cls, function: Callable[..., Any], first: str = "") -> Callback:
@@ -42,12 +48,7 @@ class Callback(NamedTuple):
                 argument is annotated with another type than it gets.
 
         """
-        inner: Any = function
-        while isinstance(inner, partial):
-            inner = inner.func
-        if not inspect.isroutine(inner):
-            inner = getattr(inner, "__call__", inner)  # noqa: B004 (not a test)
-        inner = inspect.unwrap(inner)
+        inner = unwrapped(function)
         if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
             raise SetupError(f"{name_of(function)} is a generator; return or emit instead of yield")
         is_async = inspect.iscoroutinefunction(inner)
@@ -62,10 +63,22 @@ class Handler(NamedTuple):
     callback: Callback
     wants_message: bool
     concurrent: bool
+    declared: ClientEvent
 
     @classmethod
-    def of(cls, event: str, function: Callable[..., Any], concurrent: bool) -> Handler:
-        """Make a handler of a user's function; raises SetupError if it takes other arguments."""
+    def of(
+        cls,
+        event: str,
+        function: Callable[..., Any],
+        concurrent: bool,
+        raises: Mapping[str, str] | None = None,
+    ) -> Handler:
+        """Make a handler of a user's function.
+
+        Raises:
+            SetupError: it takes other arguments, its annotations are invalid, or `raises` is.
+
+        """
         signature = signature_of(function)
         wants_message = takes(signature, 2)
         if not wants_message and not takes(signature, 1):
@@ -73,7 +86,19 @@ class Handler(NamedTuple):
                 f"{name_of(function)}{signature} cannot handle {event!r}; "
                 "a handler takes (emitter) or (emitter, message)"
             )
-        return cls(Callback.of(function, "emitter"), wants_message, concurrent)
+        callback = Callback.of(function, "emitter")
+        return cls(
+            callback, wants_message, concurrent, client_event(function, wants_message, raises)
+        )
+
+    @property
+    def checked_function(self) -> Callable[..., Any]:
+        """The function, after a check of the message if it has a schema."""
+        function, schema = self.callback.function, self.declared.message
+        if schema is None:
+            return function
+        validate = schema.validate
+        return lambda emitter, message: function(emitter, validate(message))
 
 
 class Guard(NamedTuple):
@@ -81,7 +106,8 @@ class Guard(NamedTuple):
 
     pattern: Pattern
     callback: Callback
-    wanted: tuple[str, ...]
+    parameters: Mapping[str, Parameter]
+    """The parameters of the pattern that it takes."""
     replay: int | None = None
     """How many earlier messages a client may get at a join; None for `Limits.replay`."""
 
@@ -95,8 +121,30 @@ class Guard(NamedTuple):
         """
         if replay is not None and (type(replay) is not int or replay < 0):
             raise SetupError(f"replay is {replay!r}; use a number of messages, or 0 for none")
-        wanted = guard_parameters(function, pattern)
-        return cls(pattern, Callback.of(function, "socket"), wanted, replay)
+        for name in {"socket", "room"} & set(pattern.names):
+            raise SetupError(
+                f"parameter {{{name}}} in {pattern.text!r} has the name of an argument of every "
+                "guard; use another name, or '*' for every room"
+            )
+        role = f"guard {pattern.text!r}"
+        parameters = parameters_of(function, pattern, ("socket", "room"), role)
+        return cls(pattern, Callback.of(function, "socket"), parameters, replay)
+
+    def read(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Return what the function gets for the values of the pattern.
+
+        Raises:
+            ProtocolError: `bad_room`: a value is not of the annotated type.
+
+        """
+        read: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            try:
+                read[name] = parameter.read(values[name])
+            except ValueError:
+                detail = f"{name!r} in the room's name must be {parameter.expected}"
+                raise ProtocolError("bad_room", detail) from None
+        return read
 
 
 class Registration(NamedTuple):
@@ -112,9 +160,13 @@ class Registration(NamedTuple):
     """Whether an event's handler runs concurrently with others of the same socket."""
 
 
-def hook_callback(hook: str, function: Callable[..., Any]) -> Callback:
+def check_hook(hook: str) -> None:
+    """Raise SetupError if there is no such hook."""
     if hook not in HOOKS:
         raise SetupError(f"no hook {hook!r}; there are {', '.join(HOOKS)}")
+
+
+def hook_callback(hook: str, function: Callable[..., Any]) -> Callback:
     signature = signature_of(function)
     if not takes(signature, len(HOOKS[hook])):
         raise SetupError(
@@ -122,6 +174,15 @@ def hook_callback(hook: str, function: Callable[..., Any]) -> Callback:
             f"it is called with ({', '.join(HOOKS[hook])})"
         )
     return Callback.of(function, HOOKS[hook][0])
+
+
+def connect_callback(
+    function: Callable[..., Any], pattern: Pattern
+) -> tuple[Callback, dict[str, Parameter]]:
+    """Return the callback of an `on_connect`, and the parameters of the path that it takes."""
+    role = f"be on_connect of {pattern.text!r}"
+    parameters = parameters_of(function, pattern, HOOKS["on_connect"], role)
+    return Callback.of(function, "socket")._replace(wanted=tuple(parameters)), parameters
 
 
 def middleware_callback(function: Callable[..., Any]) -> Callback:
@@ -157,23 +218,38 @@ def _check_annotation(function: Callable[..., Any], first: str, is_async: bool) 
         )
 
 
-def guard_parameters(function: Callable[..., Any], pattern: Pattern) -> tuple[str, ...]:
-    signature = signature_of(function)
-    for name in {"socket", "room"} & set(pattern.names):
-        raise SetupError(
-            f"parameter {{{name}}} in {pattern.text!r} has the name of an argument of every guard; "
-            "use another name, or '*' for every room"
-        )
-    rest = list(signature.parameters.values())[2:]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in rest):
-        wanted = pattern.names
-    else:
-        wanted = tuple(name for name in pattern.names if name in signature.parameters)
+def parameters_of(
+    function: Callable[..., Any], pattern: Pattern, first: tuple[str, ...], role: str
+) -> dict[str, Parameter]:
+    """Return the parameters of a pattern that a function takes, with their types.
+
+    Those that it takes by `**` have no type, so they are strings.
+
+    Args:
+        function: the user's function.
+        pattern: of the path or the room.
+        first: what the function gets before them.
+        role: "guard 'order:{id}'", for the sentence of the error.
+
+    Raises:
+        SetupError: it takes other arguments, or one of another type.
+
+    """
+    signature, scope = signature_of(function), Scope(function)
+    parameters = list(signature.parameters.values())
+    positional = [each for each in parameters if each.kind in _POSITIONAL][: len(first)]
+    named = {each.name: each for each in parameters if each not in positional}
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    wanted = [name for name in pattern.names if name in named or takes_all]
     try:
-        signature.bind(None, None, **dict.fromkeys(wanted))
+        signature.bind(*first, **dict.fromkeys(wanted))
     except TypeError:
-        asks = ", ".join(("socket", "room", *pattern.names))
         raise SetupError(
-            f"{name_of(function)}{signature} cannot guard {pattern.text!r}; it may take ({asks})"
+            f"{name_of(function)}{signature} cannot {role}; "
+            f"it may take ({', '.join((*first, *pattern.names))})"
         ) from None
-    return wanted
+    annotations = {name: named[name].annotation if name in named else Any for name in wanted}
+    return {
+        name: parameter_of(scope.resolve(each, name), f"{name!r} of {name_of(function)}()")
+        for name, each in annotations.items()
+    }

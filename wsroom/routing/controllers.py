@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from wsroom.errors import SetupError
 from wsroom.routing.callbacks import HOOKS
@@ -21,11 +22,22 @@ class Controller:
     path: str = "/ws"
     """The WebSocket path of all its methods."""
 
+    def emits(self, event: str, message: object = None, *, doc: str = "") -> None:
+        """Declare an event that it emits: in `__init__`, or before it is included.
+
+        Does what `Router.emits` does, when it is included.
+        """
+        # No __init__ of ours: a subclass need not call it.
+        self.__dict__.setdefault("_emits", []).append((event, message, doc))
+
     def router(self) -> Router:
         """Return a Router with the marked methods and the hooks; raises what a Router raises."""
         router = Router(self.path)
-        for name, event, concurrent in _marked(type(self)):
-            router.add_handler(event, getattr(self, name), concurrent=concurrent)
+        for name, mark in _marked(type(self)):
+            function = getattr(self, name)
+            router.add_handler(mark.event, function, concurrent=mark.concurrent, raises=mark.raises)
+        for event, message, doc in self.__dict__.get("_emits", ()):
+            router.emits(event, message, doc=doc)
         for hook in HOOKS:
             if hasattr(self, hook):
                 router.add_hook(hook, getattr(self, hook))
@@ -37,7 +49,7 @@ class Controller:
     def _check_names(self) -> None:
         # A hook with a typing error in its name would never run: on_conect, and nobody logs in.
         hooks = (*HOOKS, "on_join")
-        marked = {name for name, _, _ in _marked(type(self))}
+        marked = {name for name, _ in _marked(type(self))}
         for name in set(dir(type(self))) - {*hooks, *marked}:
             if name.startswith("_") or not callable(getattr(type(self), name)):
                 continue
@@ -48,18 +60,29 @@ class Controller:
                 )
 
 
-def on(event: str, *, concurrent: bool = False) -> Callable[[HandlerMethod], HandlerMethod]:
-    """Mark a method of a `Controller` as the handler of `event`, and return it unchanged."""
+class _Mark(NamedTuple):
+    event: str
+    concurrent: bool
+    raises: Mapping[str, str] | None
+
+
+def on(
+    event: str, *, concurrent: bool = False, raises: Mapping[str, str] | None = None
+) -> Callable[[HandlerMethod], HandlerMethod]:
+    """Mark a method of a `Controller` as the handler of `event`, and return it unchanged.
+
+    The arguments are those of `Router.on`.
+    """
 
     def mark(function: HandlerMethod) -> HandlerMethod:
-        events = getattr(function, "_wsroom_events", ())
-        function._wsroom_events = (*events, (event, concurrent))  # type: ignore[union-attr]
+        marks = getattr(function, "_wsroom_events", ())
+        function._wsroom_events = (*marks, _Mark(event, concurrent, raises))  # type: ignore[union-attr]
         return function
 
     return mark
 
 
-def _marked(cls: type) -> Iterator[tuple[str, str, bool]]:
+def _marked(cls: type) -> Iterator[tuple[str, _Mark]]:
     for name in dir(cls):
-        for event, concurrent in getattr(getattr(cls, name), "_wsroom_events", ()):
-            yield name, event, concurrent
+        for mark in getattr(getattr(cls, name), "_wsroom_events", ()):
+            yield name, mark

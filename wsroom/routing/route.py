@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
 from typing import Any
 
+from wsroom.errors import SetupError
 from wsroom.routing.callbacks import Callback, Guard, Handler, Registration
-from wsroom.routing.patterns import Pattern
+from wsroom.routing.patterns import Pattern, ranked
+from wsroom.schema.declared import ServerEvent
+from wsroom.schema.parameters import Parameter
+from wsroom.schema.schema import describe
 
 ANY = "*"
 """Every event without its own handler, every room without its own guard, a hook of every path."""
@@ -37,12 +41,92 @@ class Route:
         self.pattern = pattern
         self.handlers: dict[str, Handler] = {}
         self.guards: dict[str, Guard] = {}
+        self.emits: dict[str, ServerEvent] = {}
+        """The events that the app has declared that it emits."""
+        self.parameters: dict[str, Parameter] = {}
+        """The parameters of the path that have a type."""
         self.calls: dict[str, list[tuple[Layer, Callback]]] = {}
         """By name, the functions of a hook, or the middleware, in the order of their calls."""
         # The same without the layers: sockets look them up for each frame.
         self.hooks: dict[str, tuple[Callback, ...]] = {}
         self.middleware: tuple[Callback, ...] = ()
         self._plans: Plans | None = None
+
+    def add_handler(self, event: str, handler: Handler) -> None:
+        """Add the handler of an event; raises SetupError if it has one."""
+        if event in self.handlers:
+            raise SetupError(
+                f"event {event!r} is already handled on {self.pattern.text!r}; "
+                "use another name or path"
+            )
+        self.handlers[event] = handler
+
+    def add_guard(self, guard: Guard) -> None:
+        """Add the guard of its rooms; raises SetupError if they have one."""
+        pattern = guard.pattern
+        if pattern.shape in self.guards:
+            raise SetupError(
+                f"room {pattern.text!r} is already guarded on {self.pattern.text!r}; use one guard"
+            )
+        self.guards[pattern.shape] = guard
+        self.guards = ranked(self.guards)
+
+    def add_emit(self, event: str, declared: ServerEvent) -> None:
+        """Declare an event that the app emits, again if it has the same type.
+
+        Raises:
+            SetupError: it is declared with another type.
+
+        """
+        known = self.emits.get(event)
+        if known is not None and known.annotation != declared.annotation:
+            raise SetupError(
+                f"{event!r} is declared on {self.pattern.text!r} as {describe(known.annotation)} "
+                f"and as {describe(declared.annotation)}; declare one type"
+            )
+        if known is None or not known.doc:
+            self.emits[event] = declared
+
+    def add_parameters(self, parameters: Mapping[str, Parameter]) -> None:
+        """Give parameters of the path their types; raises SetupError if one has another type."""
+        for name, parameter in parameters.items():
+            if parameter.annotation in (Any, object):
+                continue
+            known = self.parameters.setdefault(name, parameter)
+            if known.annotation != parameter.annotation:
+                raise SetupError(
+                    f"parameter {{{name}}} of {self.pattern.text!r} must be {known.expected}, and "
+                    f"also {parameter.expected}; annotate it with one type"
+                )
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        """Return the values of the path's parameters, by their types.
+
+        None if it is a path of another route; raises ValueError if a value is not of its type.
+        """
+        values: dict[str, Any] | None = self.pattern.match(path)
+        if values is not None:
+            for name, parameter in self.parameters.items():
+                values[name] = parameter.read(values[name])
+        return values
+
+    def include(self, other: Route) -> None:
+        """Copy what is registered on the same path of a router that is included.
+
+        Raises:
+            SetupError: something is registered twice.
+
+        """
+        for event, handler in other.handlers.items():
+            self.add_handler(event, handler)
+        for guard in other.guards.values():
+            self.add_guard(guard)
+        for event, declared in other.emits.items():
+            self.add_emit(event, declared)
+        self.add_parameters(other.parameters)
+        for name, calls in other.calls.items():
+            for layer, callback in calls:
+                self.add_call(name, callback, max(layer, Layer.EVERY_INCLUDED_PATH))
 
     def add_call(self, name: str, callback: Callback, layer: Layer) -> None:
         """Add a function to a hook, or to the middleware, after those of the same layer."""
@@ -64,14 +148,14 @@ class Route:
         """
         if self._plans is None:
             self._plans = {
-                event: (handler.callback.function, handler.wants_message)
+                event: (handler.checked_function, handler.wants_message)
                 for event, handler in self.handlers.items()
                 if handler.callback.is_async and not handler.concurrent and not self.middleware
             }
         return self._plans
 
     def guard(self, room: str) -> tuple[Guard, dict[str, str]] | None:
-        """Return the guard of `room`, and the values of its pattern that it takes.
+        """Return the guard of `room`, and the values of its pattern.
 
         One guard decides: the exact name before patterns, patterns before "*".
         """
@@ -80,7 +164,7 @@ class Route:
                 continue
             values = guard.pattern.match(room)
             if values is not None:
-                return guard, {name: values[name] for name in guard.wanted}
+                return guard, values
         rest = self.guards.get(ANY)
         return (rest, {}) if rest else None
 

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from wsroom.errors import SetupError
 from wsroom.functions import name_of, signature_of, takes
-from wsroom.routing.callbacks import (
-    Callback,
-    Guard,
-    Handler,
-    Registration,
-    hook_callback,
-    middleware_callback,
-)
-from wsroom.routing.patterns import Pattern, ranked
-from wsroom.routing.route import ANY, MIDDLEWARE, Layer, Route
-from wsroom.routing.routes import Routes
-from wsroom.routing.signatures import (
-    ConnectHook,
-    DisconnectHook,
-    ErrorHook,
-    GuardFunction,
-    HandlerFunction,
-    MiddlewareFunction,
-    OpenHook,
-    PageFunction,
-    RoomHook,
-)
-from wsroom.wire.names import NameChecker
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from wsroom.routing.callbacks import Callback, Guard, Handler, Registration
+from wsroom.routing.hooks import Hooks
+from wsroom.routing.patterns import Pattern
+from wsroom.routing.registry import check_name
+from wsroom.routing.route import ANY
+from wsroom.routing.signatures import GuardFunction, HandlerFunction, PageFunction
+from wsroom.schema.declared import server_event
+from wsroom.schema.parameters import parameter_of
 
 
 class Part(Protocol):
@@ -40,7 +23,7 @@ class Part(Protocol):
     def router(self) -> Router: ...
 
 
-class Router:
+class Router(Hooks):
     """Handlers, guards, hooks, middleware and pages for an app, for apps of several files.
 
     It has the app's decorators; `app.include(router)` copies its registrations.
@@ -51,17 +34,18 @@ class Router:
     """
 
     def __init__(self, path: str = "/ws") -> None:
-        self.path = path
-        # Without limits: a router must not be stricter than the app that includes it.
-        self._names = NameChecker(None)
-        self._routes = Routes()
+        super().__init__(path)
         self._pages: dict[str, Callback] = {}
-        self._frozen = ""
 
     # -- decorators, and the methods that do the same ----------------------------------------
 
     def on(
-        self, event: str, *, path: str | None = None, concurrent: bool = False
+        self,
+        event: str,
+        *,
+        path: str | None = None,
+        concurrent: bool = False,
+        raises: Mapping[str, str] | None = None,
     ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Handle `event` on `path` with the decorated function, which is returned unchanged.
 
@@ -70,20 +54,25 @@ class Router:
         order of arrival; with `concurrent=True` the socket's next frames do not wait for this one
         (up to 32 run for a socket). The return value answers a frame that has an `id`.
 
+        The annotation of `message` is checked: a message that does not fit is answered with the
+        code `invalid_message`, and the function is not called.
+
         Args:
             event: the name, or "*" for every event without a handler.
             path: the WebSocket path; `{name}` in it matches one segment.
             concurrent: whether the socket's next frames are handled while this handler runs.
+            raises: the codes with which the function rejects, and a sentence about each: for
+                readers, and for documents that are made from the app.
 
         Raises:
-            SetupError: the event is already handled or reserved, or the function takes other
-                arguments.
+            SetupError: the event is already handled or reserved, the function takes other
+                arguments, or an annotation cannot be resolved or checked.
 
         """
-        _check_name("event", event, '@app.on("intro")')
+        check_name("event", event, '@app.on("intro")')
 
         def register(function: HandlerFunction) -> HandlerFunction:
-            self.add_handler(event, function, path=path, concurrent=concurrent)
+            self.add_handler(event, function, path=path, concurrent=concurrent, raises=raises)
             return function
 
         return register
@@ -95,106 +84,55 @@ class Router:
         *,
         path: str | None = None,
         concurrent: bool = False,
+        raises: Mapping[str, str] | None = None,
     ) -> None:
         """Do what `@on(event)` does, without a decorator."""
         route = self._route(path, "on")
-        _check_name("event", event, '@app.on("intro")')
-        try:
-            self._names.check_event(event)
-        except ValueError as exc:
-            raise SetupError(str(exc)) from None
-        if event in route.handlers:
-            raise SetupError(
-                f"event {event!r} is already handled on {route.pattern.text!r}; "
-                "use another name or path"
-            )
-        route.handlers[event] = Handler.of(event, function, concurrent)
+        self._check_event(event, '@app.on("intro")')
+        route.add_handler(event, Handler.of(event, function, concurrent, raises))
 
-    def on_connect(self, path: str | None = None) -> Callable[[ConnectHook], ConnectHook]:
-        """Call `(socket)` before the handshake; raise `Reject` to refuse it with an HTTP status.
+    def emits(
+        self, event: str, message: object = None, *, path: str | None = None, doc: str = ""
+    ) -> None:
+        """Declare an event that the app emits on `path`, and the type of its messages.
 
-        What it returns is `socket.user`, unless it is None; `False` refuses with 403. With several
-        functions, the last value counts, and the first refusal ends it.
-        """
-        return self._hook("on_connect", path)
+        It is for readers, and for documents that are made from the app. In debug mode, emitting a
+        message of another type raises ValueError.
 
-    def on_open(self, path: str | None = None) -> Callable[[OpenHook], OpenHook]:
-        """Call `(emitter)` after `connected` was sent, for example to send state."""
-        return self._hook("on_open", path)
-
-    def on_joined(self, path: str | None = None) -> Callable[[RoomHook], RoomHook]:
-        """Call `(emitter, room)` after a socket joined a room, by the client or by the app."""
-        return self._hook("on_joined", path)
-
-    def on_left(self, path: str | None = None) -> Callable[[RoomHook], RoomHook]:
-        """Call `(emitter, room)` after a socket left a room; when it disconnects, for each room."""
-        return self._hook("on_left", path)
-
-    def on_disconnect(self, path: str | None = None) -> Callable[[DisconnectHook], DisconnectHook]:
-        """Call `(socket, code)` last, exactly once for each accepted socket.
-
-        `socket.rooms` still has its rooms; `code` is the close code: the app's if the app closed.
-        """
-        return self._hook("on_disconnect", path)
-
-    def on_error(self, path: str | None = None) -> Callable[[ErrorHook], ErrorHook]:
-        """Call `(emitter, exc)` with an exception that a handler raised, instead of logging it."""
-        return self._hook("on_error", path)
-
-    def _hook(self, hook: str, path: str | None) -> Callable[[Function], Function]:
-        self._check_path(path, hook)  # raises at the line of the decorator
-
-        def register(function: Function) -> Function:
-            self.add_hook(hook, function, path=path)
-            return function
-
-        return register
-
-    def add_hook(self, hook: str, function: Callable[..., Any], *, path: str | None = None) -> None:
-        """Do what `@on_connect()`, `@on_open()` and so on do: `add_hook("on_connect", function)`.
-
-        A hook may have several functions: they are called in the order of registration. With the
-        path "*" a function is called on every path, before the path's own.
+        Args:
+            event: its name.
+            message: a type; None for no message, `object` for any.
+            path: the WebSocket path.
+            doc: a sentence about it.
 
         Raises:
-            SetupError: there is no such hook, or the function takes other arguments.
+            SetupError: the event is declared with another type, or reserved, or the type has no
+                JSON schema.
 
         """
-        self._add_call(hook, hook_callback(hook, function), path)
+        route = self._route(path, "emits")
+        self._check_event(event, 'app.emits("said", str)')
+        route.add_emit(event, server_event(event, message, doc))
 
-    def middleware(
-        self, path: str | None = None
-    ) -> Callable[[MiddlewareFunction], MiddlewareFunction]:
-        """Call `(emitter, message, call)` around the handlers of `path`, or of "*", every path.
+    def path(self, path: str, /, **types: object) -> None:
+        """Give parameters of a path their types: `app.path("/t/{tenant}", tenant=int)`.
 
-        `await call(message)` calls the next middleware, or the handler, and returns what it
-        returns. The middleware may give it another message, or not call it; what it returns is the
-        reply. What it raises is answered like an exception of the handler.
+        A handshake whose path has another value is refused with 404. `socket.path_params` has the
+        values of these types.
 
-        The first that was registered is the outermost; those of "*" are outside the path's own.
-        `joinRoom`, `leaveRoom`, `resume` and hooks have no middleware.
+        Args:
+            path: a path with parameters.
+            types: for each name, str, int, UUID or a Literal.
 
         Raises:
-            SetupError: the function is not `async def`, or takes other arguments.
+            SetupError: there is no such parameter, or it has another type already.
 
         """
-        self._check_path(path, MIDDLEWARE)
-
-        def register(function: MiddlewareFunction) -> MiddlewareFunction:
-            self.add_middleware(function, path=path)
-            return function
-
-        return register
-
-    def add_middleware(self, function: MiddlewareFunction, *, path: str | None = None) -> None:
-        """Do what `@middleware()` does, without a decorator."""
-        self._add_call(MIDDLEWARE, middleware_callback(function), path)
-
-    def _add_call(self, name: str, callback: Callback, path: str | None) -> None:
-        if self._check_path(path, name) != ANY:
-            self._route(path, name).add_call(name, callback, Layer.ONE_PATH)
-            return
-        self._routes.add_to_every_path(name, callback)
+        route = self._route(path, "path")
+        if unknown := set(types) - set(route.pattern.names):
+            raise SetupError(f"path {path!r} has no parameter {{{unknown.pop()}}}")
+        named = {name: f"{{{name}}} of {path!r}" for name in types}
+        route.add_parameters({name: parameter_of(types[name], named[name]) for name in types})
 
     def on_join(
         self, room: str = ANY, *, path: str | None = None, replay: int | None = None
@@ -209,7 +147,7 @@ class Router:
         A client that joins may ask for up to `replay` earlier messages of the room: none if it is
         0, and `Limits.replay` of them if it is None.
         """
-        _check_name("room", room, "@app.on_join() with parentheses")
+        check_name("room", room, "@app.on_join() with parentheses")
         self._route(path, "on_join")
 
         def register(function: GuardFunction) -> GuardFunction:
@@ -228,14 +166,8 @@ class Router:
     ) -> None:
         """Do what `@on_join(room)` does, without a decorator."""
         route = self._route(path, "on_join")
-        _check_name("room", room, "@app.on_join() with parentheses")
-        pattern = Pattern(room, ":")
-        if pattern.shape in route.guards:
-            raise SetupError(
-                f"room {room!r} is already guarded on {route.pattern.text!r}; use one guard"
-            )
-        route.guards[pattern.shape] = Guard.of(function, pattern, replay)
-        route.guards = ranked(route.guards)
+        check_name("room", room, "@app.on_join() with parentheses")
+        route.add_guard(Guard.of(function, Pattern(room, ":"), replay))
 
     def page(self, path: str) -> Callable[[PageFunction], PageFunction]:
         """Serve the HTML, a string, that the decorated function returns, at `path` over HTTP."""
@@ -283,23 +215,11 @@ class Router:
                 )
             router._frozen = "it has been included"
             for route in router._routes:
-                self._include(route)
+                for event in (*route.handlers, *route.emits):
+                    self._check_event(event, "")
+                self._route(route.pattern.text, "include").include(route)
             for path, callback in router._pages.items():
                 self.add_page(path, callback.function)
-
-    def _include(self, route: Route) -> None:
-        path = route.pattern.text
-        for event, handler in route.handlers.items():
-            self.add_handler(
-                event, handler.callback.function, path=path, concurrent=handler.concurrent
-            )
-        for guard in route.guards.values():
-            function, text = guard.callback.function, guard.pattern.text
-            self.add_guard(function, text, path=path, replay=guard.replay)
-        for name, calls in route.calls.items():
-            for layer, callback in calls:
-                layer = max(layer, Layer.EVERY_INCLUDED_PATH)
-                self._route(path, name).add_call(name, callback, layer)
 
     def router(self) -> Router:
         """Return itself; `include` calls this method of each part."""
@@ -313,33 +233,3 @@ class Router:
         """
         pages = [Registration(p, "page", "", page.function) for p, page in self._pages.items()]
         return (*pages, *(found for route in self._routes for found in route.registrations()))
-
-    def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
-        """Find the route of a concrete path and its parameters; fixed paths before patterns."""
-        return self._routes.find(path)
-
-    def _route(self, path: str | None, registered: str) -> Route:
-        path = self._check_path(path, registered)
-        if path == ANY:
-            raise SetupError(
-                f"path {path!r} is for hooks and middleware only; give {registered} one path"
-            )
-        return self._routes.at(path)
-
-    def _check_path(self, path: str | None, registered: str) -> str:
-        self._check_open()
-        if callable(path):
-            raise SetupError(f"write @app.{registered}() with parentheses")
-        path = self.path if path is None else path
-        if path != ANY and (not isinstance(path, str) or not path.startswith("/")):
-            raise SetupError(f'path {path!r} must begin with "/"')
-        return path
-
-    def _check_open(self) -> None:
-        if self._frozen:
-            raise SetupError(f"too late to register here: {self._frozen}; register before")
-
-
-def _check_name(kind: str, name: object, right: str) -> None:
-    if not isinstance(name, str):
-        raise SetupError(f"{kind} {name!r} is not a string; write {right}")

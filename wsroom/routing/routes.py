@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from wsroom.errors import SetupError
 from wsroom.routing.callbacks import Callback
@@ -51,15 +52,21 @@ class Routes:
         for route in self:
             route.add_call(name, callback, Layer.EVERY_PATH)
 
-    def find(self, path: str) -> tuple[Route, dict[str, str]] | None:
-        """Find the route of a concrete path and its parameters; fixed paths before patterns."""
+    def find(self, path: str) -> tuple[Route, dict[str, Any]] | None:
+        """Find the route of a concrete path and its parameters; fixed paths before patterns.
+
+        None if there is none, or if a parameter is not of its type in the first route that matches.
+        """
         if has_control_character(path):
             return None  # it could forge lines of the log
         route = self._routes.get(path)
         if route is not None and not route.pattern.names:
             return route, {}
         for route in self:
-            values = route.pattern.match(path)
+            try:
+                values = route.read(path)
+            except ValueError:
+                return None
             if values is not None:
                 return route, values
         return None

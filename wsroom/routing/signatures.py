@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         | Callable[[Any, BlockingEmitter[Any], Any], object]
     )
     AnyConnectHook = (
-        Callable[[Socket[Any]], Awaitable[object]] | Callable[[BlockingSocket[Any]], object]
+        Callable[Concatenate[Socket[Any], ...], Awaitable[object]]
+        | Callable[Concatenate[BlockingSocket[Any], ...], object]
     )
     AnyOpenHook = (
         Callable[[Emitter[Any]], Awaitable[object]] | Callable[[BlockingEmitter[Any]], object]

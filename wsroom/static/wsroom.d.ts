@@ -88,7 +88,7 @@ export declare class WSRoomError extends Error {
   readonly code: string;
   /** A sentence for people. */
   readonly detail: string;
-  /** What the app added for the page's program: `Reject(..., data=...)`. */
+  /** What the app added: `Reject(..., data=...)`. For `invalid_message`, where it is invalid. */
   readonly data?: any;
   /** The event of the frame that failed, if there was one. */
   readonly event?: string | null;

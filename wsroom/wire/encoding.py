@@ -22,6 +22,9 @@ MAX_PAYLOAD = 1024 * 1024
 JsonDefault = Callable[[Any], Any]
 """Returns a value that JSON has a form for, or raises TypeError."""
 
+EmitCheck = Callable[[str, str, bytes], None]
+"""Checks a payload that is emitted: the concrete path, the event and the payload."""
+
 
 def to_json(value: Any) -> Any:
     """Convert a value that orjson does not know; the result may contain such values again.
