@@ -42,7 +42,7 @@ class Documentation:
         debug: whether the app runs with `debug=True`.
 
     Raises:
-        SetupError: `docs` is of another type.
+        SetupError: `docs` is of another type, or contains what is not JSON.
 
     """
 
@@ -52,6 +52,10 @@ class Documentation:
         self._app = app
         self.parts: Mapping[str, Any] = docs if isinstance(docs, Mapping) else {}
         self.served = debug or docs is not False
+        try:
+            orjson.dumps(self.parts)
+        except TypeError as exc:
+            raise SetupError(f"docs is not JSON: {exc}") from None
 
     def written(self, builtins: bool = True) -> dict[str, Any]:
         """Return the document."""

@@ -191,3 +191,5 @@ def test_docs_of_another_type_are_refused() -> None:
     """At the construction, with what to write."""
     with pytest.raises(SetupError, match=r"docs is 'yes'; use True, or a mapping"):
         WSRoom(docs="yes")  # type: ignore[arg-type]
+    with pytest.raises(SetupError, match="docs is not JSON: Type is not JSON serializable: object"):
+        WSRoom(docs={"info": {"x-logo": object()}})
