@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from wsroom.adapters import Adapter, MemoryAdapter
 from wsroom.api.target import Target
 from wsroom.asgi.assets import client_assets
-from wsroom.asgi.handshake import Headers, Origins, app_path, origins_advice
+from wsroom.asgi.handshake import Headers, Origins, app_path, origins_advice, server_of
 from wsroom.asgi.lifespan import forward, serve
 from wsroom.asgi.responses import HTML, JSON, refuse, respond
 from wsroom.asgi.types import ASGIApp, Receive, Scope, Send, State
@@ -20,6 +20,7 @@ from wsroom.asgi.worker_count import TOO_MANY, count_workers
 from wsroom.connection.connection import Connection
 from wsroom.connection.lifecycle import Lifecycle
 from wsroom.connection.worker import Worker
+from wsroom.describe import Documentation
 from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
@@ -59,6 +60,8 @@ class WSRoom(Router):
         deflate_context: whether clients may deflate messages with the context of earlier ones,
             which makes small ones smaller and takes 11 kB a socket; used if frames are read at the
             transport.
+        docs: whether `/asyncapi.json` is served without `debug` too. A mapping: the same, and it is
+            merged into the document (`info`, `servers`, `components`, ...).
         json_default: converts values in emitted messages and replies that JSON has no form for; it
             raises TypeError for a value that it does not know. Dataclasses, datetimes, UUIDs and
             enums never reach it; the other types that `Target.emit` names do.
@@ -79,6 +82,7 @@ class WSRoom(Router):
         debug: bool = False,
         direct: bool = True,
         deflate_context: bool = False,
+        docs: bool | Mapping[str, Any] = False,
         json_default: JsonDefault | None = None,
         _timing: Timing = DEFAULT_TIMING,
     ) -> None:
@@ -88,18 +92,14 @@ class WSRoom(Router):
         self._limits = limits or Limits()
         self._names = NameChecker(self._limits)
         self._adapter = _adapter_of(adapter)
+        default = with_default(json_default)
         self._worker = Worker(
-            self._adapter,
-            self._limits,
-            debug,
-            direct,
-            deflate_context,
-            _timing,
-            with_default(json_default),
+            self._adapter, self._limits, debug, direct, deflate_context, _timing, default
         )
         if debug:
             self._worker.hub.check_emit = EmitChecks(self.find)
         self._origins = Origins(origins)
+        self._documentation = Documentation(self, docs, debug)
         self._http_app = http
         self._user_lifespan = lifespan
         self._workers_checked = False
@@ -117,6 +117,11 @@ class WSRoom(Router):
     def limits(self) -> Limits:
         """The limits for each socket."""
         return self._limits
+
+    @property
+    def docs(self) -> Mapping[str, Any]:
+        """What was given as `docs`: parts of the AsyncAPI document."""
+        return self._documentation.parts
 
     def to(self, *rooms: str, path: str | None = None) -> Target:
         """Choose the recipients of a message that the app emits, from anywhere in this process.
@@ -136,6 +141,18 @@ class WSRoom(Router):
         if self.find(path) is None:
             raise SetupError(f"no route serves {path!r}; register an event or a hook on it first")
         return Target(self._worker.hub, path).to(*rooms)
+
+    def asyncapi(self, *, builtins: bool = True) -> dict[str, Any]:
+        """Describe the app as an AsyncAPI 3.1.0 document, as values of JSON.
+
+        Args:
+            builtins: whether the events of the protocol itself, such as `joinRoom`, are in it.
+
+        Raises:
+            SetupError: a schema is nested too deep, or refers to something that is missing.
+
+        """
+        return self._documentation.written(builtins)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None, state: State | None = None) -> AsyncIterator[None]:
@@ -227,6 +244,9 @@ class WSRoom(Router):
             await self._page(scope, send, path)
         elif get and path in self._assets:
             await self._assets[path].serve(scope, send)
+        elif get and path == "/asyncapi.json" and self._documentation.served:
+            described = self._documentation.served_at(server_of(scope))
+            await respond(scope, send, 200, described, JSON)
         elif get and path == "/healthz":
             await respond(scope, send, 200, '{"status":"ok"}', JSON)
         elif get and path == "/readyz":

@@ -6,11 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from tests.support.peers import peer
 from tests.support.servers import get, serve
-from wsroom import AdapterError, Emitter, MemoryAdapter, WSRoom
+from wsroom import AdapterError, Emitter, MemoryAdapter, SetupError, WSRoom
 from wsroom.adapters import Deliver
+from wsroom.asgi.handshake import server_of
 
 
 def site(**options: Any) -> WSRoom:
@@ -142,3 +145,51 @@ async def test_everything_else_is_404_or_the_app_behind() -> None:
         assert (await get(server, "/ws"))[0] == 426
         async with peer(server):
             pass
+
+
+async def test_the_document_is_served_if_the_app_says_so() -> None:
+    """In debug mode, or with `docs`; else the path is free for the app itself."""
+    async with serve(site(debug=True)) as server:
+        status, response = await get(server, "/asyncapi.json")
+        assert status == 200 and response.headers["content-type"] == "application/json"
+        described = response.json()
+        assert described["servers"] == {
+            "this": {"host": f"127.0.0.1:{server.port}", "protocol": "ws"}
+        }
+        assert "ws.receive.intro" in described["operations"]
+        assert (await get(server, "/asyncapi.json", "HEAD"))[1].text == ""
+        assert (await get(server, "/asyncapi.json", "POST"))[0] == 404
+    async with serve(site(docs=True)) as server:
+        assert (await get(server, "/asyncapi.json"))[0] == 200
+    async with serve(site()) as server:
+        assert (await get(server, "/asyncapi.json"))[0] == 404
+
+
+async def test_the_document_has_what_the_app_says_about_itself() -> None:
+    """Its parts are merged into the rest; its own servers remain."""
+    servers = {"production": {"host": "chat.example", "protocol": "wss"}}
+    app = site(docs={"info": {"title": "Chat"}, "servers": servers})
+    assert app.docs == {"info": {"title": "Chat"}, "servers": servers}
+    assert app.asyncapi()["info"] == {"title": "Chat", "version": "0.1.0"}
+    async with serve(app) as server:
+        described = (await get(server, "/asyncapi.json"))[1].json()
+        assert described == app.asyncapi() and described["servers"] == servers
+
+
+async def test_the_document_of_a_mounted_app_names_its_place() -> None:
+    """`pathname` is the path of the mount, behind TLS the protocol is `wss`."""
+    outer = Starlette(routes=[Mount("/rt", site(docs=True))])
+    async with serve(outer) as server:
+        described = (await get(server, "/rt/asyncapi.json"))[1].json()
+        assert described["servers"]["this"]["pathname"] == "/rt"
+        assert described["channels"]["ws"]["address"] == "/ws"
+    scope = {"scheme": "https", "headers": [], "server": ("::1", 8443)}
+    assert server_of(scope) == {"host": "[::1]:8443", "protocol": "wss"}
+
+
+def test_docs_of_another_type_are_refused() -> None:
+    """At the construction, with what to write."""
+    with pytest.raises(SetupError, match=r"docs is 'yes'; use True, or a mapping"):
+        WSRoom(docs="yes")  # type: ignore[arg-type]
+    with pytest.raises(SetupError, match="docs is not JSON: Type is not JSON serializable: object"):
+        WSRoom(docs={"info": {"x-logo": object()}})

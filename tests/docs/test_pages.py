@@ -165,7 +165,13 @@ def signature(function: Any, *, skip: int = 0) -> str:
     return str(inspect.Signature(plain[skip:]))
 
 
-INNER = {("Router", "find"), ("Router", "limits"), ("Router", "router"), ("Controller", "router")}
+INNER = {
+    ("Router", "find"),
+    ("Router", "routes"),
+    ("Router", "limits"),
+    ("Router", "router"),
+    ("Controller", "router"),
+}
 """Methods between a router and the app."""
 GIVEN = {"Target", "Emitter", "Socket", "BlockingEmitter", "BlockingSocket", "TestConnection"} | {
     "ClientSocket",

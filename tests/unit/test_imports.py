@@ -36,10 +36,14 @@ MAY_IMPORT = {
     "api": ("base", "wire", "routing", "asgi", "adapters", "delivery"),
     "direct": ("base", "wire", "asgi", "delivery"),
     "connection": tuple(room for room in CORE if room != "connection"),
-    "app": (*CORE, "adapters.redis"),
+    "describe": ("base", "wire", "routing", "schema"),
+    "app": (*CORE, "adapters.redis", "describe"),
     "publisher": ("base", "wire", "adapters", "adapters.redis", "adapters.redis.network", "api"),
     "testing": ("base", "wire", "asgi", "adapters"),
-    "cli": (*CORE, "adapters.redis", "adapters.redis.network", "app", "publisher"),
+    "cli": (
+        *(*CORE, "adapters.redis", "adapters.redis.network"),
+        *("app", "describe", "publisher"),
+    ),
     "rooms": ("wire",),
 }
 """The rooms of the house, and what each may import beside itself: downwards only.

@@ -71,6 +71,18 @@ def app_path(scope: Scope) -> str:
     return path
 
 
+def server_of(scope: Scope) -> dict[str, str]:
+    """Return the server of an HTTP request as AsyncAPI describes the one of its WebSockets."""
+    host, port = scope.get("server") or ("localhost", None)
+    address = f"[{host}]" if ":" in host else host
+    server = {
+        "host": Headers(scope["headers"]).get("host") or (f"{address}:{port}" if port else host),
+        "protocol": "wss" if scope.get("scheme") == "https" else "ws",
+    }
+    root = scope.get("root_path", "").rstrip("/")
+    return {**server, "pathname": root} if root else server
+
+
 class Origins:
     """The origins whose pages may open a WebSocket.
 

@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"wsroom {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_new, _add_dev, _add_controller, _add_routes, _add_doctor, _add_emit):
+    for add in (_add_new, _add_dev, _add_controller, _add_routes, _add_types, _add_asyncapi):
+        add(commands)
+    for add in (_add_doctor, _add_emit):
         add(commands)
     return parser
 
@@ -152,6 +154,78 @@ def _routes(options: argparse.Namespace) -> None:
     from wsroom.cli.apps import load_parts, rows, table
 
     print(table([row for part in load_parts(options.app) for row in rows(part)]))
+
+
+def _add_types(commands: Any) -> None:
+    types = _add(
+        commands,
+        "types",
+        "write the types of an app's events, for TypeScript or Python",
+        "Write the types of the events of an app, for wsroom.js (TypeScript) or for wsroom.client\n"
+        "(Python): to the standard output, or into a file.",
+        "types app:app > events.d.ts",
+        "types app:app --output src/events.d.ts --watch",
+        "types app:app --check src/events.d.ts     # in CI",
+        "types app:app --python --output events.py",
+    )
+    types.add_argument("app", metavar="MODULE:APP", help="as for uvicorn")
+    types.add_argument("--python", action="store_true", help="TypedDicts and Protocols")
+    types.add_argument("-o", "--output", metavar="FILE", type=Path, help="write into this file")
+    types.add_argument(
+        "--watch",
+        action="store_true",
+        help="write the file again when Python files of this folder change",
+    )
+    types.add_argument(
+        "--check",
+        metavar="FILE",
+        type=Path,
+        help="write nothing; with another text in this file the exit code is 1",
+    )
+    types.set_defaults(run=_types)
+
+
+def _types(options: argparse.Namespace) -> None:
+    from wsroom.cli import documents
+
+    if options.watch:
+        if options.output is None:
+            raise ValueError("--watch needs a file: --output events.d.ts")
+        documents.watch(options.app, options.output, for_python=options.python)
+        return
+    text = documents.types(options.app, for_python=options.python)
+    if options.check is not None:
+        documents.check(options.check, text)
+    elif options.output is None:
+        print(text, end="")
+    elif documents.write(options.output, text):
+        print(f"wrote {options.output}", flush=True)
+
+
+def _add_asyncapi(commands: Any) -> None:
+    asyncapi = _add(
+        commands,
+        "asyncapi",
+        "describe an app as an AsyncAPI document",
+        "Describe the paths, events and rooms of an app as an AsyncAPI 3.1.0 document, which\n"
+        "generators of documentation and of clients read.",
+        "asyncapi app:app > asyncapi.json",
+        "asyncapi app:app --yaml --no-builtins",
+    )
+    asyncapi.add_argument("app", metavar="MODULE:APP", help="as for uvicorn")
+    asyncapi.add_argument("--yaml", action="store_true", help="YAML instead of JSON")
+    asyncapi.add_argument(
+        "--no-builtins",
+        action="store_true",
+        help="leave out the events of the protocol itself, such as joinRoom",
+    )
+    asyncapi.set_defaults(run=_asyncapi)
+
+
+def _asyncapi(options: argparse.Namespace) -> None:
+    from wsroom.cli.documents import asyncapi
+
+    print(asyncapi(options.app, as_yaml=options.yaml, builtins=not options.no_builtins))
 
 
 def _add_doctor(commands: Any) -> None:

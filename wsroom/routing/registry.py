@@ -25,6 +25,11 @@ class Registry:
         self._routes = Routes()
         self._frozen = ""
 
+    @property
+    def routes(self) -> Routes:
+        """The table of all paths, for what describes the app."""
+        return self._routes
+
     def find(self, path: str) -> tuple[Route, dict[str, Any]] | None:
         """Find the route of a concrete path and its parameters; fixed paths before patterns."""
         return self._routes.find(path)

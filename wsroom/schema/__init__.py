@@ -1,1 +1,1 @@
-"""Annotations of the app's functions become checks of what clients send."""
+"""From annotations to checks, AsyncAPI and types for clients. Pure: no I/O and no asyncio."""

@@ -96,8 +96,8 @@ export declare class WSRoomError extends Error {
   readonly room?: string;
 }
 
-/** A connection that reconnects by itself, and its rooms. */
-export interface Socket {
+/** A connection that reconnects by itself, and its rooms: what all sockets have. */
+export interface Connection {
   /** The `sender` of its messages; a new one after each reconnect, null without a connection. */
   readonly id: string | null;
   readonly state: State;
@@ -105,29 +105,6 @@ export interface Socket {
   readonly dropped: number;
   /** The rooms that it is in, and is in again after a reconnect; a new array each time. */
   readonly rooms: string[];
-
-  /** Listen to an event; "*" gets each whole frame. */
-  on(event: "*", listener: (frame: Frame) => unknown): Unsubscribe;
-  on(event: string, listener: Listener): Unsubscribe;
-  /** Listen to the next message of an event only. */
-  once(event: string, listener: (...values: any[]) => unknown): Unsubscribe;
-  /** Remove one listener of an event, or all of them. */
-  off(event: string, listener?: (...values: any[]) => unknown): void;
-
-  /**
-   * Send without waiting for an answer; a volatile frame is dropped if there is no connection.
-   * A frame that is too large for the server is reported to `onError`.
-   */
-  emit(event: string, message?: Message, options?: { volatile?: boolean }): void;
-  /**
-   * Send, and wait for what the handler returns; `timeout` in milliseconds, default: 10,000.
-   * If `signal` is aborted, it rejects with the signal's reason; a frame that waits is not sent.
-   */
-  request<Reply = any>(
-    event: string,
-    message?: Message,
-    options?: { timeout?: number; signal?: Signal },
-  ): Promise<Reply>;
 
   /**
    * Join a room, again after each reconnect; resolves once the join is effective. The messages of
@@ -158,8 +135,128 @@ export interface Socket {
   close(code?: number, reason?: string): void;
 }
 
-/** Connect to a path of a wsroom app: "/ws", or a complete URL (ws, wss, http, https). */
+/** A socket whose events may have any names and messages. */
+export interface Socket extends Connection {
+  /** Listen to an event; "*" gets each whole frame. */
+  on(event: "*", listener: (frame: Frame) => unknown): Unsubscribe;
+  on(event: string, listener: Listener): Unsubscribe;
+  /** Listen to the next message of an event only. */
+  once(event: string, listener: (...values: any[]) => unknown): Unsubscribe;
+  /** Remove one listener of an event, or all of them. */
+  off(event: string, listener?: (...values: any[]) => unknown): void;
+
+  /**
+   * Send without waiting for an answer; a volatile frame is dropped if there is no connection.
+   * A frame that is too large for the server is reported to `onError`.
+   */
+  emit(event: string, message?: Message, options?: EmitOptions): void;
+  /**
+   * Send, and wait for what the handler returns; `timeout` in milliseconds, default: 10,000.
+   * If `signal` is aborted, it rejects with the signal's reason; a frame that waits is not sent.
+   */
+  request<Reply = any>(event: string, message?: Message, options?: RequestOptions): Promise<Reply>;
+}
+
+export interface EmitOptions {
+  /** Drop the frame if there is no connection. */
+  volatile?: boolean;
+}
+
+export interface RequestOptions {
+  /** Milliseconds; default: 10,000. */
+  timeout?: number;
+  signal?: Signal;
+}
+
+/** The events of a path, as `wsroom types` writes them: each name with the type of its messages. */
+export interface Events {
+  /** What clients send. */
+  client: object;
+  /** What the app emits. */
+  server: object;
+  /** What the handlers of the client's events return. */
+  replies: object;
+  /** What clients get when they join the rooms of a pattern. */
+  state: object;
+}
+
+/** The messages of the protocol's own events. */
+export interface BuiltinMessages {
+  connected: {
+    id: string;
+    session: string;
+    limits: { frame: number };
+    rooms?: { [room: string]: string };
+  };
+  reply: unknown;
+  error: { code: string; detail: string; event: string | null; data?: unknown };
+  resync: { room: string | null; offset: string | null };
+  joinedRoom: Joined;
+  leftRoom: { room: string };
+}
+
+type Name<Table> = keyof Table & string;
+type MessageOf<P extends Events, Event> = Event extends keyof BuiltinMessages
+  ? BuiltinMessages[Event]
+  : Event extends keyof P["server"]
+    ? P["server"][Event]
+    : never;
+type ReplyOf<P extends Events, Event> = Event extends keyof P["replies"] ? P["replies"][Event] : unknown;
+/** The arguments after the event: a message that may be null may be left out. */
+type Sent<Message, Options> = null extends Message
+  ? [message?: Message, options?: Options]
+  : [message: Message, options?: Options];
+
+/** A listener of an event with messages of this type. */
+export type ListenerOf<Message> = (
+  message: Message,
+  sender: string | null,
+  room: string | null,
+  /** Only of a replayed message: when it was emitted, in ms since the epoch. */
+  time?: number,
+) => unknown;
+
+/** A socket whose events are declared: other names and other messages do not compile. */
+export interface TypedSocket<P extends Events> extends Connection {
+  /** Listen to an event; "*" gets each whole frame. */
+  on(event: "*", listener: (frame: Frame) => unknown): Unsubscribe;
+  on<Event extends Name<P["server"]> | keyof BuiltinMessages>(
+    event: Event,
+    listener: ListenerOf<MessageOf<P, Event>>,
+  ): Unsubscribe;
+  /** Listen to the next message of an event only. */
+  once(event: "*", listener: (frame: Frame) => unknown): Unsubscribe;
+  once<Event extends Name<P["server"]> | keyof BuiltinMessages>(
+    event: Event,
+    listener: ListenerOf<MessageOf<P, Event>>,
+  ): Unsubscribe;
+  /** Remove one listener of an event, or all of them. */
+  off(
+    event: "*" | Name<P["server"]> | keyof BuiltinMessages,
+    listener?: (...values: any[]) => unknown,
+  ): void;
+
+  /** Send without waiting for an answer; see `Socket.emit`. */
+  emit<Event extends Name<P["client"]>>(
+    event: Event,
+    ...sent: Sent<P["client"][Event], EmitOptions>
+  ): void;
+  /** Send, and wait for what the handler returns; see `Socket.request`. */
+  request<Event extends Name<P["client"]>>(
+    event: Event,
+    ...sent: Sent<P["client"][Event], RequestOptions>
+  ): Promise<ReplyOf<P, Event>>;
+}
+
+/**
+ * Connect to a path of a wsroom app: "/ws", or a complete URL (ws, wss, http, https).
+ * With the types that `wsroom types` writes: `connect<Paths["/ws"]>("/ws")`.
+ */
 export declare function connect(url: string | { readonly href: string }, options?: Options | null): Socket;
+export declare function connect<P extends Events>(
+  url: string | { readonly href: string },
+  options?: Options | null,
+): TypedSocket<P>;
 
 export default connect;
 
