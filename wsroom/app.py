@@ -11,10 +11,9 @@ from typing import Any
 
 from wsroom.adapters import Adapter, MemoryAdapter
 from wsroom.api.target import Target
-from wsroom.asgi.assets import client_assets
-from wsroom.asgi.handshake import Headers, Origins, app_path, origins_advice, server_of
+from wsroom.asgi.handshake import Headers, Origins, app_path, origins_advice
 from wsroom.asgi.lifespan import forward, serve
-from wsroom.asgi.responses import HTML, JSON, refuse, respond
+from wsroom.asgi.responses import refuse
 from wsroom.asgi.types import ASGIApp, Receive, Scope, Send, State
 from wsroom.asgi.worker_count import TOO_MANY, count_workers
 from wsroom.connection.connection import Connection
@@ -22,6 +21,7 @@ from wsroom.connection.lifecycle import Lifecycle
 from wsroom.connection.worker import Worker
 from wsroom.describe import Documentation
 from wsroom.errors import AdapterError, SetupError
+from wsroom.http_service import LOG_FAILURES_EVERY, HttpService
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
 from wsroom.routing.emit_checks import EmitChecks
@@ -31,9 +31,6 @@ from wsroom.wire.encoding import JsonDefault, with_default
 from wsroom.wire.names import NameChecker
 
 logger = logging.getLogger("wsroom")
-
-LOG_FAILURES_EVERY = 60.0
-"""Seconds between two log lines about the same reason to refuse sockets."""
 
 Lifespan = Callable[["WSRoom"], AbstractAsyncContextManager[Any]]
 
@@ -101,12 +98,14 @@ class WSRoom(Router):
         self._origins = Origins(origins)
         self._documentation = Documentation(self, docs, debug)
         self._http_app = http
+        self._http = HttpService(
+            self, self._worker, self._documentation, self._refuse_several_workers, http
+        )
         self._user_lifespan = lifespan
         self._workers_checked = False
         self._lifespan_seen = False
         self._refused_origins = LogOnce()
         self._failures = LogOnce(again_after=LOG_FAILURES_EVERY)
-        self._assets = client_assets()
 
     @property
     def adapter(self) -> Adapter:
@@ -191,6 +190,7 @@ class WSRoom(Router):
             if connection is not None:
                 await Lifecycle(connection, receive, send).run()
         elif kind == "http":
+            self._start_unserved()
             await self._http(scope, receive, send)
         elif kind == "lifespan":
             await serve(self._served(scope, receive), receive, send)
@@ -235,72 +235,6 @@ class WSRoom(Router):
                 logger.error("refused a socket on %s: %s", path, exc, extra=about(path=path))
             return 503, "the server cannot serve sockets now; try again"
         return None
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._start_unserved()
-        path = app_path(scope)
-        get = scope["method"] in ("GET", "HEAD")
-        if get and path in self._pages:
-            await self._page(scope, send, path)
-        elif get and path in self._assets:
-            await self._assets[path].serve(scope, send)
-        elif get and path == "/asyncapi.json" and self._documentation.served:
-            described = self._documentation.served_at(server_of(scope))
-            await respond(scope, send, 200, described, JSON)
-        elif get and path == "/healthz":
-            await respond(scope, send, 200, '{"status":"ok"}', JSON)
-        elif get and path == "/readyz":
-            await self._readiness(scope, receive, send)
-        elif get and self.find(path) is not None:
-            await self._no_websocket(scope, send, path)
-        elif self._http_app is not None:
-            await self._http_app(scope, receive, send)
-        elif path in self._pages:
-            await respond(scope, send, 405, "only GET", headers=((b"allow", b"GET, HEAD"),))
-        else:
-            await respond(scope, send, 404, f"{path} does not exist")
-
-    async def _readiness(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A mounted app may have no lifespan; then it starts here, as with a connection.
-        accepts = True
-        try:
-            self._refuse_several_workers(receive)
-            if not self._worker.hub.stopped:
-                await self._worker.start()
-        except (SetupError, AdapterError) as exc:
-            accepts = False
-            if self._failures.due(("ready", str(exc)), time.monotonic()):
-                logger.warning("the app is not ready: %s", exc)
-        if accepts and self._worker.hub.running and self._adapter.healthy:
-            await respond(scope, send, 200, '{"status":"ready"}', JSON)
-        else:
-            await respond(scope, send, 503, '{"status":"not ready"}', JSON)
-
-    async def _page(self, scope: Scope, send: Send, path: str) -> None:
-        try:
-            page = await self._worker.call(self._pages[path])
-            if not isinstance(page, str):
-                raise TypeError(f"a page must be a string of HTML, not {type(page).__name__}")
-        except Exception as exc:
-            logger.exception("the page at %s failed", path, extra=about(path=path))
-            await respond(scope, send, 500, self._worker.describe_error(exc))
-        else:
-            await respond(scope, send, 200, page, HTML)
-
-    async def _no_websocket(self, scope: Scope, send: Send, path: str) -> None:
-        if Headers(scope["headers"]).get("upgrade", "").lower() == "websocket":
-            logger.error("the server has no WebSocket library: pip install 'uvicorn[standard]'")
-            detail = "the server has no WebSocket library; install it: 'uvicorn[standard]'"
-            await respond(scope, send, 501, detail)
-            return
-        headers = ((b"upgrade", b"websocket"), (b"connection", b"upgrade"))
-        await respond(
-            scope,
-            send,
-            426,
-            f"{path} is a WebSocket; open it with new WebSocket(url) or a WebSocket client",
-            headers=headers if scope.get("http_version", "1.1") == "1.1" else (),
-        )
 
     def _log_refused_origin(self, origin: str, path: str) -> None:
         # Bounded and once for each origin, because pages may try again and again.

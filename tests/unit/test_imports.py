@@ -37,12 +37,13 @@ MAY_IMPORT = {
     "direct": ("base", "wire", "asgi", "delivery"),
     "connection": tuple(room for room in CORE if room != "connection"),
     "describe": ("base", "wire", "routing", "schema"),
-    "app": (*CORE, "adapters.redis", "describe"),
+    "http_service": ("base", "routing", "asgi", "connection", "describe"),
+    "app": (*CORE, "adapters.redis", "describe", "http_service"),
     "publisher": ("base", "wire", "adapters", "adapters.redis", "adapters.redis.network", "api"),
     "testing": ("base", "wire", "asgi", "adapters"),
     "cli": (
         *(*CORE, "adapters.redis", "adapters.redis.network"),
-        *("app", "describe", "publisher"),
+        *("app", "describe", "http_service", "publisher"),
     ),
     "rooms": ("wire",),
 }

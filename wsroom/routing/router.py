@@ -35,7 +35,8 @@ class Router(Hooks):
 
     def __init__(self, path: str = "/ws") -> None:
         super().__init__(path)
-        self._pages: dict[str, Callback] = {}
+        self.pages: dict[str, Callback] = {}
+        """The functions of pages, by path."""
 
     # -- decorators, and the methods that do the same ----------------------------------------
 
@@ -183,13 +184,13 @@ class Router(Hooks):
         self._check_open()
         if not isinstance(path, str) or not path.startswith("/"):
             raise SetupError(f'a page\'s path {path!r} must begin with "/"')
-        if path in self._pages:
+        if path in self.pages:
             raise SetupError(f"a page is already at {path!r}; use another path")
         if not takes(signature_of(function), 0):
             raise SetupError(
                 f"{name_of(function)} cannot be a page; it is called without arguments"
             )
-        self._pages[path] = Callback.of(function)
+        self.pages[path] = Callback.of(function)
 
     # -- including routers -----------------------------------------------------------------
 
@@ -218,7 +219,7 @@ class Router(Hooks):
                 for event in (*route.handlers, *route.emits):
                     self._check_event(event, "")
                 self._route(route.pattern.text, "include").include(route)
-            for path, callback in router._pages.items():
+            for path, callback in router.pages.items():
                 self.add_page(path, callback.function)
 
     def router(self) -> Router:
@@ -231,5 +232,5 @@ class Router(Hooks):
         These are its hooks, guards, middleware and events, each in the order of the calls. What was
         registered for the path "*" is listed with every path.
         """
-        pages = [Registration(p, "page", "", page.function) for p, page in self._pages.items()]
+        pages = [Registration(p, "page", "", page.function) for p, page in self.pages.items()]
         return (*pages, *(found for route in self._routes for found in route.registrations()))
