@@ -337,6 +337,36 @@ async def test_the_doctor_reports_a_good_setup(folder: Path) -> None:
     assert "/rt/ws, /rt/t/{tenant}" in output
 
 
+@pytest.mark.parametrize(
+    ("flags", "level"),
+    [
+        ((), "ok"),
+        (("--host", "localhost"), "ok"),
+        (("--uds", "/run/app.sock"), "ok"),
+        (("--host", "0.0.0.0"), "warning"),
+        (("--host", "example.org"), "warning"),
+        (("--fd", "3"), "warning"),
+    ],
+)
+async def test_the_doctor_says_what_a_proxy_has_to_limit(
+    flags: tuple[str, ...], level: str, folder: Path
+) -> None:
+    """What uvicorn does not; a warning if others than a proxy of this machine may reach it."""
+
+    async def look(*more: str, **env: str) -> list[str]:
+        output = await run("doctor", "app:app", "--", *flags, *more, cwd=folder, env=env)
+        about = ("long header", "half-sent")
+        lines = [line for line in output.splitlines() if any(name in line for name in about)]
+        assert {line.split()[0] for line in lines} == {level}
+        return lines
+
+    long, half = await look()
+    assert "over 8192 bytes" in long and "until the client ends it" in half
+    assert "over 32768 bytes" in (await look(WEBSOCKETS_MAX_LINE_LENGTH="32768"))[0]
+    # wsproto accepts longer lines than any client sends.
+    assert await look("--ws", "wsproto") == [half]
+
+
 async def test_the_doctor_names_paths_that_nobody_authenticates(folder: Path) -> None:
     """Paths without an `on_connect`, if other paths have one."""
     (folder / "open.py").write_text(

@@ -309,7 +309,9 @@ async def test_a_client_that_is_gone_is_noticed_while_reading_pauses(reset: bool
 
 
 @pytest.mark.xfail(
-    strict=True, reason="uvicorn 0.54: websockets refuses the line before there is a request"
+    strict=True,
+    reason="uvicorn 0.54: websockets refuses the line before there is a request that could be "
+    "answered (python-websockets/websockets#1489)",
 )
 @pytest.mark.timeout(30)
 async def test_a_long_header_is_answered() -> None:
@@ -320,5 +322,22 @@ async def test_a_long_header_is_answered() -> None:
         try:
             async with asyncio.timeout(SECOND):
                 assert (await reader.read(100)).startswith(b"HTTP/1.1 4")
+        finally:
+            writer.transport.abort()
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(
+    strict=True, reason="uvicorn 0.54 has no timeout for a request's headers (Kludex/uvicorn#157)"
+)
+@pytest.mark.timeout(60)
+async def test_a_half_sent_handshake_ends() -> None:
+    """docs/deploying.md tells how to limit its time in front of the server."""
+    async with serve(sizes(True)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(HANDSHAKE[:60])
+        try:
+            async with asyncio.timeout(12 * SECOND):
+                await reader.read()
         finally:
             writer.transport.abort()
