@@ -1,6 +1,7 @@
 """Set up what the tests need on a bare machine, then run them all: `python3 -m tests`.
 
-Arguments go to pytest: `python3 -m tests -k rooms`. Needs nothing but Python 3.11.
+Arguments go to pytest: `python3 -m tests -k rooms`. Needs nothing but Python 3.11. Without
+arguments, the tests of the link run on other versions too.
 The last line is pytest's summary.
 """
 
@@ -12,9 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+from tests import versions
+from tests.support import paths
+from tests.support.paths import ROOT, VENV
+
+BIN = VENV / paths.BIN
 WORKERS = max(5, os.cpu_count() or 1)
 """Processes that run tests at the same time: more than processors, as most tests wait for most of
 their time."""
@@ -46,6 +49,8 @@ def check(pytest_arguments: list[str]) -> None:
     run(BIN / "ruff", "check", ".")
     run(BIN / "ruff", "format", "--check", ".")
     run(BIN / "mypy")
+    if not pytest_arguments:
+        versions.check_versions()
     # A part of the tests covers a part of the code: that says nothing, and fails nothing.
     coverage = ["--cov", *(["--cov-fail-under=0"] if pytest_arguments else [])]
     run(BIN / "pytest", "-n", str(WORKERS), "--dist", "loadgroup", *coverage, *pytest_arguments)
@@ -57,3 +62,5 @@ if __name__ == "__main__":
         check(sys.argv[1:])
     except subprocess.CalledProcessError as exc:
         sys.exit(exc.returncode)
+    except versions.VersionsError as exc:
+        sys.exit(str(exc))

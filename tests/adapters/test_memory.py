@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.support.clock import SECOND
@@ -43,3 +47,40 @@ async def test_an_abandoned_start_gets_nothing() -> None:
     await adapter.start(one)
     await adapter.publish(emission("hello"))
     assert delivered == ["two", "two", "one"]
+
+
+KEEP = """
+import asyncio, os
+from wsroom import Emitter, MemoryAdapter, WSRoom
+from wsroom.testing import TestClient
+
+app = WSRoom(MemoryAdapter(history=10_000))
+
+@app.on("say")
+async def say(emitter: Emitter, message: int) -> None:
+    for number in range(message):
+        await emitter.to("chat").emit_except_sender("said", {"text": "hello", "number": number})
+
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+async def main() -> None:
+    async with TestClient(app) as client:
+        a = await client.connect()
+        await a.join("chat")
+        await a.request("say", 1000, timeout=60)
+        before = resident()
+        await a.request("say", 9000, timeout=60)
+        print((resident() - before) / 9000)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells it in /proc")
+def test_a_message_that_is_kept_takes_what_it_needs() -> None:
+    """Not the 4 kB in which orjson wrote it."""
+    command = [sys.executable, "-c", KEEP]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert float(output.stdout) < 1500, output.stdout

@@ -19,7 +19,7 @@ from tests.benchmarks.lab import ROOT, Lab
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.results import Run
 from tests.benchmarks.scenarios import GROUPS, Group, open_files
-from tests.benchmarks.servers import Failed, Results, serve
+from tests.benchmarks.servers import Failed, Figures, Results, medians, serve
 
 
 def arguments() -> argparse.Namespace:
@@ -52,18 +52,31 @@ def measure(lab: Lab, run: Run, number: int, group: Group, peers: list[Peer]) ->
                 results[peer] = group.run(server, str(run.seconds))
                 stack.callback(results[peer].close)
         for name in group.names:
+            slices = take_turns(group.turns, results, failed)
             for peer in peers:
-                try:
-                    if peer not in failed:
-                        _, figures = next(results[peer])
-                        run.add(number, name, peer.name, figures)
-                        told = report.in_short(figures)
-                except (Failed, OSError) as exc:
-                    failed[peer] = str(exc)
                 if peer in failed:
                     run.fail(number, name, peer.name, failed[peer])
                     told = failed[peer]
+                else:
+                    figures = medians(slices[peer])
+                    run.add(number, name, peer.name, figures)
+                    told = report.in_short(name, figures)
                 print(f"  {number} {name}: {peer.name}: {told}", flush=True)
+
+
+def take_turns(
+    turns: int, results: dict[Peer, Results], failed: dict[Peer, str]
+) -> dict[Peer, list[Figures]]:
+    """Give the next figures of all peers, which take turns: what happens then happens to all."""
+    slices: dict[Peer, list[Figures]] = {peer: [] for peer in results}
+    for _ in range(turns):
+        for peer in results:
+            try:
+                if peer not in failed:
+                    slices[peer].append(next(results[peer])[1])
+            except (Failed, OSError) as exc:
+                failed[peer] = str(exc)
+    return slices
 
 
 def main(folder: Path, options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from tests.benchmarks import joined
+from tests.benchmarks import inbound, joined
 from tests.benchmarks import scenarios as names
 from tests.benchmarks.peer import (
     FLOOR,
@@ -47,7 +47,6 @@ def _alone(name: str, text: str, figure: str, bound: float, unit: str, least: bo
 
 AIMS = (
     _aim(FANOUT[1], "CPU at most 1.4 x the C floor", FLOOR.name, CPU, 1.4),
-    _aim(FANOUT[1], "CPU below socketify", SOCKETIFY.name, CPU, 1),
     _aim(FANOUT[1], "CPU below picows", PICOWS.name, CPU, 1),
     _aim(FANOUT[1], "CPU below Node ws", NODE_WS.name, CPU, 1),
     _aim(FANOUT[16], "deliveries/s at least 6 x Node ws", NODE_WS.name, RATE, 6, True),
@@ -62,17 +61,19 @@ AIMS = (
         CPU,
         1.5,
     ),
-    _aim(names.ECHO, "CPU at most raw ASGI's", RAW_ASGI.name, CPU, 1),
-    Aim(
-        names.IDLE_SOCKETS,
-        "memory at most raw ASGI + 3 kB",
-        (names.IDLE_SOCKETS, WSROOM.name),
-        (names.IDLE_SOCKETS, RAW_ASGI.name),
-        MEMORY,
-        3,
-        how=lambda one, other: one - other,
-        unit="kB more",
+    _aim(inbound.ECHO, "CPU at most 0.56 x raw ASGI", RAW_ASGI.name, CPU, 0.56),
+    _aim(inbound.ECHO_DEFLATE, "CPU at most half of raw ASGI's", RAW_ASGI.name, CPU, 0.5),
+    _aim(
+        inbound.SMALL_ROOMS,
+        "CPU at most 0.48 x raw ASGI",
+        RAW_ASGI.name,
+        inbound.MESSAGE_CPU,
+        0.48,
     ),
+    _aim(inbound.PACED_ROOMS, "CPU at most raw ASGI's", RAW_ASGI.name, inbound.MESSAGE_CPU, 1),
+    _aim(inbound.CONNECTS, "CPU at most 1.25 x raw ASGI", RAW_ASGI.name, inbound.CONNECT_CPU, 1.25),
+    _alone(names.IDLE_SOCKETS, "memory at most 10.5 kB", MEMORY, 10.5, "kB"),
+    _alone(names.IDLE_DEFLATE, "memory at most 11 kB", MEMORY, 11, "kB"),
     Aim(
         names.SLOW,
         "p99 of the others at most 1.2 x that without",

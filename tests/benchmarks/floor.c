@@ -1,7 +1,7 @@
 // floor: the physical limit on this machine. A C epoll server that knows only wsload's fixed
-// handshake key and writes each received text frame to all connections, or to its sender where it
-// says "echo": one send() per delivery, nothing else. Build: cc -O2 -o floor floor.c; run: floor
-// PORT
+// handshake key and writes each received text frame to all connections, if it says "move" to the
+// others of the four that connected together, if it says "echo" or "join" to its sender: one send()
+// per delivery, nothing else. Build: cc -O2 -o floor floor.c; run: floor PORT
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 typedef struct {
-  int fd, up;
+  int fd, up, index;
   size_t len;
   unsigned char buf[4096];
 } C;
@@ -47,6 +47,7 @@ int main(int ac, char **av) {
           setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
           c = calloc(1, sizeof *c);
           c->fd = fd;
+          c->index = n;
           all[n++] = c;
           e.data.ptr = c;
           epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e);
@@ -61,6 +62,7 @@ int main(int ac, char **av) {
         for (int j = 0; j < n; j++)
           if (all[j] == c) {
             all[j] = all[--n];
+            all[j]->index = j;
             break;
           }
         free(c);
@@ -92,11 +94,18 @@ int main(int ac, char **av) {
         f[1] &= 127;
         for (size_t j = 0; j < m; j++)
           f[h + j] = b[h + 4 + j] ^ b[h + (j & 3)];
-        if (!memmem(f + h, m, "\"echo\"", 6))
-          for (int j = 0; j < n; j++)
+        int first = c->index, end = first + 1, self = 1;
+        if (memmem(f + h, m, "\"move\"", 6)) {
+          first = c->index / 4 * 4;
+          end = first + 4 < n ? first + 4 : n;
+          self = 0;
+        } else if (!memmem(f + h, m, "\"echo\"", 6) && !memmem(f + h, m, "\"join\"", 6)) {
+          first = 0;
+          end = n;
+        }
+        for (int j = first; j < end; j++)
+          if (self || all[j] != c)
             send(all[j]->fd, f, h + m, MSG_NOSIGNAL);
-        else
-          send(c->fd, f, h + m, MSG_NOSIGNAL);
         o += h + 4 + m;
       }
       memmove(c->buf, c->buf + o, c->len - o);

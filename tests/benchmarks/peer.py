@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from tests.benchmarks.lab import HERE
 
 PEERS = HERE / "peers"
+MOVE = {"room": "~~~~~~", "x": 512, "y": 301, "n": "@########"}
+"""A player's move, as `wsload --mode rooms` fills it in."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +26,45 @@ class Peer:
         """Give wsload's arguments for connecting and for sending `event`."""
         return [*self.connecting(), "--frame", self.frame(event, message)]
 
-    def connecting(self) -> list[str]:
+    def connecting(self, *frames: str) -> list[str]:
+        """Give wsload's arguments for connecting and for sending frames that are answered."""
+        options: list[str] = []
+        sent, answers = list(frames), len(frames)
         if self.dialect == "wsroom":
-            return ["--path", "/ws", "--wait-init", "1"]
+            options, answers = ["--path", "/ws"], answers + 1
         if self.dialect == "socketio":
-            path = "/socket.io/?EIO=4&transport=websocket"
-            return ["--path", path, "--eio", "--init", "40", "--wait-init", "2"]
-        return []
+            options = ["--path", "/socket.io/?EIO=4&transport=websocket", "--eio"]
+            sent, answers = ["40", *sent], answers + 2
+        for frame in sent:
+            options += ["--init", frame]
+        return [*options, "--wait-init", str(answers)]
 
-    def frame(self, event: str, message: str) -> str:
+    def frame(self, event: str, message: object) -> str:
         if self.dialect == "socketio":
-            return "42" + json.dumps([event, message], separators=(",", ":"))
-        return json.dumps({"event": event, "message": message}, separators=(",", ":"))
+            return "42" + compact([event, message])
+        return compact({"event": event, "message": message})
+
+    def join(self, room: str) -> str:
+        if self.dialect == "wsroom":
+            return compact({"event": "joinRoom", "message": room, "id": 1})
+        return self.frame("join", room)
+
+    def leave(self, room: str) -> str:
+        if self.dialect == "wsroom":
+            return compact({"event": "leaveRoom", "message": room, "id": 2})
+        return self.frame("leave", room)
 
     def membership(self) -> list[str]:
         """Give wsload's arguments for joining and leaving a room in turn, each answered."""
-        if self.dialect == "wsroom":
-            join = '{"event":"joinRoom","message":"lobby","id":1}'
-            leave = '{"event":"leaveRoom","message":"lobby","id":2}'
-        else:
-            join, leave = self.frame("join", "lobby"), self.frame("leave", "lobby")
-        return [*self.connecting(), "--frame", join, "--frame", leave]
+        return [*self.connecting(), "--frame", self.join("lobby"), "--frame", self.leave("lobby")]
+
+    def small_rooms(self) -> list[str]:
+        """Give wsload's arguments for joining a small room and sending to the others in it."""
+        return [*self.connecting(self.join("~~~~~~")), "--frame", self.frame("move", MOVE)]
+
+
+def compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def uvicorn(name: str, app: str, dialect: str = "plain") -> Peer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.benchmarks import joined
+from tests.benchmarks import inbound, joined
 from tests.benchmarks import scenarios as names
 from tests.benchmarks.aims import reached
 from tests.benchmarks.lab import HERE, Lab, run
@@ -33,6 +33,10 @@ HEADS = {
     P99: "p99 us",
     MEMORY: "kB/client",
     "rss_mb": "server MB",
+    inbound.MESSAGE_CPU: "CPU us/message",
+    inbound.MESSAGES: "messages/s",
+    inbound.CONNECT_CPU: "CPU us/connect",
+    inbound.CONNECTS_PER_S: "connects/s",
     joined.EMITS_PER_S: "emits/s",
     joined.WORKER_CPU: "worker CPU us/emit",
     joined.REDIS_CPU: "Redis CPU us/emit",
@@ -40,9 +44,14 @@ HEADS = {
     joined.SILENT_CPU: "CPU % without emits",
 }
 DELIVERY = (CPU, RATE, P50, P99)
+MESSAGE = (inbound.MESSAGE_CPU, inbound.MESSAGES, P50, P99)
 COLUMNS = {
     FANOUT[1]: (*DELIVERY, MEMORY),
+    inbound.SMALL_ROOMS: MESSAGE,
+    inbound.PACED_ROOMS: MESSAGE,
+    inbound.CONNECTS: (inbound.CONNECT_CPU, inbound.CONNECTS_PER_S),
     names.IDLE_SOCKETS: (MEMORY, "rss_mb"),
+    names.IDLE_DEFLATE: (MEMORY, "rss_mb"),
     joined.EMITS: (joined.EMITS_PER_S, joined.WORKER_CPU, joined.REDIS_CPU),
     joined.UNINVOLVED: (joined.BUSY_CPU, joined.SILENT_CPU, joined.EMITS_PER_S),
     joined.ACROSS: (P50, P99),
@@ -53,7 +62,9 @@ BAR_CHARTS = (
     (FANOUT[1], CPU, "server CPU per delivery, us (less is better)"),
     (FANOUT[16], RATE, "deliveries/s (more is better)"),
     (FANOUT[64], RATE, "deliveries/s (more is better)"),
-    (names.ECHO, CPU, "server CPU per echo, us (less is better)"),
+    (inbound.ECHO, CPU, "server CPU per echo, us (less is better)"),
+    (inbound.SMALL_ROOMS, inbound.MESSAGE_CPU, "server CPU per message, us (less is better)"),
+    (inbound.PACED_ROOMS, inbound.MESSAGE_CPU, "server CPU per message, us (less is better)"),
     (JOINED[1], CPU, "CPU of both workers and Redis per delivery, us (less is better)"),
     (JOINED[8], CPU, "CPU of both workers and Redis per delivery, us (less is better)"),
 )
@@ -62,10 +73,21 @@ NOTES = {
     FANOUT[1]: "500 members; one sends a message, all receive it, and then it sends the next.",
     FANOUT[16]: "The same with 16 messages in flight, as in a room with many active members.",
     FANOUT[64]: "The same with 64.",
-    names.ECHO: "100 clients; each sends a message, waits for the answer, and sends the next.",
+    inbound.ECHO: f"{inbound.TALKERS} clients; each sends a message, waits for the answer, and "
+    "sends the next.",
+    inbound.ECHO_DEFLATE: "The same; all clients negotiated permessage-deflate, as browsers do, "
+    "and their messages are deflated.",
+    inbound.SMALL_ROOMS: f"{inbound.PLAYERS:,} clients in rooms of 4, as in a game. Each sends a "
+    "move to its room, and sends the next when the other three have received it. The CPU is that "
+    "of a move and its three deliveries. (socketify's `publish` sends to the sender too.)",
+    inbound.PACED_ROOMS: f"The same at {inbound.PACE:,} moves a second, all clients together, at "
+    "regular intervals. So a server mostly handles one move at a time.",
+    inbound.CONNECTS: f"{inbound.CONNECTING:,} clients connect, up to 64 at a time. wsroom's "
+    "join a room in `on_connect`, and are connected when they have received `connected`.",
     names.PLAIN_1K: "500 members, a message of 1.1 kB, one in flight; no client offers deflate.",
     names.DEFLATE_1K: "The same; all clients negotiated permessage-deflate.",
     names.IDLE_SOCKETS: "Connections that send no messages: {idle:,}.",
+    names.IDLE_DEFLATE: "The same; all clients negotiated permessage-deflate, as browsers do.",
     names.ROOM_ALONE: "100 members, one message in flight, no other sockets on the server.",
     names.ROOM_AMONG: "The same server a moment later, with 1,000 more sockets in 10 rooms each.",
     names.MEMBERSHIP: "100 clients join and leave a room in turn, each waiting for the answer. "
@@ -97,8 +119,8 @@ NOTES = {
 }
 
 
-def in_short(figures: Figures) -> str:
-    told = [f"{number(figures[key])} {head}" for key, head in HEADS.items() if key in figures]
+def in_short(name: str, figures: Figures) -> str:
+    told = [f"{number(figures[key])} {HEADS[key]}" for key in columns(name) if key in figures]
     return ", ".join(told)
 
 
@@ -158,7 +180,7 @@ def table(measured: Run, name: str) -> str:
     if not peers:
         return ""
     note = NOTES[name].format(idle=measured.idle)
-    if name == names.IDLE_SOCKETS and measured.idle < names.IDLE:
+    if name in (names.IDLE_SOCKETS, names.IDLE_DEFLATE) and measured.idle < names.IDLE:
         note += " The limit of open files allowed no more."
     cells = columns(name)
     sign = -1 if cells[0] == joined.EMITS_PER_S else 1
@@ -175,7 +197,8 @@ def row(measured: Run, name: str, peer: str, cells: tuple[str, ...]) -> str:
     if (name, peer) not in measured.figures:
         why = failures[0].replace("|", " ")[:120]
         return f"| {shown} | failed: {why} |" + " |" * (len(cells) - 1)
-    if RATE in cells and not measured.get(name, peer, RATE):
+    rate = next((cell for cell in cells if cell in (RATE, inbound.MESSAGES)), None)
+    if rate is not None and not measured.get(name, peer, rate):
         return f"| {shown} | no message arrived |" + " |" * (len(cells) - 1)
     figures = [measured.get(name, peer, cell) for cell in cells]
     values = ["" if figure is None else number(figure) for figure in figures]

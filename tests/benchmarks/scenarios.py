@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import resource
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.benchmarks import joined
+from tests.benchmarks import inbound, joined
 from tests.benchmarks.peer import (
     ALL,
     ALL_JOINED,
     EMITTING,
+    FLOOR,
     NODE_SOCKETIO,
     NODE_WS,
     NODE_WS_DEFLATE,
+    PICOWS,
     RAW_ASGI,
     REDIS_PING,
     REDIS_PIPELINED,
     REDIS_PUBLISH,
+    SOCKETIFY,
     SOCKETIO,
+    STARLETTE,
     WITHOUT_HISTORY,
     WSROOM,
     Peer,
 )
-from tests.benchmarks.servers import Figures, Results, Server
+from tests.benchmarks.servers import Figures, Results, Server, medians
 
 MEMBERS = 500
 MEMBERS_JOINED = 200
@@ -39,10 +42,10 @@ FANOUT = {window: f"fan-out, {window} in flight" for window in (1, 16, 64)}
 JOINED = {window: f"two workers and Redis, {window} in flight" for window in (1, 8)}
 JOINED_TALK = "two workers and Redis, 8 senders"
 HISTORY = {window: f"with and without history, {window} in flight" for window in (1, 64)}
-ECHO = "echo"
 PLAIN_1K = "1 KB, no deflate"
 DEFLATE_1K = "1 KB, deflate"
 IDLE_SOCKETS = "idle connections"
+IDLE_DEFLATE = "idle connections, deflate"
 ROOM_ALONE = "a room of 100, alone"
 ROOM_AMONG = "a room of 100, among 10,000"
 MEMBERSHIP = "joins and leaves"
@@ -60,7 +63,6 @@ LARGE = KILOBYTE * 8
 
 CPU, RATE, P50, P99 = "cpu_us_per_delivery", "per_s", "p50_us", "p99_us"
 MEMORY = "rss_per_client_kb"
-SHOWN = (CPU, RATE, P50, P99, MEMORY)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Group:
     names: tuple[str, ...]
     peers: tuple[Peer, ...]
     run: Callable[[Server, str], Results]
+    turns: int = 1
+    """How often `run` gives the figures of each name; those of a round are the medians."""
 
 
 def open_files() -> int:
@@ -87,14 +91,9 @@ def open_files() -> int:
     return IDLE
 
 
-def chat(server: Server, seconds: str) -> Results:
+def fanouts(server: Server, seconds: str) -> Results:
     for window, name in FANOUT.items():
-        load = server.peer.load("noti")
-        yield name, fanout(server, seconds, MEMBERS, window, load)
-        if window == 1:
-            load = server.peer.load("echo")
-            clients = ("--clients", str(TALKERS))
-            yield ECHO, server.measure("--mode", "echo", "--duration", seconds, *clients, *load)
+        yield name, fanout(server, seconds, MEMBERS, window, server.peer.load("noti"))
 
 
 def fanout(server: Server, seconds: str, clients: int, window: int, load: list[str]) -> Figures:
@@ -113,11 +112,15 @@ def deflated(server: Server, seconds: str) -> Results:
 
 
 def idle(server: Server, seconds: str) -> Results:
-    clients = ("--clients", str(open_files()))
-    yield (
-        IDLE_SOCKETS,
-        server.measure("--mode", "idle", "--duration", "1", *clients, *server.peer.connecting()),
-    )
+    yield IDLE_SOCKETS, server.measure("--mode", "idle", *crowd(server))
+
+
+def idle_deflate(server: Server, seconds: str) -> Results:
+    yield IDLE_DEFLATE, server.measure("--mode", "idle", "--deflate", *crowd(server))
+
+
+def crowd(server: Server) -> list[str]:
+    return ["--duration", "0", "--clients", str(open_files()), *server.peer.connecting()]
 
 
 def rooms(server: Server, seconds: str) -> Results:
@@ -145,7 +148,7 @@ def slow(server: Server, seconds: str) -> Results:
         with server.never_readers("/ws"):
             turns[SLOW].append(fanout(server, turn, TALKERS, 1, load))
     for name, figures in turns.items():
-        yield name, {key: statistics.median(one[key] for one in figures) for key in SHOWN}
+        yield name, medians(figures)
 
 
 def history(server: Server, seconds: str) -> Results:
@@ -162,11 +165,26 @@ def through_redis(server: Server, seconds: str) -> Results:
     yield JOINED_TALK, fanout(server, seconds, MEMBERS_JOINED, 8, load)
 
 
+# Those that can make so many moves a second as the pace is.
+IN_ROOMS = (FLOOR, SOCKETIFY, WSROOM, PICOWS, RAW_ASGI, NODE_WS, NODE_SOCKETIO)
+CONNECTED = (SOCKETIFY, WSROOM, PICOWS, RAW_ASGI, NODE_WS, STARLETTE, SOCKETIO)
+
 GROUPS = (
-    Group((FANOUT[1], ECHO, FANOUT[16], FANOUT[64]), ALL, chat),
+    Group(tuple(FANOUT.values()), ALL, fanouts),
+    Group((inbound.ECHO,), ALL, inbound.echo, inbound.TURNS),
+    Group(
+        (inbound.ECHO_DEFLATE,),
+        (WSROOM, RAW_ASGI, NODE_WS_DEFLATE),
+        inbound.echo_deflate,
+        inbound.TURNS,
+    ),
+    Group((inbound.SMALL_ROOMS,), (*IN_ROOMS, SOCKETIO), inbound.small_rooms, inbound.TURNS),
+    Group((inbound.PACED_ROOMS,), IN_ROOMS, inbound.paced_rooms, inbound.TURNS),
+    Group((inbound.CONNECTS,), CONNECTED, inbound.connects, inbound.TURNS),
     Group((PLAIN_1K,), (WSROOM, RAW_ASGI, NODE_WS), plain),
     Group((DEFLATE_1K,), (WSROOM, RAW_ASGI, NODE_WS_DEFLATE), deflated),
     Group((IDLE_SOCKETS,), (WSROOM, RAW_ASGI, NODE_WS), idle),
+    Group((IDLE_DEFLATE,), (WSROOM, RAW_ASGI, NODE_WS_DEFLATE), idle_deflate),
     Group((ROOM_ALONE, ROOM_AMONG), (WSROOM,), rooms),
     Group((MEMBERSHIP,), (WSROOM, SOCKETIO, NODE_SOCKETIO), membership),
     Group((NO_SLOW, SLOW), (WSROOM, RAW_ASGI, NODE_WS), slow),

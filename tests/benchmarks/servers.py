@@ -7,10 +7,11 @@ import json
 import os
 import select
 import socket
+import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,15 @@ Results = Generator[tuple[str, Figures], None, None]
 START_TIMEOUT = 20.0
 URLS = ("REDIS_URL", "WSROOM_REDIS_URL")
 """What tells the peers, each in its own words, which Redis joins them."""
+
+
+def medians(slices: Sequence[Figures]) -> Figures:
+    """Give the median of each figure that all slices have."""
+    return {
+        key: statistics.median(one[key] for one in slices)
+        for key in slices[0]
+        if all(key in one for one in slices)
+    }
 
 
 class Failed(Exception):

@@ -3,17 +3,23 @@
 // Modes: echo   every client sends FRAME, waits for its answer, sends the next
 //        fanout the first S clients (--senders, 1) send FRAME in turn, every client receives it,
 //               W are in flight
-//        idle   connect everybody, hold, report the server's memory
+//        rooms  the clients are in rooms of --group (4); each sends FRAME to its room, and again
+//               when all others have it, or all together --rate N times a second, in turn
+//        idle   connect everybody, hold, report the server's memory and the cost of connecting
 // --port P[,P] gives the clients to several workers in turn; client 0 is on the first.
 // --frame may be given several times: a client sends them in turn. "########" in a frame becomes
-// a running number, so that no two messages are equal. --init frames are sent after the
-// handshake, and --wait-init K frames awaited before the traffic starts. --deflate offers
-// permessage-deflate as browsers do. --eio answers Engine.IO's pings. --awake: never sleep while
-// measuring: to wake a receiver is work that the system does for, and charges to, who sends.
+// a running number, so that no two messages are equal; with rooms, the number of the client,
+// after an "@", and "~~~~~~" becomes that of its room, in --init too. --init frames are
+// sent after the handshake, each when the one before is answered, and --wait-init K frames awaited
+// before the traffic starts: the answers, and what comes before them unasked. --deflate offers
+// permessage-deflate as browsers do; --zframe HEX is a deflated frame to send. --eio answers
+// Engine.IO's pings. --awake: never sleep while measuring: to wake a receiver is work that the
+// system does for, and charges to, who sends.
 // It prints one JSON line: deliveries/s, latencies, and the CPU and memory of --pid P[,P]
 // (from /proc).
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -38,18 +44,20 @@ typedef struct {
   long fired;
   double t_sent;
   int index;
+  long heard; // by the others of its room
   char *out;
   size_t outlen;
 } Client;
 static const char *path = "/", *mode = "echo", *init_frames[MAXF];
-static char *frames[MAXF], *holes[MAXF];
+static char *frames[MAXF], *holes[MAXF], *rooms[MAXF], *zframe = 0;
+static size_t zlen = 0;
 static int ports[16] = {8000}, nports = 1, nclients = 100, nsenders = 1, window = 1, wait_init = 0,
-           n_init = 0, n_frames = 0, deflate = 0, eio = 0, awake = 0;
-static double duration = 5, warmup = 0.3;
+           n_init = 0, n_frames = 0, deflate = 0, eio = 0, awake = 0, group = 4;
+static double duration = 5, warmup = 0.3, rate = 0;
 static int pids[64], npids = 0;
 static Client *cl;
-static int ep, ready = 0, measuring = 0, stop = 0;
-static long total = 0, sent = 0, base_total = 0;
+static int ep, ready = 0, measuring = 0, pacing = 0, stop = 0;
+static long total = 0, sent = 0, base_total = 0, heard = 0;
 static double *sent_at;
 static long ring = 1 << 16;
 static double *lat;
@@ -65,8 +73,30 @@ static void die(const char *m) {
   perror(m);
   exit(1);
 }
+static double cpu_of_threads(int pid) { // in ns; 0 if the kernel keeps no such statistics
+  char p[320];
+  snprintf(p, sizeof p, "/proc/%d/task", pid);
+  DIR *threads = opendir(p);
+  double all = 0;
+  for (struct dirent *e; threads && (e = readdir(threads));) {
+    unsigned long long ns = 0;
+    snprintf(p, sizeof p, "/proc/%d/task/%s/schedstat", pid, e->d_name);
+    FILE *f = e->d_name[0] == '.' ? 0 : fopen(p, "r");
+    if (!f)
+      continue;
+    if (fscanf(f, "%llu", &ns) == 1)
+      all += ns * 1e-9;
+    fclose(f);
+  }
+  if (threads)
+    closedir(threads);
+  return all;
+}
 static double cpu_of(int pid) {
   char p[64], b[1024];
+  double exact = cpu_of_threads(pid);
+  if (exact > 0)
+    return exact;
   snprintf(p, 64, "/proc/%d/stat", pid);
   FILE *f = fopen(p, "r");
   if (!f)
@@ -155,20 +185,38 @@ static void add_lat(double v) {
   }
   lat[nlat++] = v;
 }
+static void fill(char *hole, int digits, long number) {
+  char d[24];
+  snprintf(d, sizeof d, "%0*ld", digits, number);
+  memcpy(hole, d, digits);
+}
 static void fire(Client *c) {
   c->t_sent = now();
   sent_at[sent % ring] = c->t_sent;
   sent++;
-  int k = c->fired++ % n_frames;
-  if (holes[k]) {
-    char d[24];
-    snprintf(d, sizeof d, "%08ld", sent % 100000000);
-    memcpy(holes[k], d, 8);
+  if (zframe) {
+    ws_send(c, 0x41, zframe, zlen);
+    return;
   }
+  int k = c->fired++ % n_frames;
+  if (holes[k])
+    fill(holes[k], 8, strcmp(mode, "rooms") ? sent % 100000000 : c->index);
+  if (rooms[k])
+    fill(rooms[k], 6, c->index / group);
   ws_send(c, 1, frames[k], strlen(frames[k]));
 }
+static void pace(void) {
+  static double next = 0;
+  static int turn = 0;
+  double t = now();
+  if (t - next > 0.05)
+    next = t; // what was missed is not made good
+  for (; next <= t; next += 1 / rate)
+    fire(&cl[turn++ % nclients]);
+}
 static void start_traffic(void) {
-  if (!strcmp(mode, "echo")) {
+  pacing = rate > 0;
+  if (!strcmp(mode, "echo") || (!strcmp(mode, "rooms") && !pacing)) {
     for (int i = 0; i < nclients; i++)
       for (int w = 0; w < window; w++)
         fire(&cl[i]);
@@ -176,13 +224,38 @@ static void start_traffic(void) {
     for (int w = 0; w < window; w++)
       fire(&cl[sent % nsenders]);
 }
+static void on_move(Client *c, const char *d, size_t n, double t) {
+  const char *at = memchr(d, '@', n);
+  int who = at ? atoi(at + 1) : -1;
+  if (who < 0 || who >= nclients || who / group != c->index / group) {
+    fprintf(stderr, "client %d got what is not for it: %.*s\n", c->index, (int)n, d);
+    exit(1);
+  }
+  if (who == c->index || ++cl[who].heard % (group - 1))
+    return;
+  heard++;
+  if (measuring)
+    add_lat(t - cl[who].t_sent);
+  if (!stop && !pacing)
+    fire(&cl[who]);
+}
+static void send_init(Client *c, int k) {
+  char *text = strdup(init_frames[k]), *room = strstr(text, "~~~~~~");
+  if (room)
+    fill(room, 6, c->index / group);
+  ws_send(c, 1, text, strlen(text));
+  free(text);
+}
 static void on_text(Client *c, const char *d, size_t n, int comp) {
   if (eio && n == 1 && d[0] == '2') {
     ws_send(c, 1, "3", 1);
     return;
   }
   if (c->state < 2) {
-    if (++c->frames >= wait_init) {
+    int answered = ++c->frames - (wait_init - n_init);
+    if (answered > 0 && answered < n_init)
+      send_init(c, answered);
+    if (c->frames >= wait_init) {
       c->state = 2;
       ready++;
     }
@@ -198,7 +271,9 @@ static void on_text(Client *c, const char *d, size_t n, int comp) {
       add_lat(t - c->t_sent);
     if (!stop)
       fire(c);
-  } else if (!strcmp(mode, "fanout")) {
+  } else if (!strcmp(mode, "rooms"))
+    on_move(c, d, n, t);
+  else if (!strcmp(mode, "fanout")) {
     if (measuring)
       add_lat(t - sent_at[c->got % ring]);
     c->got++;
@@ -219,8 +294,8 @@ static void parse(Client *c) {
     }
     o = e - c->buf + 4;
     c->state = 1;
-    for (int i = 0; i < n_init; i++)
-      ws_send(c, 1, init_frames[i], strlen(init_frames[i]));
+    if (n_init)
+      send_init(c, 0);
     if (wait_init == 0) {
       c->state = 2;
       ready++;
@@ -291,7 +366,9 @@ static void on_read(Client *c) {
 static void pump(double until, int want_ready) {
   struct epoll_event ev[512];
   while (now() < until && !(want_ready && ready >= want_ready)) {
-    int n = epoll_wait(ep, ev, 512, awake && measuring ? 0 : 5);
+    int n = epoll_wait(ep, ev, 512, (awake && measuring) || pacing ? 0 : 5);
+    if (pacing)
+      pace();
     for (int i = 0; i < n; i++) {
       Client *c = ev[i].data.ptr;
       if (ev[i].events & EPOLLOUT) {
@@ -336,12 +413,26 @@ int main(int ac, char **av) {
     else if (OPT("--frame") && n_frames < MAXF) {
       frames[n_frames] = strdup(av[++i]);
       holes[n_frames] = strstr(frames[n_frames], "########");
+      rooms[n_frames] = strstr(frames[n_frames], "~~~~~~");
       n_frames++;
     } else if (OPT("--duration"))
       duration = atof(av[++i]);
     else if (OPT("--warmup"))
       warmup = atof(av[++i]);
-    else if (OPT("--pid")) {
+    else if (OPT("--group"))
+      group = atoi(av[++i]);
+    else if (OPT("--rate"))
+      rate = atof(av[++i]);
+    else if (OPT("--zframe")) {
+      const char *hex = av[++i];
+      zlen = strlen(hex) / 2;
+      zframe = malloc(zlen);
+      for (size_t k = 0; k < zlen; k++) {
+        unsigned byte = 0;
+        sscanf(hex + 2 * k, "%2x", &byte);
+        zframe[k] = byte;
+      }
+    } else if (OPT("--pid")) {
       char *s = strdup(av[++i]), *t;
       for (t = strtok(s, ", \n"); t; t = strtok(0, ", \n"))
         pids[npids++] = atoi(t);
@@ -398,7 +489,7 @@ int main(int ac, char **av) {
                     "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n");
     n += snprintf(req + n, sizeof req - n, "\r\n");
     raw(c, req, n);
-    int lag = 200;
+    int lag = 64; // fewer than any server's backlog
     pump(now() + (i - ready > lag ? 5 : 0), i - lag);
   }
   pump(now() + 60, nclients);
@@ -407,11 +498,11 @@ int main(int ac, char **av) {
     fprintf(stderr, "only %d of %d clients ready\n", ready, nclients);
     return 1;
   }
+  pump(now() + 0.2, 0); // what is left to do for the last ones
   double conn_cpu = cpu_all() - c0;
-  pump(now() + 0.2, 0);
   long rss1 = rss_all();
   double cpu = 0, el = 0;
-  long before = 0, d = 0;
+  long before = 0, d = 0, msgs = 0;
   if (strcmp(mode, "idle")) {
     base_total = total;
     sent = 0;
@@ -421,11 +512,13 @@ int main(int ac, char **av) {
     pump(now() + warmup, 0);
     measuring = 1;
     before = total;
+    long heard0 = heard;
     double c1 = cpu_all(), t1 = now();
     pump(now() + duration, 0);
     el = now() - t1;
     cpu = cpu_all() - c1;
     d = total - before;
+    msgs = heard - heard0;
     measuring = 0;
   } else {
     double c1 = cpu_all(), t1 = now();
@@ -435,13 +528,15 @@ int main(int ac, char **av) {
   }
   stop = 1;
   qsort(lat, nlat, sizeof(double), cmp);
-  printf("{\"mode\":\"%s\",\"clients\":%d,\"window\":%d,\"connect_per_s\":%.0f,\"connect_cpu_us\":%"
+  printf("{\"clients\":%d,\"window\":%d,\"connect_per_s\":%.0f,\"connect_cpu_us\":%"
          ".1f,\"rss_per_client_kb\":%.2f,\"rss_mb\":%.1f,\"deliveries\":%ld,\"per_s\":%.0f,\"p50_"
          "us\":%.0f,\"p99_us\":%.0f,\"max_us\":%.0f,\"server_cpu_s\":%.2f,\"cpu_util\":%.2f,\"cpu_"
-         "us_per_delivery\":%.3f,\"compressed\":%ld,\"bytes_per_delivery\":%.1f}\n",
-         mode, nclients, window, nclients / t_conn, conn_cpu / nclients * 1e6,
+         "us_per_delivery\":%.3f,\"messages_per_s\":%.0f,\"cpu_us_per_message\":%.3f,"
+         "\"compressed\":%ld,\"bytes_per_delivery\":%.1f}\n",
+         nclients, window, nclients / t_conn, conn_cpu / nclients * 1e6,
          (rss1 - rss0) / 1024.0 / nclients, rss1 / 1048576.0, d, el > 0 ? d / el : 0, pct(.5),
          pct(.99), nlat ? lat[nlat - 1] * 1e6 : 0, cpu, el > 0 ? cpu / el : 0,
-         d ? cpu / d * 1e6 : 0, rsv1, total ? (double)bytes_in / total : 0);
+         d ? cpu / d * 1e6 : 0, el > 0 ? msgs / el : 0, msgs ? cpu / msgs * 1e6 : 0, rsv1,
+         total ? (double)bytes_in / total : 0);
   return 0;
 }

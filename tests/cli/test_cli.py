@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,36 @@ async def test_the_doctor_reports_a_good_setup(folder: Path) -> None:
     assert "/rt/ws, /rt/t/{tenant}" in output
 
 
+@pytest.mark.parametrize(
+    ("flags", "level"),
+    [
+        ((), "ok"),
+        (("--host", "localhost"), "ok"),
+        (("--uds", "/run/app.sock"), "ok"),
+        (("--host", "0.0.0.0"), "warning"),
+        (("--host", "example.org"), "warning"),
+        (("--fd", "3"), "warning"),
+    ],
+)
+async def test_the_doctor_says_what_a_proxy_has_to_limit(
+    flags: tuple[str, ...], level: str, folder: Path
+) -> None:
+    """What uvicorn does not; a warning if others than a proxy of this machine may reach it."""
+
+    async def look(*more: str, **env: str) -> list[str]:
+        output = await run("doctor", "app:app", "--", *flags, *more, cwd=folder, env=env)
+        about = ("long header", "half-sent")
+        lines = [line for line in output.splitlines() if any(name in line for name in about)]
+        assert {line.split()[0] for line in lines} == {level}
+        return lines
+
+    long, half = await look()
+    assert "over 8192 bytes" in long and "until the client ends it" in half
+    assert "over 32768 bytes" in (await look(WEBSOCKETS_MAX_LINE_LENGTH="32768"))[0]
+    # wsproto accepts longer lines than any client sends.
+    assert await look("--ws", "wsproto") == [half]
+
+
 async def test_the_doctor_names_paths_that_nobody_authenticates(folder: Path) -> None:
     """Paths without an `on_connect`, if other paths have one."""
     (folder / "open.py").write_text(
@@ -477,3 +508,13 @@ async def test_the_script_and_the_module_are_one(tmp_path: Path) -> None:
             async with program(*start, *arguments, cwd=tmp_path) as running:
                 assert await running.end() == code
             assert says in running.output and "Traceback" not in running.output
+
+
+def test_a_reader_of_the_output_may_end_before(tmp_path: Path) -> None:
+    """As in `wsroom asyncapi app:app | head`: without a traceback."""
+    (tmp_path / "app.py").write_text("from wsroom import WSRoom\napp = WSRoom()\n")
+    command = f"{sys.executable} -m wsroom asyncapi app:app | head -c 1"
+    output = subprocess.run(
+        command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (output.stdout, output.stderr) == ("{", "")

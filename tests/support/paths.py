@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+"""The environment of `python3 -m tests`."""
+BIN = "Scripts" if os.name == "nt" else "bin"
+"""The folder of an environment's programs."""
 DOCS = ROOT / "docs"
 EXAMPLES = ROOT / "examples"

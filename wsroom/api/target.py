@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, Self
 
 from wsroom.wire.emission import EMIT, Emission, Room
-from wsroom.wire.encoding import EmitCheck, JsonDefault
+from wsroom.wire.encoding import EmitCheck, JsonDefault, compact
 from wsroom.wire.names import NameChecker
 from wsroom.wire.protocol import encode
 
@@ -84,7 +84,7 @@ class Recipients:
         publisher, room, rooms = self._publisher, self._room, self._rooms
         publisher.name_checker.check_event(event)
         name = room.name or None
-        payload = encode(event, message, sender, name, None, publisher.json_default)
+        payload = compact(encode(event, message, sender, name, None, publisher.json_default))
         if publisher.check_emit is not None:
             publisher.check_emit(self._path, event, payload)
         # By position: names take longer, and this is done for each emit.

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import ip_address
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from wsroom.adapters import Adapter
@@ -76,6 +77,8 @@ def read_setup(target: str, flags: Sequence[str]) -> Setup:
         library=library,
         library_version=_version(library),
         library_package="wsproto" if library == "wsproto" else "'uvicorn[standard]'",
+        line_limit=_line_limit() if ws in ("auto", "websockets-sansio") else 0,
+        local=_is_local(params),
     )
 
 
@@ -109,6 +112,21 @@ def _version(package: str) -> str:
         return version(package) if package else ""
     except PackageNotFoundError:
         return ""
+
+
+def _line_limit() -> int:
+    # websockets' variable for it, and its default.
+    value = os.environ.get("WEBSOCKETS_MAX_LINE_LENGTH", "")
+    return int(value) if value.isdigit() else 8192
+
+
+def _is_local(params: Mapping[str, Any]) -> bool:
+    if params["uds"] is not None or params["fd"] is not None:
+        return params["uds"] is not None
+    try:
+        return ip_address(params["host"]).is_loopback
+    except ValueError:
+        return bool(params["host"] == "localhost")
 
 
 def _apply(setup: Setup) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.flags = flags
     try:
         code: int | None = options.run(options)
+        sys.stdout.flush()
     except (WSRoomError, ValueError) as exc:
         print(f"wsroom: {exc}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of the output has ended, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code or 0
 

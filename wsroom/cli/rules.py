@@ -33,6 +33,10 @@ class Setup:
     """Its version; "" if it is missing."""
     library_package: str
     """The package that installs it."""
+    line_limit: int
+    """The longest line of a handshake, in bytes, that uvicorn answers; 0 if it answers all."""
+    local: bool
+    """Whether only this machine reaches the server, such as a proxy on it."""
     oldest_uvicorn: str = "0.52.1"
     """The first version whose keepalive and close behave as docs/design.md describes."""
     grace: float = DEFAULT_TIMING.grace
@@ -79,6 +83,15 @@ def _is_set(value: Any, setup: Setup) -> bool:
     return value not in (None, False)
 
 
+_LONG_LINES = (
+    "uvicorn does not answer a handshake with a line over {line_limit} bytes, such as a large "
+    "cookie: limit headers to that in a proxy in front, or raise WEBSOCKETS_MAX_LINE_LENGTH"
+)
+_HALF_SENT = (
+    "uvicorn holds one until the client ends it: limit the time for a request's headers in a "
+    "proxy in front"
+)
+
 RULES = (
     Rule("app", PROBLEM, lambda s: not s.paths, '{target} has no event; write one: @app.on("say")'),
     Rule("app", OK, _always, "{target} serves WebSockets on {paths}"),
@@ -103,6 +116,10 @@ RULES = (
         "{library} is missing: pip install {library_package}",
     ),
     Rule("WebSocket library", OK, lambda s: s.library != "", "{library} {library_version}"),
+    Rule("long header", OK, lambda s: s.line_limit > 0 and s.local, _LONG_LINES),
+    Rule("long header", WARNING, lambda s: s.line_limit > 0, _LONG_LINES),
+    Rule("half-sent handshake", OK, lambda s: s.local, _HALF_SENT),
+    Rule("half-sent handshake", WARNING, _always, _HALF_SENT),
     Rule(
         "workers",
         OK,

@@ -100,6 +100,14 @@ def dump(frame: dict[str, Any], nulls: int, default: JsonDefault) -> bytes:
     return payload
 
 
+def compact(payload: bytes) -> bytes:
+    """Return a copy of a payload that takes no more memory than it needs, for one that is kept.
+
+    A result of orjson that is short takes the 4 kB that it was written into (orjson 3.13).
+    """
+    return b"".join((payload, b"")) if len(payload) < 4096 else payload
+
+
 def _children(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Yield the parts of a value, each with the expression that leads to it."""
     if isinstance(value, Mapping):

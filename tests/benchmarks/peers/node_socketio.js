@@ -9,6 +9,7 @@ io.on('connection', (socket) => {
   socket.join('chat')
   socket.on('noti', (message) => io.to('chat').emit('noti', message))
   socket.on('echo', (message) => socket.emit('echo', message))
+  socket.on('move', (message) => socket.to(message.room).emit('move', message))
   socket.on('join', (room) => {
     socket.join(room)
     socket.emit('joined', room)

@@ -15,9 +15,15 @@ def on_open(websocket):
 
 def on_message(websocket, message, opcode):
     data = orjson.loads(message)
-    answer = {"event": data["event"], "message": data["message"], "sender": "x", "room": "chat"}
+    event, content = data["event"], data["message"]
+    answer = {"event": event, "message": content, "sender": "x", "room": "chat"}
     text = orjson.dumps(answer).decode()
-    if data["event"] == "echo":
+    if event == "move":
+        websocket.publish(content["room"], text, OpCode.TEXT)
+    elif event == "echo":
+        websocket.send(text, OpCode.TEXT)
+    elif event == "join":
+        websocket.subscribe(content)
         websocket.send(text, OpCode.TEXT)
     else:
         app.publish("chat", text, OpCode.TEXT)

@@ -25,6 +25,11 @@ async def echo(sid, message):
     await server.emit("echo", message, to=sid)
 
 
+@server.on("move")
+async def move(sid, message):
+    await server.emit("move", message, room=message["room"], skip_sid=sid)
+
+
 @server.on("join")
 async def join(sid, room):
     await server.enter_room(sid, room)

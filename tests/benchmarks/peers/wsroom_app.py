@@ -27,6 +27,11 @@ async def echo(emitter: Emitter, message):
     await emitter.emit_to_sender("echo", message)
 
 
+@chat.on("move")
+async def move(emitter: Emitter, message):
+    await emitter.to(message["room"]).emit_except_sender("move", message)
+
+
 app = WSRoom()
 app.include(chat)
 app.on("noti")(noti)
