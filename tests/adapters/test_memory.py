@@ -54,12 +54,13 @@ import asyncio, os
 from wsroom import Emitter, MemoryAdapter, WSRoom
 from wsroom.testing import TestClient
 
-app = WSRoom(MemoryAdapter(history=10_000))
+app = WSRoom(MemoryAdapter(history=1000))
 
 @app.on("say")
 async def say(emitter: Emitter, message: int) -> None:
     for number in range(message):
-        await emitter.to("chat").emit_except_sender("said", {"text": "hello", "number": number})
+        target = emitter.to(f"room {number % 90}")
+        await target.emit_except_sender("said", {"text": "hello", "number": number})
 
 def resident() -> int:
     with open("/proc/self/statm") as file:
@@ -68,11 +69,12 @@ def resident() -> int:
 async def main() -> None:
     async with TestClient(app) as client:
         a = await client.connect()
-        await a.join("chat")
+        for number in range(90):
+            await a.join(f"room {number}")
         await a.request("say", 1000, timeout=60)
         before = resident()
-        await a.request("say", 9000, timeout=60)
-        print((resident() - before) / 9000)
+        await a.request("say", 40_000, timeout=60)
+        print((resident() - before) / 40_000)
 
 asyncio.run(main())
 """
