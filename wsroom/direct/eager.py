@@ -10,11 +10,10 @@ import asyncio
 from asyncio import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 A = TypeVar("A")
-P = ParamSpec("P")
 
 
 class Started(Generic[T]):
@@ -69,14 +68,14 @@ class Started(Generic[T]):
 
 
 def start(
-    of: T, function: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **kwargs: P.kwargs
+    of: T, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any
 ) -> Started[T] | None:
     """Call a coroutine function up to what it awaits first; never raises.
 
     Returns None if it has returned, else the rest, or what it raised.
     """
     try:
-        coroutine = function(*args, **kwargs)
+        coroutine = function(*args)
         awaited = coroutine.send(None)
     except StopIteration:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task
 from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import Any, TypeVar
@@ -39,7 +40,7 @@ class Waiter:
         """Whether the task waits, and no wake-up is pending."""
         self._asyncio_future_blocking = False
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+        self._task = current_task()
         self._wake_up: Callable[[Waiter], object] | None = None
         self._context: Context | None = None
         self._cancelled = False
@@ -66,7 +67,7 @@ class Waiter:
 
         Returns False if it was not called, because another task is running.
         """
-        if self._task is None or asyncio.current_task(self._loop) is not None:
+        if self._task is None or current_task(self._loop) is not None:
             return False
         assert self._context is not None
         started = step(self._task, self._loop, self._context, function, argument)
