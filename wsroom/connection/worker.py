@@ -14,9 +14,9 @@ from wsroom.connection.supervisor import Watch
 from wsroom.delivery.hub import Hub
 from wsroom.delivery.send_writer import SendWriter
 from wsroom.delivery.writer import WriteFailureHandler, Writer
+from wsroom.direct.equivalence import difference
 from wsroom.direct.keepalive import Keepalive
 from wsroom.direct.link import Link
-from wsroom.direct.self_test import difference
 from wsroom.direct.server import misfit, pings
 from wsroom.direct.transport_writer import TransportWriter
 from wsroom.limits import Limits
