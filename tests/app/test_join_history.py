@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.brokers import Broker
 from tests.support.clock import until
+from tests.support.linked import TestClient
 from tests.support.peers import peer
 from tests.support.servers import serve
 from wsroom import (
@@ -30,7 +31,7 @@ from wsroom import (
     WSRoom,
 )
 from wsroom.adapters import Adapter, Emission, Offset, Past
-from wsroom.testing import Refused, TestClient, TestConnection
+from wsroom.testing import Refused, TestConnection
 from wsroom.timing import Timing
 from wsroom.wire.emission import Room
 

@@ -14,6 +14,7 @@ from websockets.typing import Subprotocol
 
 from tests.support.clock import HOUR, SECOND, until
 from tests.support.fakes import GatedAdapter
+from tests.support.linked import TestClient
 from tests.support.peers import WAIT, peer
 from tests.support.servers import serve
 from wsroom import (
@@ -29,7 +30,7 @@ from wsroom import (
     WSRoom,
 )
 from wsroom.adapters import Deliver, Emission, Offset
-from wsroom.testing import Refused, TestClient
+from wsroom.testing import Refused
 from wsroom.timing import Timing
 from wsroom.wire.emission import Room
 

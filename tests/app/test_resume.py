@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from tests.support.clock import HOUR, SECOND, TICK, until
+from tests.support.linked import TestClient
 from tests.support.peers import WAIT, Peer, peer
 from tests.support.servers import serve
 from wsroom import (
@@ -27,7 +28,7 @@ from wsroom import (
     WSRoom,
 )
 from wsroom.adapters import Emission, Offset, Past
-from wsroom.testing import Refused, TestClient, TestConnection
+from wsroom.testing import Refused, TestConnection
 from wsroom.timing import Timing
 from wsroom.wire.emission import Room
 
