@@ -75,7 +75,7 @@ async def test_a_disconnect_is_noticed_behind_many_short_handlers(ws: str) -> No
     assert 0 < len(handled) < 500 and handled == sorted(handled)
 
 
-async def test_the_last_hooks_run_before_the_apps_lifespan_ends() -> None:
+async def test_the_last_hooks_run_before_the_apps_lifespan_ends(ws: str) -> None:
     """A hook that needs the database can use it, however the server is stopped."""
     log: list[str] = []
 
@@ -95,7 +95,7 @@ async def test_the_last_hooks_run_before_the_apps_lifespan_ends() -> None:
         await asyncio.sleep(0)
         log.append("disconnect")
 
-    async with serve(app, timeout_graceful_shutdown=1) as server, peer(server) as a:
+    async with serve(app, timeout_graceful_shutdown=1, ws=ws) as server, peer(server) as a:
         await a.send("work")
     assert log == ["disconnect", "database closed"]
 

@@ -501,7 +501,7 @@ async def test_an_unavailable_broker_is_answered_and_logged_in_one_line(
 
 
 async def test_a_gone_client_ends_its_handler_after_a_grace(
-    quiet: pytest.LogCaptureFixture,
+    quiet: pytest.LogCaptureFixture, ws: str
 ) -> None:
     """It leaves its rooms at once; the handler is cancelled after the grace; then the hooks.
 
@@ -539,7 +539,7 @@ async def test_a_gone_client_ends_its_handler_after_a_grace(
         log.append("disconnect")
         ended.set()
 
-    async with serve(app) as server, peer(server) as good:
+    async with serve(app, ws=ws) as server, peer(server) as good:
         await good.join("chat")
         for event in ("sleep", "loop"):
             async with peer(server) as a:
