@@ -16,7 +16,7 @@ from playwright.async_api import Browser
 from tests.support import brokers
 from tests.support.browsers import chromium
 from tests.support.certificates import Certificate
-from tests.support.servers import PROTOCOLS, serve
+from tests.support.servers import ORDINARY, PROTOCOLS, serve
 from tests.support.site import Site
 from tests.support.tabs import Pages
 
@@ -46,8 +46,14 @@ def fixtures(item: pytest.Item) -> set[object]:
 
 
 @pytest.fixture(params=PROTOCOLS)
-def ws(request: pytest.FixtureRequest) -> str:
+def protocol(request: pytest.FixtureRequest) -> str:
     """Each of uvicorn's WebSocket implementations."""
+    return str(request.param)
+
+
+@pytest.fixture(params=[*PROTOCOLS, ORDINARY])
+def ws(request: pytest.FixtureRequest) -> str:
+    """Each way between uvicorn and the app; `ws` of `serve`."""
     return str(request.param)
 
 

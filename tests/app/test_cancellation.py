@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.clock import HOUR, SECOND, until
+from tests.support.linked import TestClient
 from tests.support.peers import WAIT
 from wsroom import BlockingEmitter, Emitter, Limits, Socket, WSRoom
 from wsroom.asgi.types import Message
-from wsroom.testing import Refused, TestClient
+from wsroom.testing import Refused
 from wsroom.timing import Timing
 
 

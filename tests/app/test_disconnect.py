@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.clock import HOUR, SECOND, TICK, until
 from tests.support.fakes import GatedAdapter, Owner
+from tests.support.linked import TestClient
 from tests.support.peers import peer
 from tests.support.servers import serve
 from wsroom import Emitter, Limits, Socket, WSRoom
@@ -18,7 +19,7 @@ from wsroom.asgi.types import Message
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.outbox import Outbox
 from wsroom.delivery.send_writer import SendWriter
-from wsroom.testing import TestClient
+from wsroom.testing import TestClient as PlainClient
 from wsroom.timing import Timing
 
 
@@ -74,7 +75,7 @@ async def test_a_disconnect_is_noticed_behind_many_short_handlers(ws: str) -> No
     assert 0 < len(handled) < 500 and handled == sorted(handled)
 
 
-async def test_the_last_hooks_run_before_the_apps_lifespan_ends() -> None:
+async def test_the_last_hooks_run_before_the_apps_lifespan_ends(ws: str) -> None:
     """A hook that needs the database can use it, however the server is stopped."""
     log: list[str] = []
 
@@ -94,7 +95,7 @@ async def test_the_last_hooks_run_before_the_apps_lifespan_ends() -> None:
         await asyncio.sleep(0)
         log.append("disconnect")
 
-    async with serve(app, timeout_graceful_shutdown=1) as server, peer(server) as a:
+    async with serve(app, timeout_graceful_shutdown=1, ws=ws) as server, peer(server) as a:
         await a.send("work")
     assert log == ["disconnect", "database closed"]
 
@@ -125,7 +126,7 @@ async def test_a_send_that_breaks_ends_the_socket(caplog: pytest.LogCaptureFixtu
     @app.on_open()
     async def on_open(emitter: Emitter) -> None: ...
 
-    async with TestClient(app, timeout=10 * SECOND) as client:
+    async with PlainClient(app, timeout=10 * SECOND) as client:
         a = await client.connect()
         writer: Any = app._worker.hub.members[a.id]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.clock import HOUR, SECOND
+from tests.support.linked import TestClient
 from wsroom import (
     BlockingEmitter,
     BlockingSocket,
@@ -19,7 +20,7 @@ from wsroom import (
     Reject,
     WSRoom,
 )
-from wsroom.testing import Refused, TestClient
+from wsroom.testing import Refused
 from wsroom.timing import Timing
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.support.clock import HOUR, SECOND, until
+from tests.support.linked import TestClient
 from tests.support.peers import WAIT
 from wsroom import Disconnect, Emitter, Limits, Reject, Router, Socket, WSRoom
-from wsroom.testing import Refused, TestClient
+from wsroom.testing import Refused
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:

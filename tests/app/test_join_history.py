@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.brokers import Broker
 from tests.support.clock import until
+from tests.support.linked import TestClient
 from tests.support.peers import peer
 from tests.support.servers import serve
 from wsroom import (
@@ -30,7 +31,7 @@ from wsroom import (
     WSRoom,
 )
 from wsroom.adapters import Adapter, Emission, Offset, Past
-from wsroom.testing import Refused, TestClient, TestConnection
+from wsroom.testing import Refused, TestConnection
 from wsroom.timing import Timing
 from wsroom.wire.emission import Room
 
@@ -489,10 +490,10 @@ async def test_a_reader_that_stops_is_closed() -> None:
         assert codes == [1013]
 
 
-async def test_large_histories_are_paced_and_arrive() -> None:
+async def test_large_histories_are_paced_and_arrive(ws: str) -> None:
     """Nine megabytes are more than a socket may have unsent; a healthy client gets all of it."""
     app = chat(limits=Limits(write_buffer=300_000))
-    async with serve(app) as server, peer(server) as first:
+    async with serve(app, ws=ws) as server, peer(server) as first:
         for number in range(10):
             await first.request("joinRoom", f"room {number}")
         for number in range(10):

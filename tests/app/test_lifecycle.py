@@ -14,6 +14,7 @@ from websockets.typing import Subprotocol
 
 from tests.support.clock import HOUR, SECOND, until
 from tests.support.fakes import GatedAdapter
+from tests.support.linked import TestClient
 from tests.support.peers import WAIT, peer
 from tests.support.servers import serve
 from wsroom import (
@@ -29,7 +30,7 @@ from wsroom import (
     WSRoom,
 )
 from wsroom.adapters import Deliver, Emission, Offset
-from wsroom.testing import Refused, TestClient
+from wsroom.testing import Refused
 from wsroom.timing import Timing
 from wsroom.wire.emission import Room
 
@@ -500,7 +501,7 @@ async def test_an_unavailable_broker_is_answered_and_logged_in_one_line(
 
 
 async def test_a_gone_client_ends_its_handler_after_a_grace(
-    quiet: pytest.LogCaptureFixture,
+    quiet: pytest.LogCaptureFixture, ws: str
 ) -> None:
     """It leaves its rooms at once; the handler is cancelled after the grace; then the hooks.
 
@@ -538,7 +539,7 @@ async def test_a_gone_client_ends_its_handler_after_a_grace(
         log.append("disconnect")
         ended.set()
 
-    async with serve(app) as server, peer(server) as good:
+    async with serve(app, ws=ws) as server, peer(server) as good:
         await good.join("chat")
         for event in ("sleep", "loop"):
             async with peer(server) as a:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.clock import HOUR
+from tests.support.linked import TestClient
 from tests.support.peers import WAIT
 from wsroom import (
     BlockingEmitter,
@@ -24,7 +25,7 @@ from wsroom import (
     on,
 )
 from wsroom.connection.dispatch import handle
-from wsroom.testing import Refused, TestClient
+from wsroom.testing import Refused
 from wsroom.wire.protocol import Inbound
 
 Call = Callable[[Any], Awaitable[Any]]

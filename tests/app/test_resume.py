@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from tests.support.clock import HOUR, SECOND, TICK, until
+from tests.support.linked import TestClient
 from tests.support.peers import WAIT, Peer, peer
 from tests.support.servers import serve
 from wsroom import (
@@ -27,7 +28,7 @@ from wsroom import (
     WSRoom,
 )
 from wsroom.adapters import Emission, Offset, Past
-from wsroom.testing import Refused, TestClient, TestConnection
+from wsroom.testing import Refused, TestConnection
 from wsroom.timing import Timing
 from wsroom.wire.emission import Room
 
@@ -170,7 +171,7 @@ async def test_a_flood_arrives_once_and_in_order() -> None:
         assert messages == list(range(count))
 
 
-async def test_a_flood_arrives_once_and_in_order_over_the_wire() -> None:
+async def test_a_flood_arrives_once_and_in_order_over_the_wire(ws: str) -> None:
     """The same over real sockets, which are cut anywhere, also in the middle of a frame."""
     app = chat(MemoryAdapter(history=10_000))
     count = 0
@@ -182,7 +183,7 @@ async def test_a_flood_arrives_once_and_in_order_over_the_wire() -> None:
             count += 1
             await asyncio.sleep(TICK / 10)
 
-    async with serve(app) as server:
+    async with serve(app, ws=ws) as server:
         messages: list[Any] = []
         session, offset, flooding = "", "", asyncio.create_task(asyncio.sleep(0))
         for number in range(15):
@@ -813,10 +814,10 @@ async def bulk(app: WSRoom) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_large_replay_is_paced_and_arrives() -> None:
+async def test_a_large_replay_is_paced_and_arrives(ws: str) -> None:
     """Nine megabytes are more than a socket may have unsent; a healthy client gets all of it."""
     app = chat(limits=Limits(write_buffer=300_000))
-    async with serve(app) as server:
+    async with serve(app, ws=ws) as server:
         async with peer(server) as first:
             rooms = {}
             for number in range(10):

@@ -9,9 +9,10 @@ import pytest
 
 from tests.support.clock import until
 from tests.support.fakes import GatedAdapter
+from tests.support.linked import TestClient
 from wsroom import AdapterError, Emitter, MemoryAdapter, SetupError, Socket, WSRoom
 from wsroom.adapters import Offset, Past
-from wsroom.testing import Refused, TestClient, TestConnection
+from wsroom.testing import Refused, TestConnection
 from wsroom.wire.emission import Room
 
 RESUME = ("wsroom.1.resume", "wsroom.1")

@@ -18,6 +18,9 @@ import uvicorn
 from tests.support.clock import SECOND
 
 PROTOCOLS = ("websockets-sansio", "wsproto")
+"""uvicorn's WebSocket implementations. A link reads the frames of the first one."""
+ORDINARY = "ordinary"
+"""`ws` of `serve`: the first one, but frames come and go through ASGI, as with `direct=False`."""
 
 
 class Server(uvicorn.Server):
@@ -47,6 +50,9 @@ class Server(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def serve(app: Any, **config: Any) -> AsyncIterator[Server]:
     """Serve `app` by uvicorn while the body runs, on a free port unless it is given."""
+    if config.get("ws") == ORDINARY:
+        config["ws"] = PROTOCOLS[0]
+        app._worker._direct = False
     server = Server(uvicorn.Config(app, log_config=None, **{"port": 0, **config}))
     task = asyncio.create_task(server.serve())
     ready = asyncio.create_task(server.ready.wait())

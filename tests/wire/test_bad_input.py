@@ -18,7 +18,9 @@ from websockets.asyncio.client import connect
 from tests.support.clock import HOUR, QUICK, SECOND, until
 from tests.support.peers import WAIT, Peer, bare, count_pings, peer
 from tests.support.servers import Server, serve
+from tests.support.streams import encode, raw_peer
 from wsroom import Emitter, Limits, Socket, WSRoom
+from wsroom.timing import Timing
 
 
 def room_app(**options: Any) -> WSRoom:
@@ -302,7 +304,7 @@ async def test_a_handler_that_fails_is_answered(
     assert len(logged) == 1 and logged[0].exc_info
 
 
-async def test_a_handler_over_its_budget_is_answered() -> None:
+async def test_a_handler_over_its_budget_is_answered(ws: str) -> None:
     """`timeout`; the frames behind it are handled."""
     app = room_app(limits=Limits(handler_timeout=0.3))
 
@@ -310,7 +312,7 @@ async def test_a_handler_over_its_budget_is_answered() -> None:
     async def hang(emitter: Emitter) -> None:
         await asyncio.sleep(HOUR)
 
-    async with scene(app) as s:
+    async with scene(app, ws=ws) as s:
         await s.bad.send("hang", id=1)
         assert (await s.bad.error("timeout"))["id"] == 1
         await s.fine()
@@ -344,6 +346,30 @@ async def test_a_long_handler_outlives_the_keepalive(
         for text in ("second", "third"):
             assert await s.bad.expect("said") == text == await s.good.expect("said")
         await s.fine()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_client_that_answers_no_pings_is_ended(busy: bool, ws: str) -> None:
+    """By uvicorn, with 1011, whether or not a handler runs; the hooks run."""
+    app = room_app(_timing=Timing(read_beside_after=0.01, grace=0.1))
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    @app.on("busy")
+    async def wait(emitter: Emitter) -> None:
+        begun.set()
+        await asyncio.sleep(HOUR)
+
+    @app.on_disconnect()
+    async def on_disconnect(socket: Socket, code: int) -> None:
+        ended.set()
+
+    config = {"ws": ws, "ws_ping_interval": 0.1, "ws_ping_timeout": 0.2}
+    async with serve(app, **config) as server, raw_peer(server.url()) as silent:
+        if busy:
+            silent.writer.write(encode(0x81, b'{"event":"busy"}'))
+            await asyncio.wait_for(begun.wait(), WAIT)
+        assert (await silent.end()).code == 1011
+        await asyncio.wait_for(ended.wait(), WAIT)
 
 
 async def test_a_flood_of_one_client_does_not_block_others(ws: str) -> None:

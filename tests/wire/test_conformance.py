@@ -614,15 +614,11 @@ class Echo:
         seen.code.set_result(code)
 
 
-WAYS = [(Link, "asyncio"), (Link, "uvloop"), (Inbox, "uvloop")]
-
-
-@pytest.fixture(scope="module", params=WAYS, ids=["link-asyncio", "link-uvloop", "ordinary"])
+@pytest.fixture(scope="module", params=[Link, Inbox], ids=["link", "ordinary"])
 def echo(request: pytest.FixtureRequest) -> Iterator[Echo]:
     """An app whose frames are read by a link, and one that gets them through `receive`."""
-    source, loop = request.param
-    echo = Echo(source)
-    with serving(echo.app, loop, ws_max_size=MAX_SIZE) as (echo.server, echo.runner):
+    echo = Echo(request.param)
+    with serving(echo.app, "uvloop", ws_max_size=MAX_SIZE) as (echo.server, echo.runner):
         yield echo
 
 

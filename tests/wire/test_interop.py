@@ -88,10 +88,10 @@ def mixed() -> tuple[WSRoom, list[list[Any]]]:
 CONFIG = {"ws_ping_interval": 0.05, "ws_ping_timeout": 20 * SECOND}
 
 
-async def test_websockets_reads_the_mixture(ws: str) -> None:
+async def test_websockets_reads_the_mixture(protocol: str) -> None:
     """Python's websockets, with permessage-deflate and without, pings in between."""
     app, expected = mixed()
-    async with serve(app, ws=ws, **CONFIG) as server:
+    async with serve(app, ws=protocol, **CONFIG) as server:
         for compression in ("deflate", None):
             async with peer(server, compression=compression) as a:
                 pings = count_pings(a)
@@ -104,10 +104,10 @@ async def test_websockets_reads_the_mixture(ws: str) -> None:
                 assert heard == expected and await a.closed() == 4000 and pings() > 0
 
 
-async def test_chromium_reads_the_mixture(ws: str, browser: Browser) -> None:
+async def test_chromium_reads_the_mixture(protocol: str, browser: Browser) -> None:
     """The browser's own WebSocket, which negotiates permessage-deflate."""
     app, expected = mixed()
-    async with serve(app, ws=ws, **CONFIG) as server:
+    async with serve(app, ws=protocol, **CONFIG) as server:
         page = await open_page(browser, server.url("/", "http"))
         assert await run(page, COLLECT, server.url()) == [expected, 4000]
 
@@ -117,12 +117,12 @@ def node_ws(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fetch("ws", "8.18.0", tmp_path_factory.mktemp("ws"))
 
 
-async def test_node_reads_the_mixture(ws: str, node_ws: Path, tmp_path: Path) -> None:
+async def test_node_reads_the_mixture(protocol: str, node_ws: Path, tmp_path: Path) -> None:
     """The package ws of Node, with its own inflater."""
     app, expected = mixed()
     script = tmp_path / "client.js"
     script.write_text(NODE)
-    async with serve(app, ws=ws, **CONFIG) as server:
+    async with serve(app, ws=protocol, **CONFIG) as server:
         process = await asyncio.create_subprocess_exec(
             *(find("node"), str(script), str(node_ws), server.url()), stdout=asyncio.subprocess.PIPE
         )
@@ -131,7 +131,7 @@ async def test_node_reads_the_mixture(ws: str, node_ws: Path, tmp_path: Path) ->
     assert json.loads(out) == [expected, 4000, "permessage-deflate"]
 
 
-async def test_picows_reads_the_mixture(ws: str) -> None:
+async def test_picows_reads_the_mixture(protocol: str) -> None:
     """picows, which does not support compression."""
     from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
@@ -152,7 +152,7 @@ async def test_picows_reads_the_mixture(ws: str) -> None:
                 ended.set_result(frame.get_close_code())
                 transport.send_close(frame.get_close_code())
 
-    async with serve(app, ws=ws, **CONFIG) as server:
+    async with serve(app, ws=protocol, **CONFIG) as server:
         transport, _ = await ws_connect(Client, server.url())
         async with asyncio.timeout(30 * SECOND):
             assert await ended == 4000

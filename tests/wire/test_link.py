@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import ssl
 import tracemalloc
 import zlib
 from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET, socket
@@ -48,11 +49,11 @@ def sizes(direct: bool, context: bool = True, write_buffer: int = Limits().write
     return app
 
 
-async def play(url: str, seed: int) -> Heard:
+async def play(url: str, seed: int, context: ssl.SSLContext | None) -> Heard:
     """Be one random client; return what it received."""
     deflate = ("", "context", "fresh")[seed % 3]
     stream = Stream(seed, deflate, LIMIT)
-    async with raw_peer(url, deflate) as peer:
+    async with raw_peer(url, deflate, context) as peer:
         for _ in range(stream.random.randrange(1, 5)):
             batch = b"".join(stream.message() for _ in range(stream.random.randrange(1, 12)))
             await peer.send(stream.cut(batch + stream.request()))
@@ -61,13 +62,28 @@ async def play(url: str, seed: int) -> Heard:
         return await peer.end()
 
 
+PLACES = [(loop, tls) for loop in LOOPS for tls in (False, True)]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(60 + CLIENTS)
-async def test_both_ways_in_are_the_same() -> None:
-    """Random clients get the same answers, pongs and close codes."""
-    async with serve(sizes(True)) as direct, serve(sizes(False)) as ordinary:
-        for seed in range(CLIENTS):
-            ours, model = await asyncio.gather(play(direct.url(), seed), play(ordinary.url(), seed))
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place[0]}{'-tls' * place[1]}")
+def test_both_ways_in_are_the_same(place: tuple[str, bool], certificate: Certificate) -> None:
+    """Random clients get the same answers, pongs and close codes; a quarter of them each."""
+    loop, tls = place
+    seeds = range(PLACES.index(place), CLIENTS, len(PLACES))
+    run(loop, compare(seeds, certificate if tls else None))
+
+
+async def compare(seeds: range, certificate: Certificate | None) -> None:
+    context = certificate.context if certificate else None
+    files = {"ssl_certfile": certificate.file} if certificate else {}
+    scheme = "wss" if certificate else "ws"
+    async with serve(sizes(True), **files) as direct, serve(sizes(False), **files) as ordinary:
+        for seed in seeds:
+            ours, model = await asyncio.gather(
+                *(play(server.url("/ws", scheme), seed, context) for server in (direct, ordinary))
+            )
             assert ours == model, f"client {seed}"
 
 

@@ -186,13 +186,11 @@ async def echoed(websocket: ClientConnection) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([*UVICORN, "--loop", "asyncio"], LINK),
         ([*UVICORN, "--log-level", "trace"], NO_LINK),  # the log of messages wraps `receive`
-        ([*GUNICORN, "uvicorn.workers.UvicornWorker"], LINK),
         ([*GUNICORN, "uvicorn_worker.UvicornWorker"], LINK),
         ([*GUNICORN, "asgi"], NO_LINK),  # gunicorn's own server
     ],
-    ids=["asyncio", "trace", "uvicorn.workers", "uvicorn_worker", "gunicorn-asgi"],
+    ids=["trace", "gunicorn", "gunicorn-asgi"],
 )
 async def test_other_parents(args: list[str], says: str, folder: Path) -> None:
     """What reads the frames is in the log, and a message comes back, whoever runs uvicorn."""

@@ -92,11 +92,11 @@ async def fill(app: App, connection: Any, size: int) -> None:
         await asyncio.sleep(0)
 
 
-async def test_uvicorn_is_written_to_directly(ws: str) -> None:
+async def test_uvicorn_is_written_to_directly(protocol: str) -> None:
     """With both implementations; with `direct=False` frames are sent through ASGI."""
     for direct in (True, False):
         app = App(direct=direct)
-        async with serve(app, ws=ws) as server, peer(server) as a:
+        async with serve(app, ws=protocol) as server, peer(server) as a:
             (writer,) = app.members.values()
             assert isinstance(writer, TransportWriter) is direct
             await a.send("say", "hi")
@@ -139,11 +139,11 @@ async def test_volatile_messages_pass_over_a_socket_that_is_behind(direct: bool)
 
 
 @pytest.mark.parametrize("size", [100_000, 900_000, 5_000_000])
-async def test_a_stop_does_not_wait_for_slow_clients(size: int, ws: str) -> None:
+async def test_a_stop_does_not_wait_for_slow_clients(size: int, protocol: str) -> None:
     """uvicorn's shutdown ends in time, whatever is unsent to clients that never read."""
     app = App(_timing=QUICK)
     async with contextlib.AsyncExitStack() as stack:
-        server = await stack.enter_async_context(serve(app, ws=ws))
+        server = await stack.enter_async_context(serve(app, ws=protocol))
         connection = await stack.enter_async_context(never_reading(server, app))
         await fill(app, connection, size)
         began = time.monotonic()
@@ -183,9 +183,9 @@ async def test_sigterm_ends_a_server_in_ten_seconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-async def test_sigterm_ends_a_server(loop: str, ws: str, tmp_path: Path) -> None:
+async def test_sigterm_ends_a_server(loop: str, protocol: str, tmp_path: Path) -> None:
     """With short times, so that SIGTERM ends the server in two seconds."""
-    options = ("--loop", loop, "--ws", ws)
+    options = ("--loop", loop, "--ws", protocol)
     env = {"TIMING": json.dumps(dataclasses.asdict(QUICK))}
     await stop_with_unsent_bytes(tmp_path, 4, *options, env=env)
 
@@ -216,10 +216,10 @@ async def stop_with_unsent_bytes(tmp_path: Path, within: float, *options: str, *
     assert server.output.count("ended with") == 3 and "Traceback" not in server.output
 
 
-async def test_tls_is_written_to_directly_too(ws: str, certificate: Certificate) -> None:
+async def test_tls_is_written_to_directly_too(protocol: str, certificate: Certificate) -> None:
     """Another transport is used in the same way."""
     app = App()
-    async with serve(app, ws=ws, ssl_certfile=certificate.file) as server:
+    async with serve(app, ws=protocol, ssl_certfile=certificate.file) as server:
         url, context = server.url(scheme="wss"), certificate.context
         async with connect(url, ssl=context, open_timeout=WAIT) as raw:
             a = Peer(raw)
@@ -233,12 +233,12 @@ async def test_tls_is_written_to_directly_too(ws: str, certificate: Certificate)
 
 
 @pytest.mark.parametrize("size", [100_000, 900_000])
-async def test_a_close_is_aborted_if_the_client_does_not_read(size: int, ws: str) -> None:
+async def test_a_close_is_aborted_if_the_client_does_not_read(size: int, protocol: str) -> None:
     """After the app's own close and after uvicorn's keepalive; the hooks run too."""
     config = {"ws_ping_interval": 0.2, "ws_ping_timeout": 0.5}
     for options, code in (({}, 4000), (config, None)):
         app = App(_timing=QUICK)
-        async with serve(app, ws=ws, **options) as server:
+        async with serve(app, ws=protocol, **options) as server:
             async with never_reading(server, app) as connection:
                 await fill(app, connection, size)
                 if code:
@@ -248,10 +248,10 @@ async def test_a_close_is_aborted_if_the_client_does_not_read(size: int, ws: str
                 assert code is None or app.codes == [code]
 
 
-async def test_a_slow_member_is_closed_and_delays_nobody(ws: str) -> None:
+async def test_a_slow_member_is_closed_and_delays_nobody(protocol: str) -> None:
     """Over a mebibyte unsent that does not shrink: 1013, and no emit waits for it."""
     app = App(_timing=QUICK)
-    async with serve(app, ws=ws) as server, peer(server) as good:
+    async with serve(app, ws=protocol) as server, peer(server) as good:
         async with never_reading(server, app) as connection:
             while unsent(connection) < 2_000_000:
                 await good.send("say", "x" * 50_000)
@@ -276,10 +276,10 @@ async def test_a_burst_closes_nobody(ws: str) -> None:
     assert app.codes != [1013]
 
 
-async def test_a_flood_to_one_that_never_reads_is_bounded(ws: str) -> None:
+async def test_a_flood_to_one_that_never_reads_is_bounded(protocol: str) -> None:
     """At most 16 times the limit are unsent before the next check."""
     app = App(_timing=QUICK)
-    async with serve(app, ws=ws) as server, never_reading(server, app) as connection:
+    async with serve(app, ws=protocol) as server, never_reading(server, app) as connection:
         async with asyncio.timeout(WAIT):
             while not app.codes and connection.id in app.members:
                 await app.to().emit("bulk", "x" * 1_000_000)
