@@ -16,7 +16,7 @@ from wsroom.asgi.types import Message, Receive, Scope, Send
 from wsroom.direct import server as uvicorn
 from wsroom.direct.link import Link
 
-_SECONDS = 2.0
+_SECONDS = 10.0  # it takes some milliseconds; this ends one that hangs
 _FRAME_SIZE = 64 * 1024
 _MASK = b"\x01\x02\x03\x04"
 _REQUEST = (
@@ -195,4 +195,6 @@ def _frame(first: int, payload: bytes) -> bytes:
         head = bytes((first, 128 | 126)) + size.to_bytes(2, "big")
     else:
         head = bytes((first, 128 | 127)) + size.to_bytes(8, "big")
-    return head + _MASK + bytes(byte ^ _MASK[at & 3] for at, byte in enumerate(payload))
+    mask = (_MASK * (size // 4 + 1))[:size]
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")
+    return head + _MASK + masked.to_bytes(size, "big")
