@@ -24,13 +24,18 @@ from wsroom.errors import AdapterError, SetupError
 from wsroom.http_service import LOG_FAILURES_EVERY, HttpService
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
+from wsroom.metrics import read_stats
 from wsroom.routing.emit_checks import EmitChecks
 from wsroom.routing.router import Router
+from wsroom.stats import Stats
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.encoding import JsonDefault, with_default
 from wsroom.wire.names import NameChecker
 
 logger = logging.getLogger("wsroom")
+
+_REFUSALS = {404: "path", 403: "origin", 503: "unavailable"}
+"""Why a socket is refused before its path's hooks, by the status."""
 
 Lifespan = Callable[["WSRoom"], AbstractAsyncContextManager[Any]]
 
@@ -153,6 +158,10 @@ class WSRoom(Router):
         """
         return self._documentation.written(builtins)
 
+    def stats(self) -> Stats:
+        """Return what this worker has now, and has counted: plain numbers, which cost little."""
+        return read_stats(self._worker, self._routes)
+
     @asynccontextmanager
     async def lifespan(self, app: object = None, state: State | None = None) -> AsyncIterator[None]:
         """Start the app, and stop it at the end: for an outer app, whose mounts get no lifespan.
@@ -211,6 +220,7 @@ class WSRoom(Router):
         refusal = await self._refusal(scope, path, found is not None, receive)
         if found is None or refusal is not None:
             status, detail = refusal or (404, "")
+            self._worker.hub.counters.refused(_REFUSALS[status])
             await refuse(scope, receive, send, status, detail)
             return None
         route, values = found

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Set
 
 from wsroom.delivery.frames import DEFLATE_FROM, Chunk, PreparedFrame
 from wsroom.delivery.writer import VOLATILE_LIMIT, Writer, unsent_bytes
+from wsroom.stats import Counters
 from wsroom.timing import DEFAULT_TIMING, Timing
 
 MAX_DELAY = 0.002
@@ -36,11 +37,15 @@ class Outbox:
     member.
     """
 
-    def __init__(self, limit: int, timing: Timing = DEFAULT_TIMING) -> None:
+    def __init__(
+        self, limit: int, timing: Timing = DEFAULT_TIMING, counters: Counters | None = None
+    ) -> None:
         self.limit = limit
         """The number of unsent bytes above which a socket may be too slow."""
         self.timing = timing
         """How often sockets are checked, and when connections are aborted."""
+        self.counters = Counters() if counters is None else counters
+        """Where frames are counted: per emission or per tick, never per member of a large room."""
         self.frames: list[PreparedFrame] = []
         """Consecutive frames to the same members that have not been distributed yet."""
         self.ticks = 0
@@ -66,6 +71,9 @@ class Outbox:
             for writer in members:
                 if writer is not skip:
                     writer.collect(frame)
+            given = len(members) - (skip in members)
+            self.counters.frames_out += given
+            self.counters.bytes_out += given * len(frame.plain)
             return
         if members is not self._members:
             self.distribute()
@@ -97,11 +105,31 @@ class Outbox:
         frames, self.frames = self.frames, []
         members, self._members = self._members, frozenset()
         skipped, self._skipped = self._skipped, {}
+        self._count(frames, members, skipped)
         yield Chunk(frames), members - skipped.keys() if skipped else members
         for writer, indices in skipped.items():
             rest = [frame for index, frame in enumerate(frames) if index not in indices]
             if rest and writer in members:
                 yield Chunk(rest), (writer,)
+
+    def _count(
+        self, frames: list[PreparedFrame], members: Set[Writer], skipped: dict[Writer, set[int]]
+    ) -> None:
+        count, size = len(members) * len(frames), 0
+        for frame in frames:
+            size += len(frame.plain)
+        size *= len(members)
+        for writer, indices in skipped.items():
+            if writer in members:
+                count -= len(indices)
+                size -= sum([len(frames[index].plain) for index in indices])
+        self.counters.frames_out += count
+        self.counters.bytes_out += size
+
+    def count(self, frame: PreparedFrame) -> None:
+        """Count a frame for one socket."""
+        self.counters.frames_out += 1
+        self.counters.bytes_out += len(frame.plain)
 
     def watch(self, writer: Writer) -> None:
         """Check `writer` from time to time, until it has no unsent bytes."""
