@@ -37,14 +37,15 @@ MAY_IMPORT = {
     "direct": ("base", "wire", "asgi", "delivery"),
     "connection": tuple(room for room in CORE if room != "connection"),
     "describe": ("base", "wire", "routing", "schema"),
-    "http_service": ("base", "routing", "asgi", "connection", "describe", "metrics"),
+    "http_service": ("base", "routing", "asgi", "connection", "describe", "exporter"),
     "metrics": ("base", "routing", "connection"),
-    "app": (*CORE, "metrics", "adapters.redis", "describe", "http_service"),
+    "exporter": ("base", "metrics"),
+    "app": (*CORE, "exporter", "metrics", "adapters.redis", "describe", "http_service"),
     "publisher": ("base", "wire", "adapters", "adapters.redis", "adapters.redis.network", "api"),
     "testing": ("base", "wire", "asgi", "adapters"),
     "cli": (
         *(*CORE, "adapters.redis", "adapters.redis.network"),
-        *("app", "describe", "http_service", "metrics", "publisher"),
+        *("app", "describe", "exporter", "http_service", "metrics", "publisher"),
     ),
     "rooms": ("wire",),
 }

@@ -194,7 +194,7 @@ class Link:
         while True:
             self.commands.send(ping, self._note_answer)
             sent = self._loop.time()
-            if self._beat_sent is None:
+            if self._steady and self._beat_sent is None:  # the first may precede its subscription
                 self._beat_sent = sent
             await asyncio.sleep(timing.heartbeat_interval)
             if self._loop.time() - sent > 2 * timing.heartbeat_interval:
