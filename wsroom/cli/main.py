@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_new, _add_dev, _add_controller, _add_routes, _add_types, _add_asyncapi):
         add(commands)
-    for add in (_add_doctor, _add_emit):
+    for add in (_add_doctor, _add_emit, _add_top):
         add(commands)
     return parser
 
@@ -306,3 +306,44 @@ def _emit(options: argparse.Namespace) -> None:
         check_heard(heard, *where, room)
     count = "an unknown number of" if heard is None else heard
     print(f"{count} {'worker' if heard == 1 else 'workers'} heard it")
+
+
+def _add_top(commands: Any) -> None:
+    top = _add(
+        commands,
+        "top",
+        "show what a running app does: sockets, events, errors",
+        "Show the numbers of a running app, all of its workers together, again every few seconds,\n"
+        "until Ctrl-C. The app serves them if it is a WSRoom(metrics=True).",
+        "top",
+        "top https://example.com/metrics --interval 10",
+        "top --once > numbers.txt",
+    )
+    top.add_argument(
+        "url",
+        metavar="URL",
+        nargs="?",
+        default="http://127.0.0.1:8000",
+        help="default: %(default)s",
+    )
+    top.add_argument(
+        "--interval", type=_seconds, default=2.0, metavar="S", help="seconds (default: 2)"
+    )
+    top.add_argument("--once", action="store_true", help="print the numbers of one interval")
+    top.set_defaults(run=_top)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is invalid; use seconds from 0.1 to 3600")
+    return seconds
+
+
+def _top(options: argparse.Namespace) -> None:
+    from wsroom.cli.top import top
+
+    top(options.url, options.interval, once=options.once)
