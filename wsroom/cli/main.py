@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from wsroom import __version__
+from wsroom.cli.arguments import add as _add
+from wsroom.cli.arguments import port, seconds
 from wsroom.errors import WSRoomError
 
 # Each command imports its modules when it runs: `wsroom --help` must not wait for redis-py.
@@ -47,17 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands: Any, name: str, help: str, description: str, *examples: str) -> Any:
-    shown = "\n".join(f"  wsroom {example}" for example in examples)
-    return commands.add_parser(
-        name,
-        help=help,
-        description=description,
-        epilog=f"examples:\n{shown}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
 def _add_new(commands: Any) -> None:
     new = _add(
         commands,
@@ -93,14 +84,8 @@ def _add_dev(commands: Any) -> None:
     )
     dev.add_argument("file", metavar="FILE", nargs="?", default="app.py", help="default: app.py")
     dev.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
-    dev.add_argument("--port", type=_port, default=8000, help="default: 8000; 0 for any free one")
+    dev.add_argument("--port", type=port, default=8000, help="default: 8000; 0 for any free one")
     dev.set_defaults(run=_dev)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; use 0 to 65535")
-    return int(text)
 
 
 def _dev(options: argparse.Namespace) -> None:
@@ -327,20 +312,10 @@ def _add_top(commands: Any) -> None:
         help="default: %(default)s",
     )
     top.add_argument(
-        "--interval", type=_seconds, default=2.0, metavar="S", help="seconds (default: 2)"
+        "--interval", type=seconds, default=2.0, metavar="S", help="seconds (default: 2)"
     )
     top.add_argument("--once", action="store_true", help="print the numbers of one interval")
     top.set_defaults(run=_top)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is invalid; use seconds from 0.1 to 3600")
-    return seconds
 
 
 def _top(options: argparse.Namespace) -> None:

@@ -73,6 +73,7 @@ class Lifecycle:
             connection.source.stop()
             try:
                 if connection.accepted:
+                    self._count_end()
                     await self._run_closing_hooks()
             finally:
                 connection.worker.connections.discard(task)
@@ -322,6 +323,16 @@ class Lifecycle:
             await self._cancel_tasks()
             await self._run_on_disconnect()
 
+    def _count_end(self) -> None:
+        connection = self._connection
+        connection.route.open -= 1
+        side = BY_CLIENT if connection.closed_with is None else BY_SERVER
+        connection.worker.hub.counters.closed(side, self._close_code())
+
+    def _close_code(self) -> int:
+        closed = self._connection.closed_with
+        return self._connection.peer_code if closed is None else closed[0]
+
     async def _cancel_tasks(self) -> None:
         tasks = self._connection.tasks
         if tasks:
@@ -331,9 +342,5 @@ class Lifecycle:
 
     async def _run_on_disconnect(self) -> None:
         connection = self._connection
-        closed = connection.closed_with
-        code = connection.peer_code if closed is None else closed[0]
-        connection.route.open -= 1
-        side = BY_CLIENT if closed is None else BY_SERVER
-        connection.worker.hub.counters.closed(side, code)
+        code = self._close_code()
         await connection.invoker.run_logged_hook("on_disconnect", connection.socket, code)
