@@ -1,58 +1,70 @@
 """Measure what counting costs, side by side: `python3 -m tests.benchmarks.counting [FOLDER]`.
 
 Two ways are timed, in CPU of the process: a frame from a client, from the bytes of its connection
-to the end of its handler, on a real uvicorn; and a delivery, from an emit to the `write` of each
-member's transport, which does nothing here. Each way has the variants `plain` and `metrics=True`,
-and with FOLDER, another checkout (`git worktree add FOLDER COMMIT`), `before`: wsroom as it is
-there. The variants take turns, each in a process of its own; the ratio is that of the medians.
+to the end of its handler, on a real uvicorn; and an emit, to the `write` of each member's
+transport, which does nothing here. The variants are `plain` and `metrics=True`, and with FOLDER,
+another checkout (`git worktree add FOLDER COMMIT`), `before`: wsroom as it is there. All are in one
+process and take turns of some milliseconds, so that they meet the same disturbances. The ratio is
+the median of those of the turns.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
+import importlib
 import statistics
-import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 import uvloop
 
-import wsroom
-from wsroom import Emitter, MemoryAdapter, WSRoom
-from wsroom.direct.transport_writer import TransportWriter
-
-TURNS = 12
-FRAMES = 60_000
+TURNS = 400
 AT_ONCE = 50
-EMITS = 4_000
+EMITS_AT_ONCE = 8
 MEMBERS = (1, 5, 100, 1000)
 
 HERE = Path(__file__).resolve().parents[2]
+
+Work = Callable[[], Awaitable[int]]
+"""Does something some times; returns how many times."""
+
+
+def load(folder: Path) -> Any:
+    """Import the package `wsroom` of a folder, beside others that have been imported."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "wsroom"]:
+        del sys.modules[name]
+    sys.path.insert(0, str(folder))
+    try:
+        package: Any = importlib.import_module("wsroom")
+        assert Path(str(package.__file__)).is_relative_to(folder), package.__file__
+        package.writers = importlib.import_module("wsroom.direct.transport_writer")
+        package.frames = importlib.import_module("wsroom.delivery.frames")
+    finally:
+        sys.path.remove(str(folder))
+    return package
 
 
 def masked(text: bytes) -> bytes:
     return bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text  # a mask of zeros changes nothing
 
 
-async def frames(app: WSRoom) -> float:
-    """Return microseconds for each frame of a client, with handlers that do nothing."""
+async def receiving(app: Any, stops: list[Callable[[], Awaitable[None]]]) -> Work:
+    """Handle the frames of a client, with a handler that does nothing."""
     seen = asyncio.Event()
-    left = FRAMES
+    left = 0
 
-    @app.on("move")
-    async def move(emitter: Emitter, message: Any) -> None:
+    async def move(emitter: Any, message: Any) -> None:
         nonlocal left
         left -= 1
-        if left % AT_ONCE == 0:
+        if not left:
             seen.set()
 
-    config = uvicorn.Config(app, port=0, log_level="critical", ws="websockets-sansio")
-    server = uvicorn.Server(config)
+    app.add_handler("move", move)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
     task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
@@ -64,16 +76,23 @@ async def frames(app: WSRoom) -> float:
     )
     await reader.readuntil(b"\r\n\r\n")
     batch = masked(b'{"event":"move","message":{"x":10,"y":20}}') * AT_ONCE
-    start = time.process_time()
-    for _ in range(FRAMES // AT_ONCE):
-        seen.clear()
-        writer.write(batch)
-        await seen.wait()
-    elapsed = time.process_time() - start
-    writer.close()
-    server.should_exit = True
-    await task
-    return elapsed / FRAMES * 1e6
+
+    async def stop() -> None:
+        writer.close()
+        server.should_exit = True
+        await task
+
+    async def work() -> int:
+        nonlocal left
+        for _ in range(10):
+            left = AT_ONCE
+            seen.clear()
+            writer.write(batch)
+            await seen.wait()
+        return 10 * AT_ONCE
+
+    stops.append(stop)
+    return work
 
 
 class Nowhere:
@@ -95,89 +114,82 @@ class Server:
     close_sent = False
 
 
-async def deliveries(app: WSRoom, members: int) -> float:
-    """Return microseconds for each emit to a room of so many members."""
+async def emitting(
+    package: Any, app: Any, members: int, stops: list[Callable[[], Awaitable[None]]]
+) -> Work:
+    """Emit to a room of so many members, some times in a tick."""
+
+    async def nothing(emitter: Any) -> None: ...
+
+    app.add_handler("nothing", nothing)
     hub = app._worker.hub
     await hub.start()
-    nothing: Any = None
     for _ in range(members):
-        writer = TransportWriter(hub.new_id(), "/ws", Server(), nothing, hub.outbox, nothing)
+        id = hub.new_id()
+        writer = package.writers.TransportWriter(id, "/ws", Server(), None, hub.outbox, None)
         hub.add(writer)
         await hub.join(writer, "chat")
-        writer.open(nothing_frame())
+        writer.open(package.frames.PreparedFrame(b"{}"))
     await asyncio.sleep(0)
+
     target = app.to("chat")
-    count = max(EMITS // members * 20, 500) if members > 5 else EMITS * 5
-    start = time.process_time()
-    for number in range(count):
-        await target.emit("said", number)
-        if number % 8 == 7:
+    ticks = 4 if members > 500 else 30
+
+    async def work() -> int:
+        for _ in range(ticks):
+            for number in range(EMITS_AT_ONCE):
+                await target.emit("said", number)
             await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    elapsed = time.process_time() - start
-    await hub.stop()
-    return elapsed / count * 1e6
+            await asyncio.sleep(0)
+        return ticks * EMITS_AT_ONCE
+
+    stops.append(hub.stop)
+    return work
 
 
-def nothing_frame() -> Any:
-    from wsroom.delivery.frames import PreparedFrame
-
-    return PreparedFrame(b"{}")
-
-
-def app_of(variant: str) -> WSRoom:
-    options: dict[str, Any] = {"metrics": True} if variant == "metrics=True" else {}
-    app = WSRoom(MemoryAdapter(), **options)
-    app.add_handler("idle", idle)
-    return app
-
-
-async def idle(emitter: Emitter) -> None: ...
-
-
-async def measure(variant: str) -> dict[str, float]:
-    found = {"a frame": await frames(app_of(variant))}
-    for members in MEMBERS:
-        name = f"an emit to {members}"
-        found[name] = await deliveries(app_of(variant), members)
-    return found
-
-
-def turn(variant: str, folder: Path) -> dict[str, float]:
-    code = (
-        f"import sys; sys.path[:0] = [{str(folder)!r}, {str(HERE)!r}]\n"
-        f"from tests.benchmarks import counting; counting.report({variant!r}, {str(folder)!r})"
-    )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, timeout=120, check=True, cwd=os.sep
-    )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def report(variant: str, folder: str) -> None:
-    assert Path(wsroom.__file__).is_relative_to(folder), wsroom.__file__
-    print(json.dumps(uvloop.run(measure(variant))))
-
-
-def main(arguments: list[str]) -> None:
-    variants = {"plain": HERE, "metrics=True": HERE}
-    if arguments:
-        variants = {"before": Path(arguments[0]).resolve(), **variants}
-    turns: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
+async def compare(name: str, works: dict[str, Work]) -> None:
+    """Let the variants take turns, and print a row."""
+    turns: dict[str, list[float]] = {variant: [] for variant in works}
     for number in range(TURNS):
-        order = list(variants) if number % 2 else list(reversed(variants))
-        for variant in order:
-            turns[variant].append(turn(variant, variants[variant]))
-    first = next(iter(variants))
-    print("| CPU of | " + " | ".join(f"{v}, us" for v in variants) + " | ratios |")
-    print("|---|" + "---:|" * (len(variants) + 1))
-    for name in turns[first][0]:
-        medians = {v: statistics.median([each[name] for each in turns[v]]) for v in variants}
-        ratios = ", ".join(f"{medians[v] / medians[first]:.3f}" for v in list(variants)[1:])
-        print(f"| {name} | " + " | ".join(f"{m:.2f}" for m in medians.values()) + f" | {ratios} |")
+        for variant in works if number % 2 else reversed(works):
+            start = time.process_time()
+            count = await works[variant]()
+            turns[variant].append((time.process_time() - start) / count * 1e6)
+    first = turns[next(iter(works))]
+    cells = []
+    for each in turns.values():
+        ratio = statistics.median([a / b for a, b in zip(each, first, strict=True)])
+        cells.append(f"{statistics.median(each):.2f} | {ratio:.3f}")
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+async def main(folder: Path | None) -> None:
+    here = load(HERE)
+    variants: dict[str, tuple[Any, dict[str, Any]]] = {
+        "plain": (here, {}),
+        "metrics=True": (here, {"metrics": True}),
+    }
+    if folder is not None:
+        variants = {"before": (load(folder), {}), **variants}
+    print("| CPU of | " + " | ".join(f"{each}, us | ratio" for each in variants) + " |")
+    print("|---|" + "---:|---:|" * len(variants))
+    stops: list[Callable[[], Awaitable[None]]] = []
+
+    def apps() -> dict[str, Any]:
+        return {
+            variant: package.WSRoom(package.MemoryAdapter(), **options)
+            for variant, (package, options) in variants.items()
+        }
+
+    await compare("a frame", {v: await receiving(app, stops) for v, app in apps().items()})
+    for members in MEMBERS:
+        works = {
+            v: await emitting(variants[v][0], app, members, stops) for v, app in apps().items()
+        }
+        await compare(f"an emit to {members}", works)
+    for stop in stops:
+        await stop()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    uvloop.run(main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Set
 
 from wsroom.delivery.frames import DEFLATE_FROM, Chunk, PreparedFrame
 from wsroom.delivery.writer import VOLATILE_LIMIT, Writer, unsent_bytes
@@ -71,9 +71,11 @@ class Outbox:
             for writer in members:
                 if writer is not skip:
                     writer.collect(frame)
-            given = len(members) - (skip in members)
-            self.counters.frames_out += given
-            self.counters.bytes_out += given * len(frame.plain)
+            counters, given = self.counters, len(members)
+            if skip is not None and skip in members:
+                given -= 1
+            counters.frames_out += given
+            counters.bytes_out += given * len(frame.plain)
             return
         if members is not self._members:
             self.distribute()
@@ -105,31 +107,25 @@ class Outbox:
         frames, self.frames = self.frames, []
         members, self._members = self._members, frozenset()
         skipped, self._skipped = self._skipped, {}
-        self._count(frames, members, skipped)
-        yield Chunk(frames), members - skipped.keys() if skipped else members
+        yield self._counted(Chunk(frames), members - skipped.keys() if skipped else members)
         for writer, indices in skipped.items():
             rest = [frame for index, frame in enumerate(frames) if index not in indices]
             if rest and writer in members:
-                yield Chunk(rest), (writer,)
+                yield self._counted(Chunk(rest), (writer,))
 
-    def _count(
-        self, frames: list[PreparedFrame], members: Set[Writer], skipped: dict[Writer, set[int]]
-    ) -> None:
-        count, size = len(members) * len(frames), 0
-        for frame in frames:
-            size += len(frame.plain)
-        size *= len(members)
-        for writer, indices in skipped.items():
-            if writer in members:
-                count -= len(indices)
-                size -= sum([len(frames[index].plain) for index in indices])
-        self.counters.frames_out += count
-        self.counters.bytes_out += size
+    def _counted(
+        self, chunk: Chunk, writers: Collection[Writer]
+    ) -> tuple[Chunk, Collection[Writer]]:
+        counters, count = self.counters, len(writers)
+        counters.frames_out += count * len(chunk.frames)
+        counters.bytes_out += count * len(chunk.plain)
+        return chunk, writers
 
     def count(self, frame: PreparedFrame) -> None:
         """Count a frame for one socket."""
-        self.counters.frames_out += 1
-        self.counters.bytes_out += len(frame.plain)
+        counters = self.counters
+        counters.frames_out += 1
+        counters.bytes_out += len(frame.plain)
 
     def watch(self, writer: Writer) -> None:
         """Check `writer` from time to time, until it has no unsent bytes."""
