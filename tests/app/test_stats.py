@@ -13,6 +13,7 @@ from tests.support.servers import serve
 from wsroom import Disconnect, Emitter, Limits, Reject, Router, Socket, Stats, WSRoom
 from wsroom.adapters import RESYNC, Emission, Room
 from wsroom.delivery.outbox import FEW
+from wsroom.delivery.writer import TOO_SLOW
 from wsroom.testing import Refused, TestClient
 
 
@@ -259,3 +260,28 @@ def test_the_numbers_cannot_be_changed() -> None:
     assert isinstance(stats, Stats)
     with pytest.raises(AttributeError):
         stats.rooms = 5  # type: ignore[misc]
+
+
+async def test_slow_sockets_and_rates_have_their_own_numbers() -> None:
+    """They are among the closes and the errors, too."""
+    app = WSRoom()
+
+    @app.on("slow")
+    async def slow(emitter: Emitter) -> None:
+        connection: Any = emitter.socket._connection
+        connection.give_up(*TOO_SLOW)
+
+    @app.on("fast")
+    async def fast(emitter: Emitter) -> None:
+        raise Reject(code="rate_limited")
+
+    async with TestClient(app) as client:
+        a, b = await client.connect(), await client.connect()
+        await a.emit("fast")
+        await a.emit("slow")
+        await b.emit("fast")
+        await until(lambda: a.close_code)
+        await client.settle()
+        stats = app.stats()
+    assert (stats.slow_closes, stats.rate_limited) == (1, 2)
+    assert stats.closes == {("server", "1013"): 1} and stats.errors == {"rate_limited": 2}
