@@ -20,6 +20,7 @@ from wsroom.limits import Limits as Limits
 from wsroom.routing.controllers import Controller as Controller
 from wsroom.routing.controllers import on as on
 from wsroom.routing.router import Router as Router
+from wsroom.stats import Stats as Stats
 
 if TYPE_CHECKING:
     from wsroom import client as client
@@ -46,6 +47,7 @@ __all__ = [
     "Router",
     "SetupError",
     "Socket",
+    "Stats",
     "Target",
     "WSRoom",
     "WSRoomError",

@@ -21,16 +21,22 @@ from wsroom.connection.lifecycle import Lifecycle
 from wsroom.connection.worker import Worker
 from wsroom.describe import Documentation
 from wsroom.errors import AdapterError, SetupError
+from wsroom.exporter import Exporter
 from wsroom.http_service import LOG_FAILURES_EVERY, HttpService
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
+from wsroom.metrics import read_stats
 from wsroom.routing.emit_checks import EmitChecks
 from wsroom.routing.router import Router
+from wsroom.stats import Stats
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.encoding import JsonDefault, with_default
 from wsroom.wire.names import NameChecker
 
 logger = logging.getLogger("wsroom")
+
+_REFUSALS = {404: "path", 403: "origin", 503: "unavailable"}
+"""Why a socket is refused before its path's hooks, by the status."""
 
 Lifespan = Callable[["WSRoom"], AbstractAsyncContextManager[Any]]
 
@@ -62,9 +68,13 @@ class WSRoom(Router):
         json_default: converts values in emitted messages and replies that JSON has no form for; it
             raises TypeError for a value that it does not know. Dataclasses, datetimes, UUIDs and
             enums never reach it; the other types that `Target.emit` names do.
+        metrics: whether `GET /metrics` is served for Prometheus, and the time in handlers is
+            counted. It needs `wsroom[metrics]`, and with several workers in one host the
+            environment variable PROMETHEUS_MULTIPROC_DIR.
 
     Raises:
-        SetupError: an origin or a URL is invalid, or an argument is of another type.
+        SetupError: an origin or a URL is invalid, an argument is of another type, or metrics need a
+            package that is missing.
 
     """
 
@@ -81,9 +91,11 @@ class WSRoom(Router):
         deflate_context: bool = False,
         docs: bool | Mapping[str, Any] = False,
         json_default: JsonDefault | None = None,
+        metrics: bool = False,
         _timing: Timing = DEFAULT_TIMING,
     ) -> None:
         super().__init__()
+        self._routes.measured = metrics
         if limits is not None and not isinstance(limits, Limits):
             raise SetupError(f"limits is {limits!r}; use wsroom.Limits(...)")
         self._limits = limits or Limits()
@@ -98,8 +110,14 @@ class WSRoom(Router):
         self._origins = Origins(origins)
         self._documentation = Documentation(self, docs, debug)
         self._http_app = http
+        self._exporter = Exporter(self.stats) if metrics else None
         self._http = HttpService(
-            self, self._worker, self._documentation, self._refuse_several_workers, http
+            self,
+            self._worker,
+            self._documentation,
+            self._refuse_several_workers,
+            http,
+            self._exporter,
         )
         self._user_lifespan = lifespan
         self._workers_checked = False
@@ -153,6 +171,10 @@ class WSRoom(Router):
         """
         return self._documentation.written(builtins)
 
+    def stats(self) -> Stats:
+        """Return what this worker has now, and has counted: plain numbers, which cost little."""
+        return read_stats(self._worker, self._routes)
+
     @asynccontextmanager
     async def lifespan(self, app: object = None, state: State | None = None) -> AsyncIterator[None]:
         """Start the app, and stop it at the end: for an outer app, whose mounts get no lifespan.
@@ -181,6 +203,8 @@ class WSRoom(Router):
                     await self._worker.drain()
         finally:
             await self._worker.stop()
+            if self._exporter is not None:
+                self._exporter.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3: serve a WebSocket, an HTTP request or the server's lifespan."""
@@ -211,6 +235,7 @@ class WSRoom(Router):
         refusal = await self._refusal(scope, path, found is not None, receive)
         if found is None or refusal is not None:
             status, detail = refusal or (404, "")
+            self._worker.hub.counters.refused(_REFUSALS[status])
             await refuse(scope, receive, send, status, detail)
             return None
         route, values = found
@@ -250,6 +275,8 @@ class WSRoom(Router):
 
     def _start(self) -> None:
         self._frozen = "the app has started"
+        if self._exporter is not None:
+            self._exporter.start()
 
     def _start_unserved(self) -> None:
         # A mounted app that was not given the outer app's lifespan begins with its first request.

@@ -10,9 +10,11 @@ from wsroom.asgi.assets import client_assets
 from wsroom.asgi.handshake import Headers, app_path, server_of
 from wsroom.asgi.responses import HTML, JSON, respond
 from wsroom.asgi.types import ASGIApp, Receive, Scope, Send
+from wsroom.asgi.worker_count import count_workers
 from wsroom.connection.worker import Worker
 from wsroom.describe import Documentation
 from wsroom.errors import AdapterError, SetupError
+from wsroom.exporter import CONTENT_TYPE, ONE_OF_SEVERAL, Exporter
 from wsroom.logs import LogOnce, about
 from wsroom.routing.router import Router
 
@@ -31,6 +33,7 @@ class HttpService:
         documentation: the app's description.
         check: raises SetupError if the server's workers may not serve the app.
         rest: the ASGI app that serves all other requests; None for 404.
+        exporter: answers `GET /metrics`; None if the app does not serve it.
 
     """
 
@@ -41,7 +44,9 @@ class HttpService:
         documentation: Documentation,
         check: Callable[[Receive], None],
         rest: ASGIApp | None,
+        exporter: Exporter | None = None,
     ) -> None:
+        self._exporter = exporter
         self._router = router
         self._worker = worker
         self._documentation = documentation
@@ -61,6 +66,8 @@ class HttpService:
         elif get and path == "/asyncapi.json" and self._documentation.served:
             described = self._documentation.served_at(server_of(scope))
             await respond(scope, send, 200, described, JSON)
+        elif get and path == "/metrics" and self._exporter is not None:
+            await self._metrics(self._exporter, scope, receive, send)
         elif get and path == "/healthz":
             await respond(scope, send, 200, '{"status":"ok"}', JSON)
         elif get and path == "/readyz":
@@ -73,6 +80,14 @@ class HttpService:
             await respond(scope, send, 405, "only GET", headers=((b"allow", b"GET, HEAD"),))
         else:
             await respond(scope, send, 404, f"{path} does not exist")
+
+    async def _metrics(
+        self, exporter: Exporter, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if not exporter.shared and (count := count_workers(receive)) > 1:
+            await respond(scope, send, 503, ONE_OF_SEVERAL.format(count=count))
+        else:
+            await respond(scope, send, 200, exporter.exposition(), CONTENT_TYPE)
 
     async def _readiness(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A mounted app may have no lifespan; then it starts here, as with a connection.

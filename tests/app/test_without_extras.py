@@ -49,6 +49,10 @@ try:
     app.add_handler("dataclass", of_dataclass)
 except SetupError as exc:
     print(exc)
+try:
+    WSRoom(metrics=True)
+except SetupError as exc:
+    print(exc)
 print("libraries:", {"pydantic", "msgspec"} & set(sys.modules))
 """
 
@@ -71,6 +75,8 @@ async def test_the_wheel_serves_without_extras(tmp_path: Path) -> None:
             "the message of of_dataclass() is Say, which needs pydantic or msgspec; "
             "install wsroom[pydantic] or wsroom[msgspec], or use builtin types, or object"
         )
+        missing = "metrics=True needs prometheus-client; install wsroom[metrics]"
+        assert missing in server.lines
         assert refusal in server.lines and "libraries: set()" in server.lines
         url = f"ws://127.0.0.1:{re.findall(r':([0-9]+)', line)[0]}/ws"
         async with connect(url, open_timeout=WAIT) as websocket:

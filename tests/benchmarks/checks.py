@@ -69,7 +69,7 @@ KINDS = {
 def frame(app: WSRoom, event: str) -> Callable[[], None]:
     found = app.find("/ws")
     assert found is not None
-    function, _ = found[0].plans[event]
+    function, *_ = found[0].plans[event]
     return lambda: function(None, MESSAGE).close()
 
 

@@ -28,6 +28,7 @@ def test_the_public_names_are_these() -> None:
         "Router",
         "SetupError",
         "Socket",
+        "Stats",
         "Target",
         "WSRoom",
         "WSRoomError",
@@ -39,8 +40,8 @@ def test_the_public_names_are_these() -> None:
 def test_what_an_adapter_needs_is_in_one_place() -> None:
     """`wsroom.adapters` has the base class and every type that it mentions."""
     assert {name for name in vars(wsroom.adapters) if name[0].isupper()} == {
-        "Adapter", "Deliver", "EMIT", "Emission", "MemoryAdapter", "Offset", "Past", "RESYNC",
-        "Room",
+        "Adapter", "AdapterStats", "Deliver", "EMIT", "Emission", "MemoryAdapter", "Offset", "Past",
+        "RESYNC", "Room",
     }  # fmt: skip
     assert wsroom.adapters.Adapter is wsroom.Adapter
 

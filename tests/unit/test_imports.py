@@ -13,7 +13,7 @@ import wsroom
 
 PACKAGE = Path(wsroom.__file__).parent
 
-BASE = ("errors", "functions", "limits", "logs", "shared_start", "tasks", "timing")
+BASE = ("errors", "functions", "limits", "logs", "shared_start", "stats", "tasks", "timing")
 """Files at the top of the package that every folder may import."""
 
 CORE = (
@@ -37,13 +37,15 @@ MAY_IMPORT = {
     "direct": ("base", "wire", "asgi", "delivery"),
     "connection": tuple(room for room in CORE if room != "connection"),
     "describe": ("base", "wire", "routing", "schema"),
-    "http_service": ("base", "routing", "asgi", "connection", "describe"),
-    "app": (*CORE, "adapters.redis", "describe", "http_service"),
+    "http_service": ("base", "routing", "asgi", "connection", "describe", "exporter"),
+    "metrics": ("base", "routing", "connection"),
+    "exporter": ("base", "metrics"),
+    "app": (*CORE, "exporter", "metrics", "adapters.redis", "describe", "http_service"),
     "publisher": ("base", "wire", "adapters", "adapters.redis", "adapters.redis.network", "api"),
     "testing": ("base", "wire", "asgi", "adapters"),
     "cli": (
         *(*CORE, "adapters.redis", "adapters.redis.network"),
-        *("app", "describe", "http_service", "publisher"),
+        *("app", "describe", "exporter", "http_service", "metrics", "publisher"),
     ),
     "rooms": ("wire",),
 }
@@ -52,7 +54,7 @@ MAY_IMPORT = {
 Folders on one floor (`routing`, `asgi`, `adapters`, `client`) do not import each other.
 """
 
-PURE = ("errors", "functions", "limits", "logs", "tasks", "wire", "schema", "routing")
+PURE = ("errors", "functions", "limits", "logs", "stats", "tasks", "wire", "schema", "routing")
 """Files and folders of values and decisions: no I/O, no asyncio, no Redis."""
 IMPURE = {"asyncio", "redis", "uvicorn", "socket", "threading", "concurrent"}
 

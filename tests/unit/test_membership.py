@@ -32,6 +32,11 @@ class RoomsAgainstModel(RuleBasedStateMachine):
         last = was_in and all(other != room for _, other in self.pairs)
         assert self.rooms.leave(member, room) is last
 
+    @invariant()
+    def the_counts_are_right(self) -> None:
+        named = [room for _, room in self.pairs if room.name]
+        assert (self.rooms.named, self.rooms.memberships) == (len(set(named)), len(named))
+
     @rule(member=MEMBERS)
     def remove(self, member: int) -> None:
         mine = {room for other, room in self.pairs if other == member}

@@ -2,6 +2,7 @@
 
 from wsroom.adapters.base import Adapter as Adapter
 from wsroom.adapters.memory import MemoryAdapter as MemoryAdapter
+from wsroom.stats import AdapterStats as AdapterStats
 from wsroom.wire.emission import EMIT as EMIT
 from wsroom.wire.emission import RESYNC as RESYNC
 from wsroom.wire.emission import Deliver as Deliver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from wsroom.stats import AdapterStats
 from wsroom.wire.emission import Deliver, Emission, Past, Room
 from wsroom.wire.offsets import Offset
 
@@ -18,6 +19,10 @@ class Adapter(ABC):
     def healthy(self) -> bool:
         """Whether its server can be reached."""
         return True
+
+    def stats(self) -> AdapterStats:
+        """Return what it knows of its server and has counted, for `WSRoom.stats`; cheap."""
+        return AdapterStats()
 
     @abstractmethod
     async def start(self, deliver: Deliver) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from wsroom import __version__
+from wsroom.cli.arguments import add as _add
+from wsroom.cli.arguments import port, seconds
 from wsroom.errors import WSRoomError
 
 # Each command imports its modules when it runs: `wsroom --help` must not wait for redis-py.
@@ -47,20 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_new, _add_dev, _add_controller, _add_routes, _add_types, _add_asyncapi):
         add(commands)
-    for add in (_add_doctor, _add_emit):
+    for add in (_add_doctor, _add_emit, _add_top):
         add(commands)
     return parser
-
-
-def _add(commands: Any, name: str, help: str, description: str, *examples: str) -> Any:
-    shown = "\n".join(f"  wsroom {example}" for example in examples)
-    return commands.add_parser(
-        name,
-        help=help,
-        description=description,
-        epilog=f"examples:\n{shown}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def _add_new(commands: Any) -> None:
@@ -98,14 +89,8 @@ def _add_dev(commands: Any) -> None:
     )
     dev.add_argument("file", metavar="FILE", nargs="?", default="app.py", help="default: app.py")
     dev.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
-    dev.add_argument("--port", type=_port, default=8000, help="default: 8000; 0 for any free one")
+    dev.add_argument("--port", type=port, default=8000, help="default: 8000; 0 for any free one")
     dev.set_defaults(run=_dev)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; use 0 to 65535")
-    return int(text)
 
 
 def _dev(options: argparse.Namespace) -> None:
@@ -311,3 +296,34 @@ def _emit(options: argparse.Namespace) -> None:
         check_heard(heard, *where, room)
     count = "an unknown number of" if heard is None else heard
     print(f"{count} {'worker' if heard == 1 else 'workers'} heard it")
+
+
+def _add_top(commands: Any) -> None:
+    top = _add(
+        commands,
+        "top",
+        "show what a running app does: sockets, events, errors",
+        "Show the numbers of a running app, all of its workers together, again every few seconds,\n"
+        "until Ctrl-C. The app serves them if it is a WSRoom(metrics=True).",
+        "top",
+        "top https://example.com/metrics --interval 10",
+        "top --once > numbers.txt",
+    )
+    top.add_argument(
+        "url",
+        metavar="URL",
+        nargs="?",
+        default="http://127.0.0.1:8000",
+        help="default: %(default)s",
+    )
+    top.add_argument(
+        "--interval", type=seconds, default=2.0, metavar="S", help="seconds (default: 2)"
+    )
+    top.add_argument("--once", action="store_true", help="print the numbers of one interval")
+    top.set_defaults(run=_top)
+
+
+def _top(options: argparse.Namespace) -> None:
+    from wsroom.cli.top import top
+
+    top(options.url, options.interval, once=options.once)

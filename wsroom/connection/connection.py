@@ -16,6 +16,7 @@ from wsroom.connection.supervisor import Supervisor
 from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Joined, LeftMeanwhile
+from wsroom.delivery.writer import TOO_SLOW
 from wsroom.errors import ProtocolError, check_close
 from wsroom.logs import about
 from wsroom.routing.route import Route
@@ -79,7 +80,7 @@ class Connection:
         self.socket = Socket(self, {})
         self.invoker = Invoker(worker, route, self, self.socket)
         self.session = Session(worker.hub, self.id)
-        self.inbox = Inbox(receive)
+        self.inbox = Inbox(receive, worker.hub.counters)
         self.source: Source = self.inbox
         """Where its frames come from."""
         self.writer = worker.make_writer(self.id, path, receive, send, self)
@@ -244,5 +245,7 @@ class Connection:
         logger.warning(
             "socket %s on %s is closed: %s", self.id, self.path, reason, extra=self.log_extra()
         )
+        if reason == TOO_SLOW[1]:
+            self.worker.hub.counters.slow_closes += 1
         self.writer.drop()
         self.close(code, reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,12 @@ from wsroom.connection.resume import resume
 from wsroom.errors import ProtocolError
 from wsroom.routing.callbacks import Handler
 from wsroom.routing.route import ANY
+from wsroom.stats import EventTraffic
 from wsroom.tasks import HANDLING
 from wsroom.wire import protocol
 from wsroom.wire.protocol import Inbound
+
+Call = Callable[[Connection, Handler, Emitter, Any], Awaitable[Any]]
 
 
 def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None]:
@@ -30,11 +33,14 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
     route = connection.route
     if inbound.id is None and (plan := route.plans.get(event)) is not None:
         # Most frames: no coroutine but the handler's.
-        function, wants_message = plan
+        function, wants_message, traffic = plan
+        traffic.received += 1
         emitter = connection.invoker.emitter(event)
         work: Coroutine[Any, Any, Any]
         work = function(emitter, inbound.message) if wants_message else function(emitter)
         return work
+    traffic = route.traffic_of(event)
+    traffic.received += 1
     handler = route.handlers.get(event)
     if handler is None:
         if event == protocol.JOIN:
@@ -49,8 +55,8 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
     if handler.declared.message is not None:
         inbound.message = handler.declared.message.validate(inbound.message)
     if handler.concurrent:
-        return _start_concurrent(connection, handler, inbound)
-    return _call_and_reply(connection, handler, inbound)
+        return _start_concurrent(connection, handler, inbound, traffic)
+    return _call_and_reply(connection, handler, inbound, traffic)
 
 
 async def leave(connection: Connection, inbound: Inbound) -> None:
@@ -90,8 +96,12 @@ def _call_through_middleware(
     return call(0, message)
 
 
-async def _call_and_reply(connection: Connection, handler: Handler, inbound: Inbound) -> None:
-    call = _call_through_middleware if connection.route.middleware else _call
+async def _call_and_reply(
+    connection: Connection, handler: Handler, inbound: Inbound, traffic: EventTraffic
+) -> None:
+    call: Call = _call_through_middleware if connection.route.middleware else _call
+    if traffic.times is not None:
+        call = traffic.times.measured(call)
     emitter = connection.invoker.emitter(inbound.event)
     result = await call(connection, handler, emitter, inbound.message)
     if inbound.id is not None:
@@ -99,20 +109,24 @@ async def _call_and_reply(connection: Connection, handler: Handler, inbound: Inb
         connection.invoker.reply(inbound, result, reply)
 
 
-async def _start_concurrent(connection: Connection, handler: Handler, inbound: Inbound) -> None:
+async def _start_concurrent(
+    connection: Connection, handler: Handler, inbound: Inbound, traffic: EventTraffic
+) -> None:
     tasks = connection.tasks
     if tasks is None:
         tasks = connection.tasks = set()
     while len(tasks) >= connection.worker.limits.concurrent:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    work = _run_concurrent(connection, handler, inbound)
+    work = _run_concurrent(connection, handler, inbound, traffic)
     task = asyncio.get_running_loop().create_task(work, name=HANDLING)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
 
 
-async def _run_concurrent(connection: Connection, handler: Handler, inbound: Inbound) -> None:
-    work = _call_and_reply(connection, handler, inbound)
+async def _run_concurrent(
+    connection: Connection, handler: Handler, inbound: Inbound, traffic: EventTraffic
+) -> None:
+    work = _call_and_reply(connection, handler, inbound, traffic)
     try:
         async with asyncio.timeout(connection.worker.limits.handler_timeout):
             await connection.invoker.run(work, inbound.event, inbound.id)

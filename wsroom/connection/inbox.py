@@ -9,6 +9,7 @@ from typing import Protocol
 
 from wsroom.asgi.types import Message, Receive
 from wsroom.direct.eager import Started
+from wsroom.stats import Counters
 from wsroom.tasks import READING, WAITING
 from wsroom.wire.protocol import Inbound
 
@@ -54,9 +55,13 @@ class Inbox:
     slot holds more than uvicorn queues of one read, so queued frames never hide the disconnect.
     """
 
-    __slots__ = ("_beside", "_reader", "_receive", "_size", "_slot", "close_code", "idle")
+    __slots__ = (
+        *("_beside", "_counters", "_reader", "_receive", "_size", "_slot"),
+        *("close_code", "idle"),
+    )
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, counters: Counters) -> None:
+        self._counters = counters
         self.close_code = 1006
         self.idle = True
         """Whether the slot is empty and nothing is being read: `receive` itself may be called."""
@@ -76,7 +81,14 @@ class Inbox:
             self.close_code = close_code(message)
             return None
         text: str | None = message.get("text")
-        return (message.get("bytes") or b"") if text is None else text
+        if text is None:
+            data: bytes = message.get("bytes") or b""
+            self._counters.bytes_in += len(data)
+            return data
+        self._counters.bytes_in += (
+            len(text) if text.isascii() else len(text.encode(errors="replace"))
+        )
+        return text
 
     async def next(self) -> Message:
         """Return the next ASGI message."""

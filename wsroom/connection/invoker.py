@@ -159,6 +159,7 @@ class Invoker:
         except Exception as exc:  # JSON has no form for the data, or json_default raised
             await self.answer_exception(exc, event, id, name)
         else:
+            self._worker.hub.counters.error(error.code)
             self._connection.write(PreparedFrame(payload))
 
     async def _answer_failure(
@@ -216,4 +217,5 @@ class Invoker:
 
     def send_error(self, code: str, detail: str, event: str | None, id: str | int | None) -> None:
         """Send an `error` frame."""
+        self._worker.hub.counters.error(code)
         self._connection.write(PreparedFrame(protocol.encode_error(code, detail, event, id)))

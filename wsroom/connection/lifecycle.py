@@ -19,6 +19,7 @@ from wsroom.direct.eager import Started, start
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.routing.callbacks import Callback
 from wsroom.schema.problems import InvalidMessage
+from wsroom.stats import BY_CLIENT, BY_SERVER
 from wsroom.wire import protocol
 from wsroom.wire.frame_id import find_id
 from wsroom.wire.offsets import Offset
@@ -32,6 +33,9 @@ YIELD_AFTER = 0.005  # seconds
 
 SLOW_CHECK = 0.01
 """Seconds to find a message invalid, beyond which its frame counts as a bad one."""
+
+_REFUSALS = {500: "failed", 503: "unavailable"}
+"""Why a socket is refused, by the status; an app rejects sockets with any other."""
 
 
 class Lifecycle:
@@ -69,6 +73,7 @@ class Lifecycle:
             connection.source.stop()
             try:
                 if connection.accepted:
+                    self._count_end()
                     await self._run_closing_hooks()
             finally:
                 connection.worker.connections.discard(task)
@@ -91,6 +96,8 @@ class Lifecycle:
             )
             refusal = Reject(UNAVAILABLE, status=503)
         if refusal is not None:
+            reason = _REFUSALS.get(refusal.status, "rejected")
+            connection.worker.hub.counters.refused(reason)
             receive = connection.inbox.next
             await refuse(connection.scope, receive, self._send, refusal.status, refusal.detail)
             return False
@@ -158,6 +165,8 @@ class Lifecycle:
     def _open(self, offset: Offset | None) -> None:
         connection = self._connection
         connection.accepted = True
+        connection.route.open += 1
+        connection.route.opened += 1
         connection.writer.open(PreparedFrame(self._connected_frame(offset)))
         connection.session.release_after(connection.worker.timing.hold)
         if connection.closed_with is not None:  # by the app, during the handshake
@@ -267,6 +276,7 @@ class Lifecycle:
                 raise ProtocolError("bad_frame", "a binary frame; send JSON as text", id)
             return protocol.decode(frame, connection.worker.limits, connection.route.handlers)
         except ProtocolError as exc:
+            connection.worker.hub.counters.unread_frames += 1
             connection.invoker.send_error(exc.code, exc.detail, None, exc.id)
             if exc.code != "too_large" or exc.id is None:  # with an id its sender learns of it
                 self._count_bad_frame()
@@ -274,6 +284,7 @@ class Lifecycle:
 
     def _count_bad_frame(self) -> None:
         now = asyncio.get_running_loop().time()
+        self._connection.worker.hub.counters.bad_frames += 1
         if self._bad_frames is None:
             tolerated = self._connection.worker.limits.bad_frames
             self._bad_frames = TokenBucket(tolerated / 60, tolerated, now)
@@ -312,6 +323,16 @@ class Lifecycle:
             await self._cancel_tasks()
             await self._run_on_disconnect()
 
+    def _count_end(self) -> None:
+        connection = self._connection
+        connection.route.open -= 1
+        side = BY_CLIENT if connection.closed_with is None else BY_SERVER
+        connection.worker.hub.counters.closed(side, self._close_code())
+
+    def _close_code(self) -> int:
+        closed = self._connection.closed_with
+        return self._connection.peer_code if closed is None else closed[0]
+
     async def _cancel_tasks(self) -> None:
         tasks = self._connection.tasks
         if tasks:
@@ -321,6 +342,5 @@ class Lifecycle:
 
     async def _run_on_disconnect(self) -> None:
         connection = self._connection
-        closed = connection.closed_with
-        code = connection.peer_code if closed is None else closed[0]
+        code = self._close_code()
         await connection.invoker.run_logged_hook("on_disconnect", connection.socket, code)

@@ -42,9 +42,11 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
         raise
     except (AdapterError, TimeoutError) as exc:
         slow = isinstance(exc, TimeoutError)
+        connection.worker.hub.counters.resumed("failed")
         connection.give_up(1013, "too slow" if slow else UNAVAILABLE)
         return
     except BaseException:
+        connection.worker.hub.counters.resumed("failed")
         connection.give_up(1013, "the resume was not finished; try again")
         raise
     resumption.note_left()
@@ -54,6 +56,7 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
     try:
         connection.invoker.reply(inbound, {"rooms": resumption.answers})
         connection.answered = True
+        resumption.count()
     finally:
         # What was replayed must not be delivered twice, even if the reply could not be sent.
         connection.session.end_replay(resumption.replayed)
@@ -135,6 +138,13 @@ class _Resumption:
         if left and "error" not in self.answers[name]:
             self.answers[name] = {"error": "left"}
         return left
+
+    def count(self) -> None:
+        """Count the rooms by what was answered."""
+        for answer in self.answers.values():
+            recovered = answer.get("recovered")
+            outcome = "refused" if recovered is None else "recovered" if recovered else "lost"
+            self._connection.worker.hub.counters.resumed(outcome)
 
     def note_left(self) -> None:
         """Answer `left` for the rooms that were joined, but have been left since then."""

@@ -128,7 +128,12 @@ class Worker:
             return None
         keepalive = self._keepalive(pings(server))
         return Link(
-            server, self.limits.frame_size, writer.note_pongs, keepalive, self._deflate_context
+            server,
+            self.limits.frame_size,
+            writer.note_pongs,
+            keepalive,
+            self._deflate_context,
+            self.hub.counters,
         )
 
     async def _self_test(self, server: Any) -> str | None:

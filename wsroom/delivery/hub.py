@@ -18,6 +18,7 @@ from wsroom.delivery.writer import Writer
 from wsroom.errors import AdapterError
 from wsroom.limits import Limits
 from wsroom.shared_start import SharedStart
+from wsroom.stats import Counters
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import EMIT, RESYNC, Emission, Room
 from wsroom.wire.encoding import EmitCheck, JsonDefault, to_json
@@ -69,7 +70,9 @@ class Hub:
         self.adapter = adapter
         self.limits = limits
         self._timing = timing
-        self.outbox = Outbox(limits.write_buffer, timing)
+        self.counters = Counters()
+        """What is counted for all sockets together."""
+        self.outbox = Outbox(limits.write_buffer, timing, self.counters)
         self.rooms: Rooms[Writer] = Rooms()
         """The rooms of this worker's sockets."""
         self.members: dict[str, Writer] = {}
@@ -140,7 +143,7 @@ class Hub:
             self._shared_start.forget()
             self.adapter.abandon(self.deliver)
             if self._loop is None or self._loop.is_closed():
-                self.outbox = Outbox(self.limits.write_buffer, self._timing)
+                self.outbox = Outbox(self.limits.write_buffer, self._timing, self.counters)
                 self.rooms.clear()
                 self.members.clear()
             self._loop = None
@@ -312,6 +315,7 @@ class Hub:
     def _deliver_control(self, emission: Emission, offset: Offset | None) -> None:
         if emission.kind != RESYNC:
             return  # from a worker of a later release
+        self.counters.gaps_lost += 1
         path, name = emission.room
         members: Set[Writer] = self.rooms.members(emission.room)
         if not path:  # this worker's own sequence: emissions to any of its sockets were lost

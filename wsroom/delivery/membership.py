@@ -17,6 +17,10 @@ class Rooms(Generic[M]):
     """Maps rooms to members and members to rooms. A room exists while it has members."""
 
     def __init__(self) -> None:
+        self.named = 0
+        """Rooms with a name: without the paths themselves."""
+        self.memberships = 0
+        """Members of these rooms, each counted once for each of its rooms."""
         self._members: dict[Room, set[M]] = {}
         self._rooms: dict[M, tuple[Room, ...]] = {}  # a set takes three times as much
 
@@ -29,7 +33,11 @@ class Rooms(Generic[M]):
         if room in mine:
             return False
         self._rooms[member] = (*mine, room)
-        self._members.setdefault(room, set()).add(member)
+        members = self._members.setdefault(room, set())
+        if room.name:
+            self.named += not members
+            self.memberships += 1
+        members.add(member)
         return True
 
     def leave(self, member: M, room: Room) -> bool:
@@ -49,6 +57,9 @@ class Rooms(Generic[M]):
     def _drop(self, member: M, room: Room) -> bool:
         members = self._members[room]
         members.remove(member)
+        if room.name:
+            self.named -= not members
+            self.memberships -= 1
         if members:
             return False
         del self._members[room]
@@ -58,6 +69,7 @@ class Rooms(Generic[M]):
         """Take all members out of all rooms."""
         self._members.clear()
         self._rooms.clear()
+        self.named = self.memberships = 0
 
     def replace(self, old: M, new: M) -> None:
         """Replace `old` by `new` in all its rooms."""

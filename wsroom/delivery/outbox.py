@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Set
 
 from wsroom.delivery.frames import DEFLATE_FROM, Chunk, PreparedFrame
 from wsroom.delivery.writer import VOLATILE_LIMIT, Writer, unsent_bytes
+from wsroom.stats import Counters
 from wsroom.timing import DEFAULT_TIMING, Timing
 
 MAX_DELAY = 0.002
@@ -36,11 +37,15 @@ class Outbox:
     member.
     """
 
-    def __init__(self, limit: int, timing: Timing = DEFAULT_TIMING) -> None:
+    def __init__(
+        self, limit: int, timing: Timing = DEFAULT_TIMING, counters: Counters | None = None
+    ) -> None:
         self.limit = limit
         """The number of unsent bytes above which a socket may be too slow."""
         self.timing = timing
         """How often sockets are checked, and when connections are aborted."""
+        self.counters = Counters() if counters is None else counters
+        """Where frames are counted: per emission or per tick, never per member of a large room."""
         self.frames: list[PreparedFrame] = []
         """Consecutive frames to the same members that have not been distributed yet."""
         self.ticks = 0
@@ -66,6 +71,11 @@ class Outbox:
             for writer in members:
                 if writer is not skip:
                     writer.collect(frame)
+            counters, given = self.counters, len(members)
+            if skip is not None and skip in members:
+                given -= 1
+            counters.frames_out += given
+            counters.bytes_out += given * len(frame.plain)
             return
         if members is not self._members:
             self.distribute()
@@ -97,11 +107,25 @@ class Outbox:
         frames, self.frames = self.frames, []
         members, self._members = self._members, frozenset()
         skipped, self._skipped = self._skipped, {}
-        yield Chunk(frames), members - skipped.keys() if skipped else members
+        yield self._counted(Chunk(frames), members - skipped.keys() if skipped else members)
         for writer, indices in skipped.items():
             rest = [frame for index, frame in enumerate(frames) if index not in indices]
             if rest and writer in members:
-                yield Chunk(rest), (writer,)
+                yield self._counted(Chunk(rest), (writer,))
+
+    def _counted(
+        self, chunk: Chunk, writers: Collection[Writer]
+    ) -> tuple[Chunk, Collection[Writer]]:
+        counters, count = self.counters, len(writers)
+        counters.frames_out += count * len(chunk.frames)
+        counters.bytes_out += count * len(chunk.plain)
+        return chunk, writers
+
+    def count(self, frame: PreparedFrame) -> None:
+        """Count a frame for one socket."""
+        counters = self.counters
+        counters.frames_out += 1
+        counters.bytes_out += len(frame.plain)
 
     def watch(self, writer: Writer) -> None:
         """Check `writer` from time to time, until it has no unsent bytes."""

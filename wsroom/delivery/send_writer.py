@@ -60,6 +60,7 @@ class SendWriter(Writer):
         """Send `frame` at the end of this tick; does nothing once the socket is closing."""
         if self._outbox.frames:
             self._outbox.distribute()  # frames that were sent to rooms before come first
+        self._outbox.count(frame)
         self.collect(frame)
 
     def collect(self, chunk: Chunk | PreparedFrame) -> None:
@@ -108,6 +109,7 @@ class SendWriter(Writer):
         """Send `first`, then what was written before; called when the handshake is done."""
         self._queue.appendleft(first)
         self._unsent += len(first.payload)
+        self._outbox.count(first)
         self._held = False
         self._wake()
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from wsroom.asgi.types import Message, Receive, Scope, Send
 from wsroom.direct import server as uvicorn
 from wsroom.direct.link import Link
+from wsroom.stats import Counters
 
 _SECONDS = 10.0  # it takes some milliseconds; this ends one that hangs
 _FRAME_SIZE = 64 * 1024
@@ -147,7 +148,9 @@ async def _read_by_link(
     reason = uvicorn.misfit(protocol)
     if reason is not None:
         raise RuntimeError(reason)
-    link = Link(protocol, _FRAME_SIZE, lambda: False, None, deflate_context=True)
+    link = Link(
+        protocol, _FRAME_SIZE, lambda: False, None, deflate_context=True, counters=Counters()
+    )
     await send({"type": "websocket.accept"})
     link.accepted()
     frames: list[str | bytes] = []

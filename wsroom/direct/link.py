@@ -11,6 +11,7 @@ from wsroom.direct.frame_queue import FrameQueue
 from wsroom.direct.frames import DEFLATED, INVALID, PONG, TEXT, Cutter
 from wsroom.direct.keepalive import Keepalive
 from wsroom.direct.peer_state import is_gone
+from wsroom.stats import Counters
 
 CHECK_INTERVAL = 1.0
 """Seconds between two checks whether a client that is not read from is gone."""
@@ -37,12 +38,14 @@ class Link(FrameQueue, asyncio.Protocol):
             whether so much is unsent that nothing more may be read for now.
         keepalive: pings the client, in place of the server; None for no pings.
         deflate_context: whether the client may deflate messages with the context of earlier ones.
+        counters: where the bytes that are read are counted.
 
     """
 
     __slots__ = (
         "_check",
         "_clean",
+        "_counters",
         "_cutter",
         "_handed_over",
         "_inflater",
@@ -67,8 +70,10 @@ class Link(FrameQueue, asyncio.Protocol):
         many_pongs: Callable[[], bool],
         keepalive: Keepalive | None,
         deflate_context: bool,
+        counters: Counters,
     ) -> None:
         super().__init__()
+        self._counters = counters
         self.slot: int | None = None
         self.ping: bytes | None = None
         self.left: int | None = None
@@ -192,6 +197,7 @@ class Link(FrameQueue, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         size = len(data)
+        self._counters.bytes_in += size
         # Nearly always it is one whole short text message.
         if 6 < size < 132 and data[0] == TEXT and data[1] == size + 122 and self._clean:
             self._text(self._cutter.unmask(data[6:], data[2:6]))

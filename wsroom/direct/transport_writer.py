@@ -104,6 +104,7 @@ class TransportWriter(Writer):
         """Send `frame` at the end of this tick; does nothing once the socket is closing."""
         if self._outbox.frames:
             self._outbox.distribute()  # frames that were sent to rooms before come first
+        self._outbox.count(frame)
         self.collect(frame)
 
     def collect(self, chunk: Chunk | PreparedFrame) -> None:
@@ -129,6 +130,7 @@ class TransportWriter(Writer):
         """Send `first`, then what was written before; called when the handshake is done."""
         self.accepts_deflate = _window_bits(self._server) >= WINDOW_BITS
         self._collected[0] = first
+        self._outbox.count(first)
         self._outbox.flush_later(self)
 
     def check_flood(self) -> None:

@@ -12,6 +12,8 @@ from wsroom.routing.patterns import Pattern, ranked
 from wsroom.schema.declared import ServerEvent
 from wsroom.schema.parameters import Parameter
 from wsroom.schema.schema import describe
+from wsroom.stats import EventTraffic
+from wsroom.wire.protocol import FROM_CLIENT
 
 ANY = "*"
 """Every event without its own handler, every room without its own guard, a hook of every path."""
@@ -20,8 +22,8 @@ MIDDLEWARE = "middleware"
 """The name under which middleware is in `Route.calls`, beside the hooks."""
 
 
-Plans = Mapping[str, tuple[Callable[..., Any], bool]]
-"""Events, the functions that handle them, and whether these want the message."""
+Plans = Mapping[str, tuple[Callable[..., Any], bool, EventTraffic]]
+"""Events, the functions that handle them, whether these want the message, and what is counted."""
 
 
 class Layer(IntEnum):
@@ -35,10 +37,23 @@ class Layer(IntEnum):
 
 
 class Route:
-    """The handlers, guards, hooks and middleware of a path, or of a pattern of paths."""
+    """The handlers, guards, hooks and middleware of a path, or of a pattern of paths.
 
-    def __init__(self, pattern: Pattern) -> None:
+    Args:
+        pattern: its path.
+        measured: whether the time in its handlers is counted.
+
+    """
+
+    def __init__(self, pattern: Pattern, measured: bool = False) -> None:
         self.pattern = pattern
+        self.open = 0
+        """Sockets that are open."""
+        self.opened = 0
+        """Sockets whose handshake was accepted."""
+        self.traffic: dict[str, EventTraffic] = {}
+        """What is counted of each event that was received."""
+        self._measured = measured
         self.handlers: dict[str, Handler] = {}
         self.guards: dict[str, Guard] = {}
         self.emits: dict[str, ServerEvent] = {}
@@ -148,11 +163,24 @@ class Route:
         """
         if self._plans is None:
             self._plans = {
-                event: (handler.checked_function, handler.wants_message)
+                event: (*self._measured_function(event, handler), self.traffic_of(event))
                 for event, handler in self.handlers.items()
                 if handler.callback.is_async and not handler.concurrent and not self.middleware
             }
         return self._plans
+
+    def _measured_function(self, event: str, handler: Handler) -> tuple[Callable[..., Any], bool]:
+        function, times = handler.checked_function, self.traffic_of(event).times
+        return (times.measured(function) if times else function), handler.wants_message
+
+    def traffic_of(self, event: str) -> EventTraffic:
+        """Return what is counted of an event; one for all events without a handler of their own."""
+        if event not in self.handlers and event not in FROM_CLIENT:
+            event = ANY
+        traffic = self.traffic.get(event)
+        if traffic is None:
+            traffic = self.traffic[event] = EventTraffic(self._measured)
+        return traffic
 
     def guard(self, room: str) -> tuple[Guard, dict[str, str]] | None:
         """Return the guard of `room`, and the values of its pattern.

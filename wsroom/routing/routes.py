@@ -18,6 +18,8 @@ class Routes:
     def __init__(self) -> None:
         self.every_path: list[tuple[str, Callback]] = []
         """Hooks and middleware of every path, also of paths that are added later."""
+        self.measured = False
+        """Whether the time in handlers is counted, of paths that are added later."""
         self._routes: dict[str, Route] = {}
 
     def __iter__(self) -> Iterator[Route]:
@@ -36,7 +38,7 @@ class Routes:
         pattern = Pattern(path, "/")
         route = self._routes.get(pattern.shape)
         if route is None:
-            route = self._routes[pattern.shape] = Route(pattern)
+            route = self._routes[pattern.shape] = Route(pattern, self.measured)
             for name, callback in self.every_path:
                 route.add_call(name, callback, Layer.EVERY_PATH)
             self._routes = ranked(self._routes)

@@ -27,6 +27,9 @@ LEFT = "leftRoom"
 RESERVED = frozenset({JOIN, LEAVE, RESUME, CONNECTED, REPLY, ERROR, RESYNC, JOINED, LEFT})
 """Events of the protocol itself; an app must not handle or emit them."""
 
+FROM_CLIENT = frozenset({JOIN, LEAVE, RESUME})
+"""Those that clients send."""
+
 SUBPROTOCOL = "wsroom.1"
 RESUME_SUBPROTOCOL = "wsroom.1.resume"
 """The subprotocol of a client whose first frame is a `resume`."""

@@ -14,6 +14,7 @@ from wsroom.adapters.redis.network.url import read_topology
 from wsroom.adapters.redis.receiver import Receiver
 from wsroom.adapters.redis.scripts import HistorySettings
 from wsroom.errors import AdapterError, SetupError
+from wsroom.stats import AdapterStats
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import Deliver, Emission, Past, Room
 from wsroom.wire.offsets import Offset
@@ -76,6 +77,7 @@ class RedisAdapter(Adapter):
             )
         self._history = HistorySettings(history, ttl, trust_persistence)
         self._receiver: Receiver | None = None
+        self._gaps_filled = 0  # by former receivers
 
     @property
     def healthy(self) -> bool:
@@ -86,6 +88,16 @@ class RedisAdapter(Adapter):
     def foreign(self) -> int:
         """How many messages of other programs came through its channels; they are dropped."""
         return 0 if self._receiver is None else self._receiver.foreign
+
+    def stats(self) -> AdapterStats:
+        receiver = self._receiver
+        if receiver is None:
+            return AdapterStats(gaps_filled=self._gaps_filled)
+        return AdapterStats(
+            lag=receiver.servers.lag,
+            waiting=receiver.publisher.waiting,
+            gaps_filled=self._gaps_filled + receiver.gaps_filled,
+        )
 
     async def start(self, deliver: Deliver) -> None:
         if self._receiver is not None:
@@ -102,6 +114,7 @@ class RedisAdapter(Adapter):
     async def stop(self, deliver: Deliver) -> None:
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
+            self._gaps_filled += receiver.gaps_filled
             await receiver.stop()
 
     def abandon(self, deliver: Deliver) -> None:

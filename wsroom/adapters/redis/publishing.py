@@ -40,6 +40,11 @@ class BoundedPublisher:
         self._slots = asyncio.Semaphore(MOST_WAITING[0])
         self._stopped = False
 
+    @property
+    def waiting(self) -> int:
+        """How many emissions Redis has not confirmed yet."""
+        return self._count + self._volatile_count
+
     async def publish(self, emission: Emission) -> int | None:
         """Return once the script has carried the emission out.
 

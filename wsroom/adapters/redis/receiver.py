@@ -57,6 +57,8 @@ class Receiver:
         self._loop = asyncio.get_running_loop()
         self.foreign = 0
         """How many messages of other programs came through the channels."""
+        self.gaps_filled = 0
+        """How many times messages of a room were missed, and read from the history."""
         self._foreign_log = LogOnce()
         self._names = names
         self._history_length = history.history
@@ -272,6 +274,8 @@ class Receiver:
             # is not.
             feed.epoch, feed.seq = past.epoch, past.seq - len(past.records or ())
             self._report_loss(feed, before_epoch=past.records is not None)
+        elif feed.epoch is not None and past.records:
+            self.gaps_filled += 1
         for record in past.records or ():
             self._advance(feed, record)
         feed.epoch, feed.seq = past.epoch, past.seq

@@ -75,6 +75,8 @@ class Link:
         """The address of that server."""
         self._heartbeat_channel = f"{settings.heartbeat_channel}:{secrets.token_hex(8)}"
         self._heartbeat_at = 0.0
+        self._beat_sent: float | None = None  # the first one that has not come back
+        self._lag = 0.0  # of the last one that has
         self._steady = False  # there was a heartbeat since it was connected
         self.commands = Commands(
             on_wrong_server=self.reconnect, on_scripts_loaded=listener.can_retry
@@ -146,7 +148,7 @@ class Link:
             self.subscriptions.open(servers[1].connection)
 
     async def _stay_connected(self) -> None:
-        self._heartbeat_at = self._loop.time()
+        self._heartbeat_at, self._beat_sent = self._loop.time(), None
         self.connected, self.problem, self._steady = True, None, False
         loops = [self._beat(), *self.commands.loops()]
         if self._settings.subscribes:
@@ -174,6 +176,12 @@ class Link:
         if was_connected:
             self._listener.disconnected(self)
 
+    @property
+    def lag(self) -> float:
+        """Seconds that the last heartbeat took, or for which one has been missing if it is more."""
+        missing = 0.0 if self._beat_sent is None else self._loop.time() - self._beat_sent
+        return max(missing, self._lag)
+
     # -- the heartbeat ---------------------------------------------------------------------
 
     async def _beat(self) -> None:
@@ -186,6 +194,8 @@ class Link:
         while True:
             self.commands.send(ping, self._note_answer)
             sent = self._loop.time()
+            if self._steady and self._beat_sent is None:  # the first may precede its subscription
+                self._beat_sent = sent
             await asyncio.sleep(timing.heartbeat_interval)
             if self._loop.time() - sent > 2 * timing.heartbeat_interval:
                 continue  # this process stood still; the messages that it missed are read first
@@ -198,4 +208,6 @@ class Link:
 
     def _note_heartbeat(self) -> None:
         self._heartbeat_at = self._loop.time()
+        if self._beat_sent is not None:
+            self._lag, self._beat_sent = self._heartbeat_at - self._beat_sent, None
         self._steady = True

@@ -65,6 +65,11 @@ class Servers:
         return bool(self._links) and all(link.healthy for link in self._links.values())
 
     @property
+    def lag(self) -> float | None:
+        """The longest lag of the servers that are used, in seconds; None without a server."""
+        return max([link.lag for link in self._links.values()], default=None)
+
+    @property
     def problem(self) -> str:
         """Why Redis cannot be used, as far as that is known."""
         problems = {str(link.problem) or repr(link.problem) for link in self._links.values()}
