@@ -18,6 +18,7 @@ from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Joined, LeftMeanwhile
 from wsroom.errors import ProtocolError, check_close
 from wsroom.logs import about
+from wsroom.rates import EventRate, Usage
 from wsroom.routing.route import Route
 from wsroom.wire import protocol
 from wsroom.wire.emission import Room
@@ -55,6 +56,7 @@ class Connection:
         "source",
         "supervisor",
         "tasks",
+        "usage",
         "user",
         "worker",
         "writer",
@@ -93,6 +95,8 @@ class Connection:
         """Whether the current frame has been answered."""
         self.tasks: set[asyncio.Task[None]] | None = None
         """Handlers that run concurrently with the next frames; None before the first."""
+        self.usage: Usage | None = None
+        """What it has used of the rates of handlers; None before the first."""
         self.closed_with: tuple[int, str] | None = None
         """The code and reason with which the server closed it."""
         self.peer_code = 1006
@@ -147,6 +151,15 @@ class Connection:
 
     def session_hash(self) -> str:
         return self.session.hash()
+
+    def take(self, limit: EventRate) -> float:
+        """Use one of a handler's rate; return 0, or the seconds until the client may."""
+        user = None if limit.key is None else limit.key(self.socket)
+        if user is not None:
+            return self.worker.usage.take(limit, user, self.supervisor.started)
+        if self.usage is None:
+            self.usage = Usage()
+        return self.usage.take(limit, None, self.supervisor.started)
 
     # -- rooms and the end: what the rest of this folder asks for --------------------------
 

@@ -21,6 +21,7 @@ from wsroom.direct.server import misfit, pings
 from wsroom.direct.transport_writer import TransportWriter
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
+from wsroom.rates import Usage
 from wsroom.routing.callbacks import Callback
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.encoding import JsonDefault, to_json
@@ -52,6 +53,8 @@ class Worker:
         self.debug = debug
         self.hub = Hub(adapter, limits, timing, json_default)
         self.threads = Threads(timing)
+        self.usage = Usage()
+        """What has been used of the rates of handlers that have a key."""
         self.connections: set[asyncio.Task[Any]] = set()
         """The tasks of the connections that are open, or whose last hooks are running."""
         self.watch = Watch(min(timing.read_beside_after, limits.handler_timeout))
