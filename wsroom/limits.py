@@ -16,6 +16,15 @@ class Limits:
 
     """
 
+    frames: int = 200
+    """Frames a second; more wait, and 10 s of waiting close the socket with 1008. A cursor that
+    follows the pointer sends 60."""
+    burst: int = 400
+    """Frames that may come at once, before `frames` applies: what a page sends when it opens, or
+    when its network is back."""
+    joins: int = 20
+    """Joins of the client a second, refused ones too, after `rooms_per_socket` at once; more wait.
+    Each may cost a query of its guard and a subscription."""
     frame_size: int = 64 * 1024
     """Bytes of one frame from a client; a larger one is answered `too_large`."""
     depth: int = 64

@@ -17,6 +17,9 @@ _ROUNDING = 1e-6
 """Seconds that are none: differences of times are not exact."""
 
 
+_FORGET_AFTER = 1.0
+
+
 class Rate(NamedTuple):
     """A rate, as two times in seconds."""
 
@@ -44,13 +47,34 @@ class Rate(NamedTuple):
         count = int(found[1])
         return cls.of(count / _SECONDS[found[2]], count)
 
-    def after(self, due: float, now: float) -> float:
-        """Return the number of a user that uses one more at time `now`; `due` is its number."""
-        return max(due, now) + self.interval
+    def after(self, due: float, now: float, count: int = 1) -> float:
+        """Return the number of a user that uses `count` at time `now`; `due` is its number."""
+        return max(due, now) + self.interval * count
 
     def wait(self, due: float, now: float) -> float:
         """Return the seconds until a user whose number is `due` is within the rate; 0 if it is."""
         return max(0.0, due - now - self.burst)
+
+
+class Pauses:
+    """The pauses of a user that exceeds a rate again and again."""
+
+    __slots__ = ("_seconds", "_until")
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._until = 0.0
+
+    def add(self, seconds: float, now: float) -> float:
+        """Add a pause that begins at time `now`; return how long it and those before are.
+
+        Earlier ones do not count if a second has passed without one.
+        """
+        if now - self._until > _FORGET_AFTER:
+            self._seconds = 0.0
+        self._seconds += seconds
+        self._until = now + seconds
+        return self._seconds
 
 
 class EventRate:

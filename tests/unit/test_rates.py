@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from wsroom import SetupError
-from wsroom.rates import EventRate, Rate, Usage
+from wsroom import Limits, SetupError
+from wsroom.rates import EventRate, Pauses, Rate, Usage
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,23 @@ def test_users_who_have_nothing_to_wait_for_are_forgotten() -> None:
     for number in range(10_000):
         assert usage.take(limit, number, now=number / 10) == 0
     assert len(usage._due[limit]) < 20
+
+
+def test_a_cursor_is_within_the_default_limit() -> None:
+    """60 frames a second for an hour, in eighths of the burst, and a burst before."""
+    limits = Limits()
+    rate, part = Rate.of(limits.frames, limits.burst), limits.burst // 8
+    due = rate.after(0.0, 0.0, limits.burst - part)
+    for number in range(3600 * 60 // part):
+        now = number * part / 60
+        due = rate.after(due, now, part)
+        assert rate.wait(due, now) == 0
+
+
+def test_pauses_add_up_until_a_second_passes_without_one() -> None:
+    """So a client that is over the limit now and then is not closed."""
+    pauses = Pauses()
+    assert pauses.add(0.25, 100.0) == 0.25
+    assert pauses.add(0.5, 100.25) == 0.75
+    assert pauses.add(0.5, 101.7) == 1.25
+    assert pauses.add(0.5, 103.3) == 0.5

@@ -39,6 +39,7 @@ class Connection:
     __slots__ = (
         "_asked",
         "_hub",
+        "_joins_due",
         "_last_rooms",
         "accepted",
         "answered",
@@ -104,6 +105,7 @@ class Connection:
         # Rooms of the client's joins that have not begun yet, because guards are being asked.
         self._asked: frozenset[str] | None = None
         self._hub = worker.hub
+        self._joins_due = 0.0
         self._last_rooms: frozenset[str] | None = None
 
     # -- what the Socket asks for ----------------------------------------------------------
@@ -160,6 +162,13 @@ class Connection:
         if self.usage is None:
             self.usage = Usage()
         return self.usage.take(limit, None, self.supervisor.started)
+
+    async def wait_to_join(self) -> None:
+        """Count a join of the client, and wait until it is within the limit."""
+        rate, now = self.worker.joins, self.supervisor.started
+        self._joins_due = rate.after(self._joins_due, now)
+        if wait := rate.wait(self._joins_due, now):
+            await asyncio.sleep(wait)
 
     # -- rooms and the end: what the rest of this folder asks for --------------------------
 

@@ -11,6 +11,7 @@ from wsroom.asgi.responses import refuse
 from wsroom.asgi.types import Receive, Send
 from wsroom.connection.connection import Connection
 from wsroom.connection.dispatch import handle
+from wsroom.connection.frame_limit import FrameLimit
 from wsroom.connection.inbox import TokenBucket
 from wsroom.connection.invoker import UNAVAILABLE
 from wsroom.connection.supervisor import Interrupted, raised_by_app
@@ -37,7 +38,15 @@ SLOW_CHECK = 0.01
 class Lifecycle:
     """Runs a connection from its handshake to its last hook."""
 
-    __slots__ = ("_bad_frames", "_connection", "_receive", "_send", "_slow_check", "_subprotocol")
+    __slots__ = (
+        "_bad_frames",
+        "_connection",
+        "_limit",
+        "_receive",
+        "_send",
+        "_slow_check",
+        "_subprotocol",
+    )
 
     def __init__(self, connection: Connection, receive: Receive, send: Send) -> None:
         self._connection = connection
@@ -46,6 +55,7 @@ class Lifecycle:
         offered = connection.scope.get("subprotocols", ())
         self._subprotocol = protocol.choose_subprotocol(offered)
         self._bad_frames: TokenBucket | None = None
+        self._limit = FrameLimit(connection)
         self._slow_check = False  # the message of the current frame is invalid, and that took long
 
     async def run(self) -> None:
@@ -180,7 +190,7 @@ class Lifecycle:
 
     async def _handle_frames(self) -> None:
         connection = self._connection
-        source, session = connection.source, connection.session
+        source, session, limit = connection.source, connection.session, self._limit
         supervisor, outbox = connection.supervisor, connection.worker.hub.outbox
         try:
             await supervisor.run(self._run_opening_hooks())
@@ -190,7 +200,7 @@ class Lifecycle:
         received = tick = 0
         since = 0.0
         while not supervisor.stopped:
-            frame: str | bytes | Started[Inbound] | None = source.take()
+            frame: str | bytes | Started[Inbound | None] | None = source.take()
             if frame is None:
                 if source.idle:
                     supervisor.long_running = False  # the app's code has paused
@@ -198,7 +208,7 @@ class Lifecycle:
                 if frame is None:
                     connection.peer_code = source.close_code
                     return
-            started: Started[Inbound] | None = None
+            started: Started[Inbound | None] | None = None
             if isinstance(frame, Started):
                 started = frame
                 inbound: Inbound | None = frame.of
@@ -215,6 +225,8 @@ class Lifecycle:
                     supervisor.end()
             if session.buffer is not None:
                 session.release()
+            if limit.over:
+                await limit.pause()
             if tick != outbox.ticks:
                 tick, received, since = outbox.ticks, 0, supervisor.started
             received += 1
@@ -223,10 +235,11 @@ class Lifecycle:
                 received, since = 0, supervisor.started
                 await asyncio.sleep(0)
 
-    def _begin(self, frame: str | bytes) -> Started[Inbound] | None:
+    def _begin(self, frame: str | bytes) -> Started[Inbound | None] | None:
         # What `_handle_frames` does with a frame, up to where it would have to wait.
         inbound = self._inbound(frame)
         if inbound is not None:
+            started: Started[Inbound | None] | None
             started = start(inbound, handle, self._connection, inbound)
             if started is not None:
                 self._note_check(started.exc)
@@ -234,7 +247,7 @@ class Lifecycle:
             self._connection.supervisor.end()
         if self._connection.session.buffer is not None:
             self._connection.session.release()
-        return None
+        return Started(None, None, None) if self._limit.over else None
 
     def _note_check(self, exc: BaseException | None) -> None:
         # The check of a message comes first, so it took all the time since the start.
@@ -243,10 +256,14 @@ class Lifecycle:
             self._slow_check = elapsed > SLOW_CHECK
 
     def _inbound(self, frame: str | bytes) -> Inbound | None:
-        # Returns what is to be handled, and starts its time; None if nothing is.
+        # Returns what is to be handled, and starts its time; None if nothing is. Counts the frame.
         connection = self._connection
         if connection.closed_with is not None:
             return None
+        limit = self._limit
+        limit.left -= 1
+        if limit.left < 0:
+            limit.use_part()
         inbound = self._read(frame)
         if inbound is not None:
             connection.answered = False

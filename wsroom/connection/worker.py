@@ -21,7 +21,7 @@ from wsroom.direct.server import misfit, pings
 from wsroom.direct.transport_writer import TransportWriter
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
-from wsroom.rates import Usage
+from wsroom.rates import Rate, Usage
 from wsroom.routing.callbacks import Callback
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.encoding import JsonDefault, to_json
@@ -53,6 +53,10 @@ class Worker:
         self.debug = debug
         self.hub = Hub(adapter, limits, timing, json_default)
         self.threads = Threads(timing)
+        self.frames = Rate.of(limits.frames, limits.burst)
+        """How many frames a socket may send."""
+        self.joins = Rate.of(limits.joins, limits.rooms_per_socket)
+        """How often a client may join a room."""
         self.usage = Usage()
         """What has been used of the rates of handlers that have a key."""
         self.connections: set[asyncio.Task[Any]] = set()
