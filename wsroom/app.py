@@ -11,6 +11,7 @@ from typing import Any
 
 from wsroom.adapters import Adapter, MemoryAdapter
 from wsroom.api.target import Target
+from wsroom.asgi.admission import address_of
 from wsroom.asgi.handshake import Headers, Origins, app_path, origins_advice
 from wsroom.asgi.lifespan import forward, serve
 from wsroom.asgi.responses import refuse
@@ -186,9 +187,7 @@ class WSRoom(Router):
         """ASGI 3: serve a WebSocket, an HTTP request or the server's lifespan."""
         kind = scope["type"]
         if kind == "websocket":
-            connection = await self._connection(scope, receive, send)
-            if connection is not None:
-                await Lifecycle(connection, receive, send).run()
+            await self._serve_socket(scope, receive, send)
         elif kind == "http":
             self._start_unserved()
             await self._http(scope, receive, send)
@@ -203,9 +202,24 @@ class WSRoom(Router):
         async with self.lifespan(state=scope.get("state")):
             yield
 
-    async def _connection(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._start_unserved()
         await receive()  # websocket.connect
+        admission, address = self._worker.admission, address_of(scope)
+        refusal = admission.enter(address)
+        if refusal is not None:
+            if self._failures.due(("socket", refusal), time.monotonic()):
+                logger.warning("refused a socket: %s", refusal)
+            await refuse(scope, receive, send, 503, refusal)
+            return
+        try:
+            connection = await self._connection(scope, receive, send)
+            if connection is not None:
+                await Lifecycle(connection, receive, send).run()
+        finally:
+            admission.leave(address)
+
+    async def _connection(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
         path = app_path(scope)
         found = self.find(path)
         refusal = await self._refusal(scope, path, found is not None, receive)

@@ -9,10 +9,12 @@ from wsroom.errors import SetupError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits for each socket; a client that exceeds one gets an answer that says so.
+    """Limits for each socket, and for the sockets of a worker together.
+
+    A client that exceeds one gets an answer that says so.
 
     Raises:
-        SetupError: a number is not above 0; `replay` may be 0.
+        SetupError: a number is not above 0; `replay` may be 0, and limits of connections None.
 
     """
 
@@ -48,10 +50,17 @@ class Limits:
     """Earlier messages of a room that a client may get when it joins; 0 for none. Guards can set
     another number for their rooms."""
 
+    connections: int | None = None
+    """Connections of one worker; one more is refused with 503. None for no limit: it depends on the
+    machine, an idle socket takes about 10 kB."""
+    connections_per_address: int | None = None
+    """Connections of one worker from one address; one more is refused with 503. None for no limit:
+    a proxy, an office or a mobile network can be one address."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "replay" and value == 0:
+            if (field.name == "replay" and value == 0) or (value is None is field.default):
                 continue
             if not value > 0:
                 raise SetupError(f"Limits.{field.name} is {value!r}; use a number above 0")

@@ -9,6 +9,7 @@ from typing import Any
 
 from wsroom.adapters.base import Adapter
 from wsroom.api.blocking import Threads
+from wsroom.asgi.admission import Admission
 from wsroom.asgi.types import Receive, Send
 from wsroom.connection.supervisor import Watch
 from wsroom.delivery.hub import Hub
@@ -53,6 +54,7 @@ class Worker:
         self.debug = debug
         self.hub = Hub(adapter, limits, timing, json_default)
         self.threads = Threads(timing)
+        self.admission = Admission(limits)
         self.frames = Rate.of(limits.frames, limits.burst)
         """How many frames a socket may send."""
         self.joins = Rate.of(limits.joins, limits.rooms_per_socket)
