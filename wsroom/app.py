@@ -11,7 +11,6 @@ from typing import Any
 
 from wsroom.adapters import Adapter, MemoryAdapter
 from wsroom.api.target import Target
-from wsroom.asgi.admission import address_of
 from wsroom.asgi.handshake import Headers, Origins, app_path, origins_advice
 from wsroom.asgi.lifespan import forward, serve
 from wsroom.asgi.responses import refuse
@@ -187,7 +186,9 @@ class WSRoom(Router):
         """ASGI 3: serve a WebSocket, an HTTP request or the server's lifespan."""
         kind = scope["type"]
         if kind == "websocket":
-            await self._serve_socket(scope, receive, send)
+            connection = await self._connection(scope, receive, send)
+            if connection is not None:
+                await Lifecycle(connection, receive, send).run()
         elif kind == "http":
             self._start_unserved()
             await self._http(scope, receive, send)
@@ -202,24 +203,25 @@ class WSRoom(Router):
         async with self.lifespan(state=scope.get("state")):
             yield
 
-    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _connection(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
+        # The connection leaves when it ends. No coroutine waits for that beside its own: memory.
         self._start_unserved()
         await receive()  # websocket.connect
-        admission, address = self._worker.admission, address_of(scope)
-        refusal = admission.enter(address)
+        refusal = self._worker.admission.enter(scope)
         if refusal is not None:
             if self._failures.due(("socket", refusal), time.monotonic()):
                 logger.warning("refused a socket: %s", refusal)
             await refuse(scope, receive, send, 503, refusal)
-            return
+            return None
+        connection = None
         try:
-            connection = await self._connection(scope, receive, send)
-            if connection is not None:
-                await Lifecycle(connection, receive, send).run()
+            connection = await self._routed(scope, receive, send)
         finally:
-            admission.leave(address)
+            if connection is None:
+                self._worker.admission.leave(scope)
+        return connection
 
-    async def _connection(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
+    async def _routed(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
         path = app_path(scope)
         found = self.find(path)
         refusal = await self._refusal(scope, path, found is not None, receive)

@@ -46,6 +46,9 @@ class Limits:
     write_buffer: int = 1024 * 1024
     """Unsent bytes of one socket; more that do not shrink for a second close it with 1013."""
 
+    unsent: int = 256 * 1024 * 1024
+    """Unsent bytes of all sockets of one worker; beyond that those with the most are closed with
+    1013. Each socket alone may be within `write_buffer` while together they fill the memory."""
     replay: int = 100
     """Earlier messages of a room that a client may get when it joins; 0 for none. Guards can set
     another number for their rooms."""

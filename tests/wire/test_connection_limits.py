@@ -76,12 +76,13 @@ async def test_refused_handshakes_do_not_use_up_the_limit() -> None:
 def test_addresses_are_counted_by_themselves() -> None:
     """Nothing is kept of one without connections."""
     admission = Admission(Limits(connections_per_address=2))
-    assert [admission.enter(address) for address in ("a", "a", "b", None, None, None)] == [None] * 6
-    assert admission.enter("a") == "too many connections from this address; try again later"
-    admission.leave("a")
-    assert admission.enter("a") is None
-    for address in ("a", "a", "b", None, None, None):
-        admission.leave(address)
+    clients = [{"client": client} for client in (("a", 1), ("a", 2), ("b", 1), None, None, None)]
+    assert [admission.enter(client) for client in clients] == [None] * 6
+    assert admission.enter(clients[0]) == "too many connections from this address; try again later"
+    admission.leave(clients[0])
+    assert admission.enter(clients[0]) is None
+    for client in clients:
+        admission.leave(client)
     assert (admission._open, admission._open_by_address) == (0, {})
 
 

@@ -39,24 +39,29 @@ class Admission:
         self._open = 0
         self._open_by_address: dict[str, int] = {}
 
-    def enter(self, address: str | None) -> str | None:
+    def enter(self, scope: Scope) -> str | None:
         """Count a connection; return why it is refused instead, or None."""
-        of_one = 0 if address is None else self._open_by_address.get(address, 0)
         if self.draining:
             return "the server restarts; try again"
         if self._most is not None and self._open >= self._most:
             return "too many connections; try again later"
-        if self._most_of_one is not None and of_one >= self._most_of_one:
-            return "too many connections from this address; try again later"
-        self._open += 1
+        address = self._counted_address(scope)
         if address is not None:
+            of_one = self._open_by_address.get(address, 0)
+            if self._most_of_one is not None and of_one >= self._most_of_one:
+                return "too many connections from this address; try again later"
             self._open_by_address[address] = of_one + 1
+        self._open += 1
         return None
 
-    def leave(self, address: str | None) -> None:
-        """Stop to count a connection that was not refused."""
+    def leave(self, scope: Scope) -> None:
+        """Stop counting a connection that was not refused."""
         self._open -= 1
+        address = self._counted_address(scope)
         if address is not None:
-            self._open_by_address[address] -= 1
-            if not self._open_by_address[address]:
-                del self._open_by_address[address]
+            # The app may have changed the scope.
+            if (rest := self._open_by_address.pop(address, 0) - 1) > 0:
+                self._open_by_address[address] = rest
+
+    def _counted_address(self, scope: Scope) -> str | None:
+        return None if self._most_of_one is None else address_of(scope)

@@ -82,6 +82,7 @@ class Lifecycle:
                     await self._run_closing_hooks()
             finally:
                 connection.worker.connections.discard(task)
+                connection.worker.admission.leave(connection.scope)
                 await connection.writer.stop()
 
     # -- the handshake ---------------------------------------------------------------------

@@ -69,7 +69,7 @@ class Hub:
         self.adapter = adapter
         self.limits = limits
         self._timing = timing
-        self.outbox = Outbox(limits.write_buffer, timing)
+        self.outbox = Outbox(limits.write_buffer, timing, limits.unsent)
         self.rooms: Rooms[Writer] = Rooms()
         """The rooms of this worker's sockets."""
         self.members: dict[str, Writer] = {}
@@ -140,7 +140,7 @@ class Hub:
             self._shared_start.forget()
             self.adapter.abandon(self.deliver)
             if self._loop is None or self._loop.is_closed():
-                self.outbox = Outbox(self.limits.write_buffer, self._timing)
+                self.outbox = Outbox(self.limits.write_buffer, self._timing, self.limits.unsent)
                 self.rooms.clear()
                 self.members.clear()
             self._loop = None
