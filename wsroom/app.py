@@ -153,6 +153,16 @@ class WSRoom(Router):
         """
         return self._documentation.written(builtins)
 
+    async def drain(self, seconds: float) -> None:
+        """Close the sockets of this worker with 1012, before its server is stopped.
+
+        From now on it refuses sockets with 503, and `/readyz` answers 503. The closes are spread
+        over `seconds`, so that other workers do not get all clients at once. A socket is closed
+        when none of its handlers runs, or 5 s after the last close. Returns when the last hooks
+        have run.
+        """
+        await self._worker.end_connections(seconds)
+
     @asynccontextmanager
     async def lifespan(self, app: object = None, state: State | None = None) -> AsyncIterator[None]:
         """Start the app, and stop it at the end: for an outer app, whose mounts get no lifespan.

@@ -66,7 +66,7 @@ class Lifecycle:
             connection.session.start_buffering(connection.writer, connection)
         task = asyncio.current_task()
         assert task is not None  # ASGI apps are called in tasks
-        connection.worker.connections.add(task)
+        connection.worker.connections[task] = self._limit
         try:
             if await self._connect():
                 await self._handle_frames()
@@ -81,7 +81,7 @@ class Lifecycle:
                 if connection.accepted:
                     await self._run_closing_hooks()
             finally:
-                connection.worker.connections.discard(task)
+                connection.worker.connections.pop(task, None)
                 connection.worker.admission.leave(connection.scope)
                 await connection.writer.stop()
 
@@ -198,6 +198,8 @@ class Lifecycle:
         except Interrupted as exc:
             if exc.timed_out:
                 connection.invoker.answer_timeout(None, None)
+        if limit.over:
+            await limit.pause()
         received = tick = 0
         since = 0.0
         while not supervisor.stopped:

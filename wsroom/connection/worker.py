@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from typing import Any
+from typing import Any, Protocol
 
 from wsroom.adapters.base import Adapter
 from wsroom.api.blocking import Threads
@@ -36,6 +36,16 @@ MOST_PATHS = 10_000
 """Paths without a guard that the log names, each once."""
 
 
+class Ending(Protocol):
+    """A connection, as far as the end of the worker needs it."""
+
+    def end_soon(self) -> None:
+        """Close it, once none of its handlers runs."""
+
+    def end(self) -> None:
+        """Close it now."""
+
+
 class Worker:
     """The state that the connections of one process share."""
 
@@ -61,7 +71,7 @@ class Worker:
         """How often a client may join a room."""
         self.usage = Usage()
         """What has been used of the rates of handlers that have a key."""
-        self.connections: set[asyncio.Task[Any]] = set()
+        self.connections: dict[asyncio.Task[Any], Ending] = {}
         """The tasks of the connections that are open, or whose last hooks are running."""
         self.watch = Watch(min(timing.read_beside_after, limits.handler_timeout))
         self._direct = direct
@@ -77,6 +87,19 @@ class Worker:
     async def start(self) -> None:
         """Start the hub, if it is not running; called before anything is served or emitted."""
         await self.hub.start()
+
+    async def end_connections(self, seconds: float) -> None:
+        """Accept no more connections, and close the open ones one by one within `seconds`."""
+        self.admission.draining = True
+        loop = asyncio.get_running_loop()
+        begin, connections = loop.time(), list(self.connections.values())
+        for index, connection in enumerate(connections):
+            await asyncio.sleep(begin + seconds * index / len(connections) - loop.time())
+            connection.end_soon()
+        await self.drain()
+        for connection in self.connections.values():
+            connection.end()
+        await self.drain()
 
     async def drain(self) -> None:
         """Wait for the last hooks of the connections, at most for `timing.grace`."""
