@@ -175,6 +175,16 @@ class WSRoom(Router):
         """Return what this worker has now, and has counted: plain numbers, which cost little."""
         return read_stats(self._worker, self._routes)
 
+    async def drain(self, seconds: float) -> None:
+        """Close the sockets of this worker with 1012, before its server is stopped.
+
+        From now on it refuses sockets with 503, and `/readyz` answers 503. The closes are spread
+        over `seconds`, so that other workers do not get all clients at once. A socket is closed
+        when none of its handlers runs, or 5 s after the last close. Returns when the last hooks
+        have run.
+        """
+        await self._worker.end_connections(seconds)
+
     @asynccontextmanager
     async def lifespan(self, app: object = None, state: State | None = None) -> AsyncIterator[None]:
         """Start the app, and stop it at the end: for an outer app, whose mounts get no lifespan.
@@ -228,8 +238,25 @@ class WSRoom(Router):
             yield
 
     async def _connection(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
+        # The connection leaves when it ends. No coroutine waits for that beside its own: memory.
         self._start_unserved()
         await receive()  # websocket.connect
+        refusal = self._worker.admission.enter(scope)
+        if refusal is not None:
+            if self._failures.due(("socket", refusal), time.monotonic()):
+                logger.warning("refused a socket: %s", refusal)
+            self._worker.hub.counters.refused("limit")
+            await refuse(scope, receive, send, 503, refusal)
+            return None
+        connection = None
+        try:
+            connection = await self._routed(scope, receive, send)
+        finally:
+            if connection is None:
+                self._worker.admission.leave(scope)
+        return connection
+
+    async def _routed(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
         path = app_path(scope)
         found = self.find(path)
         refusal = await self._refusal(scope, path, found is not None, receive)

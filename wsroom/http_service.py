@@ -100,6 +100,7 @@ class HttpService:
             accepts = False
             if self._failures.due(("ready", str(exc)), time.monotonic()):
                 logger.warning("the app is not ready: %s", exc)
+        accepts = accepts and not self._worker.admission.draining
         if accepts and self._worker.hub.running and self._worker.hub.adapter.healthy:
             await respond(scope, send, 200, '{"status":"ready"}', JSON)
         else:

@@ -20,6 +20,8 @@ class Timing:
     """How long the app's code may run after its peer has gone, and how long a close may take."""
     cancel_again_every: float = 1.0
     """Interval of cancellations after the grace, for code that catches them."""
+    flood: float = 10.0
+    """How long the frames of a socket that sends too many may wait, until it is closed."""
     hold: float = 5.0
     """How long room frames are held for a client's `resume`, or for a slow reader's replay."""
     unsent_check_interval: float = 1.0

@@ -13,7 +13,7 @@ from tests.support import brokers
 from tests.support.adapters import CHAT, Worker, chat_app, emission, started
 from tests.support.brokers import Broker, Cluster, eventually
 from tests.support.clock import QUICK, SECOND, until
-from wsroom import Adapter, AsyncPublisher, MemoryAdapter, RedisAdapter
+from wsroom import Adapter, AsyncPublisher, Limits, MemoryAdapter, RedisAdapter
 from wsroom.adapters import Emission, Offset, Past, Room
 from wsroom.adapters.redis.codec import RedisNames, begins_after
 from wsroom.adapters.redis.scripts import MOST_USED, HistorySettings, scripts_for, sequence_keys
@@ -57,7 +57,8 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 
 async def test_no_key_is_left_by_joins_and_leaves(broker: Broker, prefix: str) -> None:
     """1,000 joins of one client, of rooms with invented names."""
-    app = chat_app(RedisAdapter(broker.url, prefix=prefix))
+    limits = Limits(frames=100_000, burst=100_000, joins=100_000)
+    app = chat_app(RedisAdapter(broker.url, prefix=prefix), limits)
     async with TestClient(app, timeout=10 * SECOND) as client:
         a = await client.connect("/ws")
         for number in range(1000):

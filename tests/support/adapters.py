@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from wsroom import Emitter, RedisAdapter, WSRoom
+from wsroom import Emitter, Limits, RedisAdapter, WSRoom
 from wsroom.adapters import Emission, Offset, Room
 from wsroom.testing import TestClient
 
@@ -39,9 +39,9 @@ async def started(*workers: Worker) -> AsyncIterator[None]:
         yield
 
 
-def chat_app(adapter: RedisAdapter) -> WSRoom:
+def chat_app(adapter: RedisAdapter, limits: Limits | None = None) -> WSRoom:
     """An app that emits what a client says to the room that the client names."""
-    app = WSRoom(adapter)
+    app = WSRoom(adapter, limits=limits)
 
     @app.on("say")
     async def say(emitter: Emitter, message: Any) -> None:

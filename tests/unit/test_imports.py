@@ -13,7 +13,17 @@ import wsroom
 
 PACKAGE = Path(wsroom.__file__).parent
 
-BASE = ("errors", "functions", "limits", "logs", "shared_start", "stats", "tasks", "timing")
+BASE = (
+    "errors",
+    "functions",
+    "limits",
+    "logs",
+    "rates",
+    "shared_start",
+    "stats",
+    "tasks",
+    "timing",
+)
 """Files at the top of the package that every folder may import."""
 
 CORE = (
@@ -54,7 +64,18 @@ MAY_IMPORT = {
 Folders on one floor (`routing`, `asgi`, `adapters`, `client`) do not import each other.
 """
 
-PURE = ("errors", "functions", "limits", "logs", "stats", "tasks", "wire", "schema", "routing")
+PURE = (
+    "errors",
+    "functions",
+    "limits",
+    "logs",
+    "rates",
+    "stats",
+    "tasks",
+    "wire",
+    "schema",
+    "routing",
+)
 """Files and folders of values and decisions: no I/O, no asyncio, no Redis."""
 IMPURE = {"asyncio", "redis", "uvicorn", "socket", "threading", "concurrent"}
 

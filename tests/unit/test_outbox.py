@@ -6,13 +6,14 @@ import asyncio
 import json
 from itertools import chain
 
-from tests.support.clock import HOUR, until
+from tests.support.clock import HOUR, QUICK, until
 from wsroom import AdapterError, Limits, MemoryAdapter
 from wsroom.adapters import Emission
 from wsroom.delivery.frames import Chunk, PreparedFrame
 from wsroom.delivery.hub import Hub
-from wsroom.delivery.outbox import DELAY_FROM, FEW
+from wsroom.delivery.outbox import DELAY_FROM, FEW, Outbox
 from wsroom.delivery.writer import Writer, frames_of
+from wsroom.timing import Timing
 from wsroom.wire.emission import Room
 
 CHAT = Room("/ws", "chat")
@@ -143,3 +144,53 @@ async def test_an_adapter_with_another_publish_is_not_passed_over() -> None:
         await hub.start()
         assert hub.publish_now(emission(1)) is at_once
         await hub.stop()
+
+
+class Behind(Writer):
+    """A socket with unsent bytes."""
+
+    def __init__(self, size: int, ended: bool = False) -> None:
+        super().__init__(f"ws:1.{size}", "/ws")
+        self.size, self.closed = size, ended
+
+    @property
+    def unsent(self) -> int:
+        return self.size
+
+    @property
+    def ended(self) -> bool:
+        return self.closed
+
+    def give_up_soon(self) -> None:
+        self.closed = True
+
+    def check_unsent(self, now: float) -> bool:
+        return True
+
+    def collect(self, chunk: Chunk | PreparedFrame) -> None: ...
+
+
+async def test_the_sockets_with_the_most_unsent_bytes_are_given_up() -> None:
+    """As many as are over the limit of all together; those that are closing do not count."""
+    outbox = Outbox(1000, QUICK, limit_of_all=1000)
+    writers = {size: Behind(size) for size in (500, 100, 400, 300, 200)}
+    for writer in (*writers.values(), Behind(10_000, ended=True)):
+        outbox.watch(writer)
+    await until(lambda: writers[500].closed)
+    assert [size for size, writer in writers.items() if writer.closed] == [500]
+    writers[200].size = 450
+    await until(lambda: writers[200].closed)
+    assert [size for size, writer in writers.items() if writer.closed] == [500, 200]
+    outbox.stop()
+
+
+async def test_what_many_are_sent_at_once_is_checked_at_once() -> None:
+    """Long before the next look at sockets that are behind."""
+    outbox = Outbox(10**9, Timing(unsent_check_interval=HOUR), limit_of_all=100_000)
+    writers = [Behind(size) for size in range(10_000, 20_000, 1000)]
+    members = frozenset(writers)
+    for _ in range(3):
+        outbox.send(members, PreparedFrame(b"x" * 1000))
+    await until(lambda: any(writer.closed for writer in writers))
+    assert [writer.size for writer in writers if writer.closed] == [17_000, 18_000, 19_000]
+    outbox.stop()

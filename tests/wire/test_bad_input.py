@@ -374,7 +374,7 @@ async def test_a_client_that_answers_no_pings_is_ended(busy: bool, ws: str) -> N
 
 async def test_a_flood_of_one_client_does_not_block_others(ws: str) -> None:
     """Thousands of frames of one client are handled in turns with those of others."""
-    app = room_app()
+    app = room_app(limits=Limits(frames=100_000, burst=100_000))
     order: list[str] = []
 
     @app.on("count")

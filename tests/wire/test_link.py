@@ -296,7 +296,7 @@ async def serve_tls(certificate: Certificate) -> None:
 
 async def test_a_flood_of_frames_lets_others_in() -> None:
     """Another client's request is answered long before all of a client's frames are."""
-    app = WSRoom()
+    app = WSRoom(limits=Limits(frames=100_000, burst=100_000))
     handled = 0
 
     @app.on("flood")

@@ -20,7 +20,7 @@ from tests.support.certificates import Certificate
 from tests.support.clock import QUICK, SECOND, until
 from tests.support.peers import WAIT, Peer, peer
 from tests.support.servers import Server, program, serve
-from wsroom import Emitter, Socket, WSRoom
+from wsroom import Emitter, Limits, Socket, WSRoom
 from wsroom.direct.transport_writer import TransportWriter
 
 HANDSHAKE = (
@@ -286,6 +286,18 @@ async def test_a_flood_to_one_that_never_reads_is_bounded(protocol: str) -> None
                 await asyncio.sleep(0)
         assert unsent(connection) < 20 * 2**20
         await until(lambda: app.codes == [1013])
+
+
+async def test_the_unsent_bytes_of_all_sockets_are_bounded(ws: str) -> None:
+    """Each is within its limit, together they are not: the one with the most is closed."""
+    app = App(_timing=QUICK, limits=Limits(unsent=1_000_000))
+    async with serve(app, ws=ws) as server, contextlib.AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(never_reading(server, app)) for _ in range(3)]
+        for connection, size in zip(slow, (150_000, 600_000, 300_000), strict=True):
+            await fill(app, connection, size)
+        await until(lambda: app.codes)
+        assert app.codes == [1013]
+        assert slow[1].ended and not slow[0].ended and not slow[2].ended
 
 
 async def test_hidden_features_fall_back(caplog: pytest.LogCaptureFixture) -> None:

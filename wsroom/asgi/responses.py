@@ -18,6 +18,9 @@ TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 
+RETRY_AFTER = (b"retry-after", b"5")
+"""Seconds until a refused client should try again, for those that do not choose by themselves."""
+
 
 async def respond(
     scope: Scope,
@@ -68,6 +71,8 @@ async def _deny(scope: Scope, send: Send, status: int, detail: str) -> None:
         return
     body = sanitize(detail or _phrase(status)).encode()
     headers = _headers(body, TEXT)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.append(RETRY_AFTER)
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})
 

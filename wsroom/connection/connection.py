@@ -19,6 +19,7 @@ from wsroom.delivery.hub import Joined, LeftMeanwhile
 from wsroom.delivery.writer import TOO_SLOW
 from wsroom.errors import ProtocolError, check_close
 from wsroom.logs import about
+from wsroom.rates import EventRate, Usage
 from wsroom.routing.route import Route
 from wsroom.wire import protocol
 from wsroom.wire.emission import Room
@@ -39,6 +40,7 @@ class Connection:
     __slots__ = (
         "_asked",
         "_hub",
+        "_joins_due",
         "_last_rooms",
         "accepted",
         "answered",
@@ -56,6 +58,7 @@ class Connection:
         "source",
         "supervisor",
         "tasks",
+        "usage",
         "user",
         "worker",
         "writer",
@@ -94,6 +97,8 @@ class Connection:
         """Whether the current frame has been answered."""
         self.tasks: set[asyncio.Task[None]] | None = None
         """Handlers that run concurrently with the next frames; None before the first."""
+        self.usage: Usage | None = None
+        """What it has used of the rates of handlers; None before the first."""
         self.closed_with: tuple[int, str] | None = None
         """The code and reason with which the server closed it."""
         self.peer_code = 1006
@@ -101,6 +106,7 @@ class Connection:
         # Rooms of the client's joins that have not begun yet, because guards are being asked.
         self._asked: frozenset[str] | None = None
         self._hub = worker.hub
+        self._joins_due = 0.0
         self._last_rooms: frozenset[str] | None = None
 
     # -- what the Socket asks for ----------------------------------------------------------
@@ -148,6 +154,22 @@ class Connection:
 
     def session_hash(self) -> str:
         return self.session.hash()
+
+    def take(self, limit: EventRate) -> float:
+        """Use one of a handler's rate; return 0, or the seconds until the client may."""
+        user = None if limit.key is None else limit.key(self.socket)
+        if user is not None:
+            return self.worker.usage.take(limit, user, self.supervisor.started)
+        if self.usage is None:
+            self.usage = Usage()
+        return self.usage.take(limit, None, self.supervisor.started)
+
+    async def wait_to_join(self) -> None:
+        """Count a join of the client, and wait until it is within the limit."""
+        rate, now = self.worker.joins, self.supervisor.started
+        self._joins_due = rate.after(self._joins_due, now)
+        if wait := rate.wait(self._joins_due, now):
+            await asyncio.sleep(wait)
 
     # -- rooms and the end: what the rest of this folder asks for --------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from math import ceil
 from typing import Any
 
 from wsroom.api.emitter import Emitter
@@ -12,6 +13,7 @@ from wsroom.connection.connection import Connection
 from wsroom.connection.join import join
 from wsroom.connection.resume import resume
 from wsroom.errors import ProtocolError
+from wsroom.rates import EventRate
 from wsroom.routing.callbacks import Handler
 from wsroom.routing.route import ANY
 from wsroom.stats import EventTraffic
@@ -52,11 +54,19 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
         handler = None if event in protocol.RESERVED else route.handlers.get(ANY)
         if handler is None:
             raise ProtocolError("unknown_event", f"this path has no handler for {event!r}")
+    if handler.rate is not None and (wait := connection.take(handler.rate)):
+        raise _rate_limited(handler.rate, wait)
     if handler.declared.message is not None:
         inbound.message = handler.declared.message.validate(inbound.message)
     if handler.concurrent:
         return _start_concurrent(connection, handler, inbound, traffic)
     return _call_and_reply(connection, handler, inbound, traffic)
+
+
+def _rate_limited(limit: EventRate, wait: float) -> ProtocolError:
+    seconds = ceil(wait * 1000) / 1000
+    detail = f"at most {limit.text}; try again in {seconds:g} s"
+    return ProtocolError("rate_limited", detail, data={"retry_after": seconds})
 
 
 async def leave(connection: Connection, inbound: Inbound) -> None:

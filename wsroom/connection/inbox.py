@@ -33,9 +33,10 @@ class Source(Protocol):
     def take(self) -> str | bytes | None:
         """Return the next frame if it waits, else None: then call `wait`."""
 
-    async def wait(self) -> str | bytes | Started[Inbound] | None:
+    async def wait(self) -> str | bytes | Started[Inbound | None] | None:
         """Return the next frame, or the rest of its handling if that has begun.
 
+        The rest of nothing means that the next frame must wait.
         Returns None once the peer has disconnected.
         """
 

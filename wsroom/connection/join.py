@@ -21,6 +21,9 @@ logger = logging.getLogger("wsroom")
 
 async def join(connection: Connection, inbound: Inbound) -> None:
     """Handle `joinRoom`; raises what the guard raises."""
+    await connection.wait_to_join()
+    if connection.ended:
+        return  # its peer has disconnected meanwhile
     request = read_join(inbound.message, connection.worker.limits)
     room = request.room
     was_in = room in connection.rooms

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Any
 
 from wsroom.asgi.responses import refuse
 from wsroom.asgi.types import Receive, Send
 from wsroom.connection.connection import Connection
 from wsroom.connection.dispatch import handle
+from wsroom.connection.frame_limit import FrameLimit
 from wsroom.connection.inbox import TokenBucket
 from wsroom.connection.invoker import UNAVAILABLE
-from wsroom.connection.supervisor import Interrupted, raised_by_app
+from wsroom.connection.opening import ask_app, connected_frame
+from wsroom.connection.supervisor import Interrupted
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.direct.eager import Started, start
-from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
-from wsroom.routing.callbacks import Callback
+from wsroom.errors import AdapterError, ProtocolError, Reject
 from wsroom.schema.problems import InvalidMessage
 from wsroom.stats import BY_CLIENT, BY_SERVER
 from wsroom.wire import protocol
@@ -41,7 +40,15 @@ _REFUSALS = {500: "failed", 503: "unavailable"}
 class Lifecycle:
     """Runs a connection from its handshake to its last hook."""
 
-    __slots__ = ("_bad_frames", "_connection", "_receive", "_send", "_slow_check", "_subprotocol")
+    __slots__ = (
+        "_bad_frames",
+        "_connection",
+        "_limit",
+        "_receive",
+        "_send",
+        "_slow_check",
+        "_subprotocol",
+    )
 
     def __init__(self, connection: Connection, receive: Receive, send: Send) -> None:
         self._connection = connection
@@ -50,6 +57,7 @@ class Lifecycle:
         offered = connection.scope.get("subprotocols", ())
         self._subprotocol = protocol.choose_subprotocol(offered)
         self._bad_frames: TokenBucket | None = None
+        self._limit = FrameLimit(connection)
         self._slow_check = False  # the message of the current frame is invalid, and that took long
 
     async def run(self) -> None:
@@ -60,7 +68,7 @@ class Lifecycle:
             connection.session.start_buffering(connection.writer, connection)
         task = asyncio.current_task()
         assert task is not None  # ASGI apps are called in tasks
-        connection.worker.connections.add(task)
+        connection.worker.connections[task] = self._limit
         try:
             if await self._connect():
                 await self._handle_frames()
@@ -76,7 +84,8 @@ class Lifecycle:
                     self._count_end()
                     await self._run_closing_hooks()
             finally:
-                connection.worker.connections.discard(task)
+                connection.worker.connections.pop(task, None)
+                connection.worker.admission.leave(connection.scope)
                 await connection.writer.stop()
 
     # -- the handshake ---------------------------------------------------------------------
@@ -84,7 +93,7 @@ class Lifecycle:
     async def _connect(self) -> bool:
         connection = self._connection
         try:
-            refusal = await self._run_on_connect()
+            refusal = await ask_app(connection)
             offset = None
             if refusal is None:
                 offset = (await connection.worker.hub.join(connection.writer, "")).since
@@ -116,90 +125,34 @@ class Lifecycle:
         self._open(offset)
         return True
 
-    async def _run_on_connect(self) -> Reject | None:
-        connection = self._connection
-        hooks = connection.route.hooks.get("on_connect")
-        if hooks is None:
-            return None
-        try:
-            await connection.supervisor.run(self._call_on_connect(hooks))
-        except AdapterError:
-            raise
-        except Reject as exc:
-            return exc
-        except Disconnect:
-            return Reject()
-        except Interrupted as exc:
-            if exc.timed_out:
-                logger.error(
-                    "on_connect on %s was cancelled: %s",
-                    connection.path,
-                    exc,
-                    extra=connection.log_extra(),
-                )
-            return Reject(status=500)
-        except BaseException as exc:
-            if not raised_by_app(exc):
-                raise
-            logger.error(
-                "on_connect on %s raised",
-                connection.path,
-                exc_info=exc,
-                extra=connection.log_extra(),
-            )
-            return Reject(status=500)
-        return None if connection.closed_with is None else Reject()
-
-    async def _call_on_connect(self, hooks: Iterable[Callback]) -> None:
-        connection = self._connection
-        for hook in hooks:
-            values = {name: connection.path_params[name] for name in hook.wanted}
-            user = await connection.worker.call(hook, connection.socket, **values)
-            if user is False:
-                raise Reject()
-            if connection.closed_with is not None:
-                return
-            if user is not None:
-                connection.user = user
-
     def _open(self, offset: Offset | None) -> None:
         connection = self._connection
         connection.accepted = True
         connection.route.open += 1
         connection.route.opened += 1
-        connection.writer.open(PreparedFrame(self._connected_frame(offset)))
+        connection.writer.open(PreparedFrame(connected_frame(connection, offset)))
         connection.session.release_after(connection.worker.timing.hold)
         if connection.closed_with is not None:  # by the app, during the handshake
             connection.writer.close(*connection.closed_with)
             connection.supervisor.start_grace()
 
-    def _connected_frame(self, offset: Offset | None) -> bytes:
-        connection = self._connection
-        message: dict[str, Any] = {
-            "id": connection.id,
-            "session": connection.session.secret,
-            "limits": {"frame": connection.worker.limits.frame_size},
-        }
-        if offset is not None:
-            joined = connection.session.take_offsets(connection.rooms)
-            message["rooms"] = {"": str(offset), **joined}
-        return protocol.encode(protocol.CONNECTED, message, connection.id)
-
     # -- its frames ------------------------------------------------------------------------
 
     async def _handle_frames(self) -> None:
         connection = self._connection
-        source, session = connection.source, connection.session
+        source, session, limit = connection.source, connection.session, self._limit
         supervisor, outbox = connection.supervisor, connection.worker.hub.outbox
         try:
             await supervisor.run(self._run_opening_hooks())
         except Interrupted as exc:
             if exc.timed_out:
                 connection.invoker.answer_timeout(None, None)
+        if limit.over:
+            await limit.pause()
         received = tick = 0
         since = 0.0
         while not supervisor.stopped:
-            frame: str | bytes | Started[Inbound] | None = source.take()
+            frame: str | bytes | Started[Inbound | None] | None = source.take()
             if frame is None:
                 if source.idle:
                     supervisor.long_running = False  # the app's code has paused
@@ -207,7 +160,7 @@ class Lifecycle:
                 if frame is None:
                     connection.peer_code = source.close_code
                     return
-            started: Started[Inbound] | None = None
+            started: Started[Inbound | None] | None = None
             if isinstance(frame, Started):
                 started = frame
                 inbound: Inbound | None = frame.of
@@ -224,6 +177,8 @@ class Lifecycle:
                     supervisor.end()
             if session.buffer is not None:
                 session.release()
+            if limit.over:
+                await limit.pause()
             if tick != outbox.ticks:
                 tick, received, since = outbox.ticks, 0, supervisor.started
             received += 1
@@ -232,10 +187,11 @@ class Lifecycle:
                 received, since = 0, supervisor.started
                 await asyncio.sleep(0)
 
-    def _begin(self, frame: str | bytes) -> Started[Inbound] | None:
+    def _begin(self, frame: str | bytes) -> Started[Inbound | None] | None:
         # What `_handle_frames` does with a frame, up to where it would have to wait.
         inbound = self._inbound(frame)
         if inbound is not None:
+            started: Started[Inbound | None] | None
             started = start(inbound, handle, self._connection, inbound)
             if started is not None:
                 self._note_check(started.exc)
@@ -243,7 +199,7 @@ class Lifecycle:
             self._connection.supervisor.end()
         if self._connection.session.buffer is not None:
             self._connection.session.release()
-        return None
+        return Started(None, None, None) if self._limit.over else None
 
     def _note_check(self, exc: BaseException | None) -> None:
         # The check of a message comes first, so it took all the time since the start.
@@ -252,10 +208,14 @@ class Lifecycle:
             self._slow_check = elapsed > SLOW_CHECK
 
     def _inbound(self, frame: str | bytes) -> Inbound | None:
-        # Returns what is to be handled, and starts its time; None if nothing is.
+        # Returns what is to be handled, and starts its time; None if nothing is. Counts the frame.
         connection = self._connection
         if connection.closed_with is not None:
             return None
+        limit = self._limit
+        limit.left -= 1
+        if limit.left < 0:
+            limit.use_part()
         inbound = self._read(frame)
         if inbound is not None:
             connection.answered = False

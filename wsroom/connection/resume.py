@@ -28,6 +28,7 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
         Disconnect: by a guard.
 
     """
+    await connection.wait_to_join()
     if connection.ended:
         return  # the frame was read before its peer disconnected
     secret, offsets = read_resume(inbound.message, connection.worker.limits)

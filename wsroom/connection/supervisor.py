@@ -141,6 +141,11 @@ class Supervisor:
         self._budget_timer: asyncio.TimerHandle | None = None
         self._grace_timer: asyncio.TimerHandle | None = None
 
+    @property
+    def running(self) -> bool:
+        """Whether the app's code runs, between `begin` and `end`."""
+        return self._running
+
     async def run(self, work: Awaitable[None]) -> None:
         """Run the app's code.
 

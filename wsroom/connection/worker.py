@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from typing import Any
+from typing import Any, Protocol
 
 from wsroom.adapters.base import Adapter
 from wsroom.api.blocking import Threads
+from wsroom.asgi.admission import Admission
 from wsroom.asgi.types import Receive, Send
 from wsroom.connection.supervisor import Watch
 from wsroom.delivery.hub import Hub
@@ -21,6 +22,7 @@ from wsroom.direct.server import misfit, pings
 from wsroom.direct.transport_writer import TransportWriter
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
+from wsroom.rates import Rate, Usage
 from wsroom.routing.callbacks import Callback
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.encoding import JsonDefault, to_json
@@ -32,6 +34,16 @@ LOG_UNAVAILABLE_EVERY = 60.0
 
 MOST_PATHS = 10_000
 """Paths without a guard that the log names, each once."""
+
+
+class Ending(Protocol):
+    """A connection, as far as the end of the worker needs it."""
+
+    def end_soon(self) -> None:
+        """Close it, once none of its handlers runs."""
+
+    def end(self) -> None:
+        """Close it now."""
 
 
 class Worker:
@@ -52,7 +64,14 @@ class Worker:
         self.debug = debug
         self.hub = Hub(adapter, limits, timing, json_default)
         self.threads = Threads(timing)
-        self.connections: set[asyncio.Task[Any]] = set()
+        self.admission = Admission(limits)
+        self.frames = Rate.of(limits.frames, limits.burst)
+        """How many frames a socket may send."""
+        self.joins = Rate.of(limits.joins, limits.rooms_per_socket)
+        """How often a client may join a room."""
+        self.usage = Usage()
+        """What has been used of the rates of handlers that have a key."""
+        self.connections: dict[asyncio.Task[Any], Ending] = {}
         """The tasks of the connections that are open, or whose last hooks are running."""
         self.watch = Watch(min(timing.read_beside_after, limits.handler_timeout))
         self._direct = direct
@@ -68,6 +87,19 @@ class Worker:
     async def start(self) -> None:
         """Start the hub, if it is not running; called before anything is served or emitted."""
         await self.hub.start()
+
+    async def end_connections(self, seconds: float) -> None:
+        """Accept no more connections, and close the open ones one by one within `seconds`."""
+        self.admission.draining = True
+        loop = asyncio.get_running_loop()
+        begin, connections = loop.time(), list(self.connections.values())
+        for index, connection in enumerate(connections):
+            await asyncio.sleep(begin + seconds * index / len(connections) - loop.time())
+            connection.end_soon()
+        await self.drain()
+        for connection in self.connections.values():
+            connection.end()
+        await self.drain()
 
     async def drain(self) -> None:
         """Wait for the last hooks of the connections, at most for `timing.grace`."""

@@ -72,7 +72,7 @@ class Hub:
         self._timing = timing
         self.counters = Counters()
         """What is counted for all sockets together."""
-        self.outbox = Outbox(limits.write_buffer, timing, self.counters)
+        self.outbox = self._make_outbox()
         self.rooms: Rooms[Writer] = Rooms()
         """The rooms of this worker's sockets."""
         self.members: dict[str, Writer] = {}
@@ -143,7 +143,7 @@ class Hub:
             self._shared_start.forget()
             self.adapter.abandon(self.deliver)
             if self._loop is None or self._loop.is_closed():
-                self.outbox = Outbox(self.limits.write_buffer, self._timing, self.counters)
+                self.outbox = self._make_outbox()
                 self.rooms.clear()
                 self.members.clear()
             self._loop = None
@@ -161,6 +161,10 @@ class Hub:
     def add(self, member: Writer) -> None:
         """Add a socket, so that it can be reached by its id."""
         self.members[member.id] = member
+
+    def _make_outbox(self) -> Outbox:
+        limits = self.limits
+        return Outbox(limits.write_buffer, self._timing, limits.unsent, self.counters)
 
     async def join(self, member: Writer, name: str) -> Joined:
         """Return once `member` is sure to get everything that is emitted to the room from now on.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Collection, Iterator, Set
 
 from wsroom.delivery.frames import DEFLATE_FROM, Chunk, PreparedFrame
 from wsroom.delivery.writer import VOLATILE_LIMIT, Writer, unsent_bytes
@@ -19,6 +19,9 @@ DELAY_FROM = 32
 
 FEW = 8
 """Members up to which each gets a frame by itself: that costs less than a chunk for all."""
+
+
+NO_LIMIT = 2**63
 
 
 class Outbox:
@@ -38,10 +41,16 @@ class Outbox:
     """
 
     def __init__(
-        self, limit: int, timing: Timing = DEFAULT_TIMING, counters: Counters | None = None
+        self,
+        limit: int,
+        timing: Timing = DEFAULT_TIMING,
+        limit_of_all: int = NO_LIMIT,
+        counters: Counters | None = None,
     ) -> None:
         self.limit = limit
         """The number of unsent bytes above which a socket may be too slow."""
+        self.limit_of_all = limit_of_all
+        """The number of unsent bytes that all sockets together may have."""
         self.timing = timing
         """How often sockets are checked, and when connections are aborted."""
         self.counters = Counters() if counters is None else counters
@@ -59,6 +68,7 @@ class Outbox:
         self._publishing = 0  # emissions that are being published
         self._delay: asyncio.TimerHandle | None = None
         self._bytes_since_check = 0  # that each socket may have been given
+        self._written_since_check = 0  # to all sockets
         self._watched: set[Writer] = set()
         self._check_timer: asyncio.TimerHandle | None = None
         self._check_loop: asyncio.AbstractEventLoop | None = None
@@ -103,7 +113,7 @@ class Outbox:
                 for writer in writers:
                     writer.collect(chunk)
 
-    def _take_chunks(self) -> Iterator[tuple[Chunk, Iterable[Writer]]]:
+    def _take_chunks(self) -> Iterator[tuple[Chunk, Collection[Writer]]]:
         frames, self.frames = self.frames, []
         members, self._members = self._members, frozenset()
         skipped, self._skipped = self._skipped, {}
@@ -182,15 +192,30 @@ class Outbox:
                 self._send_chunk(chunk, writers)
         to_flush, self._to_flush = self._to_flush, []
         for writer in to_flush:
-            self._bytes_since_check += writer.flush()
+            size = writer.flush()
+            self._bytes_since_check += size
+            self._written_since_check += size
         self._watched.update(to_flush)
         if self._bytes_since_check > self.limit:
             self._bytes_since_check = 0
             for writer in self._watched:
                 writer.check_flood()
+        if self._written_since_check > self.limit_of_all / 4:
+            self._check_all()
         self._start_check_timer(loop)
 
-    def _send_chunk(self, chunk: Chunk, writers: Iterable[Writer]) -> None:
+    def _check_all(self) -> None:
+        self._written_since_check = 0
+        unsent = [(writer.unsent, writer) for writer in self._watched if not writer.ended]
+        excess = sum([size for size, _ in unsent]) - self.limit_of_all
+        if excess > 0:
+            for size, writer in sorted(unsent, key=lambda pair: pair[0], reverse=True):
+                writer.give_up_soon()
+                excess -= size
+                if excess <= 0:
+                    break
+
+    def _send_chunk(self, chunk: Chunk, writers: Collection[Writer]) -> None:
         if chunk.volatile:
             writers = self._send_lasting_to_late(chunk, writers)
         # No method of the writer is called: this loop is the cost of a delivery.
@@ -206,8 +231,9 @@ class Outbox:
                 )
         self._watched.update(writers)
         self._bytes_since_check += len(plain)
+        self._written_since_check += len(plain) * len(writers)
 
-    def _send_lasting_to_late(self, chunk: Chunk, writers: Iterable[Writer]) -> list[Writer]:
+    def _send_lasting_to_late(self, chunk: Chunk, writers: Collection[Writer]) -> list[Writer]:
         # Returns the writers that are not behind, and those that see to it themselves.
         late: list[Writer] = []
         others: list[Writer] = []
@@ -230,5 +256,6 @@ class Outbox:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._watched = {writer for writer in self._watched if writer.check_unsent(now)}
+        self._check_all()
         if self._watched:
             self._start_check_timer(loop)

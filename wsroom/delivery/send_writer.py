@@ -56,6 +56,10 @@ class SendWriter(Writer):
         """The bytes that the server has not accepted yet, without those collected in this tick."""
         return self._unsent
 
+    @property
+    def ended(self) -> bool:
+        return self._ended or self._closing is not None
+
     def write(self, frame: PreparedFrame) -> None:
         """Send `frame` at the end of this tick; does nothing once the socket is closing."""
         if self._outbox.frames:
@@ -77,7 +81,7 @@ class SendWriter(Writer):
     def flush(self) -> int:
         """Queue what was collected; returns its size in bytes."""
         collected, self._collected = self._collected, []
-        if self._ended or self._closing is not None:
+        if self.ended:
             return 0
         frames = frames_of(collected)
         size = sum([len(frame.payload) for frame in frames])
@@ -101,9 +105,12 @@ class SendWriter(Writer):
     def check_flood(self) -> None:
         """Give the connection up if over 16 times the limit is unsent."""
         if not self._ended and self._unsent > self._outbox.limit * FLOOD_FACTOR:
-            # Soon, not now: the outbox may be walking through the room that this socket leaves.
-            self._ended = True
-            asyncio.get_running_loop().call_soon(self._connection.give_up, *TOO_SLOW)
+            self.give_up_soon()
+
+    def give_up_soon(self) -> None:
+        # Not now: the outbox may be walking through the room that this socket leaves.
+        self._ended = True
+        asyncio.get_running_loop().call_soon(self._connection.give_up, *TOO_SLOW)
 
     def open(self, first: PreparedFrame) -> None:
         """Send `first`, then what was written before; called when the handshake is done."""

@@ -61,6 +61,11 @@ class Writer(ABC):
         self.path = path
         """The concrete path of the socket."""
 
+    @property
+    def unsent(self) -> int:
+        """The bytes that were not sent yet, without those collected in this tick."""
+        return 0
+
     @abstractmethod
     def collect(self, chunk: Chunk | PreparedFrame) -> None:
         """Send `chunk` at the end of this tick, in order; never waits and never raises.
@@ -75,6 +80,14 @@ class Writer(ABC):
     def check_unsent(self, now: float) -> bool:
         """Act if a socket is slow at time `now`; returns whether to check again."""
         return False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it accepts no more frames."""
+        return False
+
+    def give_up_soon(self) -> None:  # noqa: B027 (for writers without unsent bytes)
+        """Give the connection up in the next iteration of the event loop: it is too slow."""
 
     def check_flood(self) -> None:  # noqa: B027 (for writers without unsent bytes)
         """Act if far more than the limit is unsent."""

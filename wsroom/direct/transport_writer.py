@@ -100,6 +100,10 @@ class TransportWriter(Writer):
         """The bytes that the system has not accepted yet, without those collected in this tick."""
         return unsent_bytes(self._transport)
 
+    @property
+    def ended(self) -> bool:
+        return self._collected is _DISCARDING
+
     def write(self, frame: PreparedFrame) -> None:
         """Send `frame` at the end of this tick; does nothing once the socket is closing."""
         if self._outbox.frames:
@@ -135,12 +139,15 @@ class TransportWriter(Writer):
 
     def check_flood(self) -> None:
         """Give the connection up if over 16 times the limit is unsent."""
-        if self._collected is _DISCARDING or self._transport.is_closing():
+        if self.ended or self._transport.is_closing():
             return
         if self.unsent > self._outbox.limit * FLOOD_FACTOR:
-            # Soon, not now: the outbox may be walking through the room that this socket leaves.
-            self._discard()
-            asyncio.get_running_loop().call_soon(self._connection.give_up, *TOO_SLOW)
+            self.give_up_soon()
+
+    def give_up_soon(self) -> None:
+        # Not now: the outbox may be walking through the room that this socket leaves.
+        self._discard()
+        asyncio.get_running_loop().call_soon(self._connection.give_up, *TOO_SLOW)
 
     def flush(self) -> int:
         """Send what was collected; returns its size in bytes."""
@@ -202,7 +209,7 @@ class TransportWriter(Writer):
         before, self._unsent = self._unsent, self.unsent
         if not self._unsent:
             return False
-        if self._collected is _DISCARDING or transport.is_closing():
+        if self.ended or transport.is_closing():
             if self._closing_since is None:
                 self._closing_since = now
             elif now - self._closing_since > self._abort_after():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from wsroom.errors import ProtocolError, SetupError
 from wsroom.functions import name_of, signature_of, takes, unwrapped
+from wsroom.rates import EventRate
 from wsroom.routing.patterns import Pattern
 from wsroom.schema.annotations import Scope
 from wsroom.schema.declared import ClientEvent, client_event
@@ -64,6 +65,7 @@ class Handler(NamedTuple):
     wants_message: bool
     concurrent: bool
     declared: ClientEvent
+    rate: EventRate | None = None
 
     @classmethod
     def of(
@@ -72,6 +74,7 @@ class Handler(NamedTuple):
         function: Callable[..., Any],
         concurrent: bool,
         raises: Mapping[str, str] | None = None,
+        rate: EventRate | None = None,
     ) -> Handler:
         """Make a handler of a user's function.
 
@@ -88,8 +91,13 @@ class Handler(NamedTuple):
             )
         callback = Callback.of(function, "emitter")
         return cls(
-            callback, wants_message, concurrent, client_event(function, wants_message, raises)
+            callback, wants_message, concurrent, client_event(function, wants_message, raises), rate
         )
+
+    @property
+    def plain(self) -> bool:
+        """Whether all that its frames need is a call on the event loop, after their check."""
+        return self.callback.is_async and not self.concurrent and self.rate is None
 
     @property
     def checked_function(self) -> Callable[..., Any]:
@@ -99,6 +107,25 @@ class Handler(NamedTuple):
             return function
         validate = schema.validate
         return lambda emitter, message: function(emitter, validate(message))
+
+
+def event_rate(rate: str | None, key: Callable[..., Hashable] | None) -> EventRate | None:
+    """Return the rate of a handler; None without one.
+
+    Raises:
+        SetupError: the text is invalid, or the key is without a rate or cannot be called.
+
+    """
+    if rate is None:
+        if key is not None:
+            raise SetupError('rate_key is the key of a rate; give rate="10/s" too')
+        return None
+    if key is not None:
+        if not callable(key) or not takes(signature_of(key), 1):
+            raise SetupError(f"rate_key is {key!r}; use a function that takes (socket)")
+        if Callback.of(key).is_async:
+            raise SetupError(f"rate_key {name_of(key)} must return at once; write it with def")
+    return EventRate(rate, key)
 
 
 class Guard(NamedTuple):

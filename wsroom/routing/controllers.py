@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsroom.errors import SetupError
 from wsroom.routing.callbacks import HOOKS
 from wsroom.routing.router import Router
 from wsroom.routing.signatures import HandlerMethod
+
+if TYPE_CHECKING:
+    from wsroom.routing.signatures import RateKey
 
 
 class Controller:
@@ -35,7 +38,7 @@ class Controller:
         router = Router(self.path)
         for name, mark in _marked(type(self)):
             function = getattr(self, name)
-            router.add_handler(mark.event, function, concurrent=mark.concurrent, raises=mark.raises)
+            router.add_handler(mark.event, function, **mark.options)
         for event, message, doc in self.__dict__.get("_emits", ()):
             router.emits(event, message, doc=doc)
         for hook in HOOKS:
@@ -62,21 +65,27 @@ class Controller:
 
 class _Mark(NamedTuple):
     event: str
-    concurrent: bool
-    raises: Mapping[str, str] | None
+    options: dict[str, Any]
 
 
 def on(
-    event: str, *, concurrent: bool = False, raises: Mapping[str, str] | None = None
+    event: str,
+    *,
+    concurrent: bool = False,
+    raises: Mapping[str, str] | None = None,
+    rate: str | None = None,
+    rate_key: RateKey | None = None,
 ) -> Callable[[HandlerMethod], HandlerMethod]:
     """Mark a method of a `Controller` as the handler of `event`, and return it unchanged.
 
     The arguments are those of `Router.on`.
     """
 
+    options = {"concurrent": concurrent, "raises": raises, "rate": rate, "rate_key": rate_key}
+
     def mark(function: HandlerMethod) -> HandlerMethod:
         marks = getattr(function, "_wsroom_events", ())
-        function._wsroom_events = (*marks, _Mark(event, concurrent, raises))  # type: ignore[union-attr]
+        function._wsroom_events = (*marks, _Mark(event, options))  # type: ignore[union-attr]
         return function
 
     return mark

@@ -158,14 +158,14 @@ class Route:
     def plans(self) -> Plans:
         """The handlers that can be called at once, by event: for most frames, all that is needed.
 
-        They are `async def`, not concurrent, and without middleware. Made when the app serves, when
-        nothing can be registered any more.
+        They are `async def`, not concurrent, without a rate and without middleware. Made when the
+        app serves, when nothing can be registered any more.
         """
         if self._plans is None:
             self._plans = {
                 event: (*self._measured_function(event, handler), self.traffic_of(event))
                 for event, handler in self.handlers.items()
-                if handler.callback.is_async and not handler.concurrent and not self.middleware
+                if handler.plain and not self.middleware
             }
         return self._plans
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from wsroom.errors import SetupError
 from wsroom.functions import name_of, signature_of, takes
-from wsroom.routing.callbacks import Callback, Guard, Handler, Registration
+from wsroom.routing.callbacks import Callback, Guard, Handler, Registration, event_rate
 from wsroom.routing.hooks import Hooks
 from wsroom.routing.patterns import Pattern
 from wsroom.routing.registry import check_name
@@ -15,6 +15,9 @@ from wsroom.routing.route import ANY
 from wsroom.routing.signatures import GuardFunction, HandlerFunction, PageFunction
 from wsroom.schema.declared import server_event
 from wsroom.schema.parameters import parameter_of
+
+if TYPE_CHECKING:
+    from wsroom.routing.signatures import RateKey
 
 
 class Part(Protocol):
@@ -47,6 +50,8 @@ class Router(Hooks):
         path: str | None = None,
         concurrent: bool = False,
         raises: Mapping[str, str] | None = None,
+        rate: str | None = None,
+        rate_key: RateKey | None = None,
     ) -> Callable[[HandlerFunction], HandlerFunction]:
         """Handle `event` on `path` with the decorated function, which is returned unchanged.
 
@@ -64,16 +69,29 @@ class Router(Hooks):
             concurrent: whether the socket's next frames are handled while this handler runs.
             raises: the codes with which the function rejects, and a sentence about each: for
                 readers, and for documents that are made from the app.
+            rate: how often a client may send it: "10/s", "5/min" or "100/h". As many are allowed at
+                once; one more is answered with `rate_limited`, and the function is not called.
+            rate_key: a function that gets the socket and returns whose rate it is, such as the id
+                of its user; None is the socket's own. Sockets of this worker with equal keys share
+                the rate.
 
         Raises:
             SetupError: the event is already handled or reserved, the function takes other
-                arguments, or an annotation cannot be resolved or checked.
+                arguments, an annotation cannot be resolved or checked, or the rate is invalid.
 
         """
         check_name("event", event, '@app.on("intro")')
 
         def register(function: HandlerFunction) -> HandlerFunction:
-            self.add_handler(event, function, path=path, concurrent=concurrent, raises=raises)
+            self.add_handler(
+                event,
+                function,
+                path=path,
+                concurrent=concurrent,
+                raises=raises,
+                rate=rate,
+                rate_key=rate_key,
+            )
             return function
 
         return register
@@ -86,11 +104,14 @@ class Router(Hooks):
         path: str | None = None,
         concurrent: bool = False,
         raises: Mapping[str, str] | None = None,
+        rate: str | None = None,
+        rate_key: RateKey | None = None,
     ) -> None:
         """Do what `@on(event)` does, without a decorator."""
         route = self._route(path, "on")
         self._check_event(event, '@app.on("intro")')
-        route.add_handler(event, Handler.of(event, function, concurrent, raises))
+        limit = event_rate(rate, rate_key)
+        route.add_handler(event, Handler.of(event, function, concurrent, raises, limit))
 
     def emits(
         self, event: str, message: object = None, *, path: str | None = None, doc: str = ""

@@ -6,7 +6,7 @@ them here, and no other file of this folder does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, Any, Concatenate, TypeVar
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     AnyMiddleware = Callable[
         [Emitter[Any], Any, Callable[[Any], Awaitable[Any]]], Awaitable[object]
     ]
+    RateKey = Callable[[Socket[Any]], Hashable]
     AnyPage = Callable[[], str] | Callable[[], Awaitable[str]]
 
 HandlerFunction = TypeVar("HandlerFunction", bound="AnyHandler")

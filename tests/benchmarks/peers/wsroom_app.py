@@ -3,10 +3,11 @@
 # mypy: ignore-errors
 from itertools import count
 
-from wsroom import Emitter, MemoryAdapter, Router, Socket, WSRoom
+from wsroom import Emitter, Limits, MemoryAdapter, Router, Socket, WSRoom
 
 chat = Router()
 numbers = count()
+limits = Limits(frames=1_000_000, burst=1_000_000)  # clients send as fast as they can
 
 
 @chat.on_connect()
@@ -32,14 +33,14 @@ async def move(emitter: Emitter, message):
     await emitter.to(message["room"]).emit_except_sender("move", message)
 
 
-app = WSRoom()
+app = WSRoom(limits=limits)
 app.include(chat)
 app.on("noti")(noti)
 
-without_history = WSRoom(MemoryAdapter(history=0))
+without_history = WSRoom(MemoryAdapter(history=0), limits=limits)
 without_history.include(chat)
 without_history.on("noti")(noti)
 
-concurrent = WSRoom()
+concurrent = WSRoom(limits=limits)
 concurrent.include(chat)
 concurrent.on("noti", concurrent=True)(noti)
