@@ -14,7 +14,6 @@ from wsroom.connection.resume import resume
 from wsroom.errors import ProtocolError
 from wsroom.routing.callbacks import Handler
 from wsroom.routing.route import ANY
-from wsroom.tasks import HANDLING
 from wsroom.wire import protocol
 from wsroom.wire.protocol import Inbound
 
@@ -100,15 +99,9 @@ async def _call_and_reply(connection: Connection, handler: Handler, inbound: Inb
 
 
 async def _start_concurrent(connection: Connection, handler: Handler, inbound: Inbound) -> None:
-    tasks = connection.tasks
-    if tasks is None:
-        tasks = connection.tasks = set()
-    while len(tasks) >= connection.worker.limits.concurrent:
+    while (tasks := connection.tasks) and len(tasks) >= connection.worker.limits.concurrent:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    work = _run_concurrent(connection, handler, inbound)
-    task = asyncio.get_running_loop().create_task(work, name=HANDLING)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
+    connection.start_beside(_run_concurrent(connection, handler, inbound))
 
 
 async def _run_concurrent(connection: Connection, handler: Handler, inbound: Inbound) -> None:

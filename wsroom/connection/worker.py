@@ -10,6 +10,7 @@ from typing import Any
 from wsroom.adapters.base import Adapter
 from wsroom.api.blocking import Threads
 from wsroom.asgi.types import Receive, Send
+from wsroom.connection.moderation import Moderation
 from wsroom.connection.supervisor import Watch
 from wsroom.delivery.hub import Hub
 from wsroom.delivery.send_writer import SendWriter
@@ -51,6 +52,7 @@ class Worker:
         self.timing = timing
         self.debug = debug
         self.hub = Hub(adapter, limits, timing, json_default)
+        self.moderation = Moderation(self.hub)
         self.threads = Threads(timing)
         self.connections: set[asyncio.Task[Any]] = set()
         """The tasks of the connections that are open, or whose last hooks are running."""
@@ -75,11 +77,12 @@ class Worker:
             await asyncio.wait(self.connections, timeout=self.timing.grace)
 
     async def stop(self) -> None:
-        """Stop the hub, the threads, the pings and the watch."""
+        """Stop the hub, the threads, the pings, the watch and the moderation."""
         self.watch.stop()
         for keepalive in self._keepalives.values():
             keepalive.stop()
         self.threads.stop()
+        await self.moderation.stop()
         await self.hub.stop()
 
     async def call(self, callback: Callback, *args: Any, **values: Any) -> Any:
