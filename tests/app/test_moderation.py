@@ -26,6 +26,7 @@ from wsroom import (
     WSRoom,
 )
 from wsroom.adapters import Offset, Room
+from wsroom.adapters.redis.codec import RedisNames
 from wsroom.testing import Refused, TestClient, TestConnection
 from wsroom.wire.emission import RESYNC, Emission
 
@@ -188,6 +189,28 @@ async def test_a_join_whose_guard_decides_has_left(workers: list[Chat]) -> None:
     assert (await a.expect("error"))["code"] == "left"
     assert two.sockets["eve"].rooms == {"user:eve"} and "leftRoom" not in events(a)
     await a.join("board")
+
+
+async def test_the_place_in_the_rooms_order_does_not_depend_on_the_path(
+    valkey: Broker, prefix: str
+) -> None:
+    """Also on a worker that hears the room, and not yet the path."""
+    one, two = [Chat(RedisAdapter(valkey.url, prefix=prefix), set()) for _ in range(2)]
+    async with one.client, two.client:
+        a, witness = await two.connect("eve"), await two.connect("bob")
+        for member in (a, witness):
+            await member.join("board")
+        receiver = two.app.adapter._receiver  # type: ignore[attr-defined]
+        path = receiver.feeds[RedisNames(prefix).channel(Room("/ws", ""))]
+        path.interrupt(asyncio.get_running_loop().time())  # as if it were being caught up
+        await one.to("user:eve").leave("board")
+        await one.to("board").emit("said", "after")
+        assert await witness.expect("said") == "after"
+        await a.expect("leftRoom")
+        receiver._catch_up(path)
+        await one.to().emit("end")
+        await a.expect("end")
+        assert "after" not in events(a) and events(a).count("leftRoom") == 1
 
 
 async def test_a_resume_whose_guard_decides_has_left(workers: list[Chat]) -> None:

@@ -50,7 +50,7 @@ async def lobby(socket: Socket) -> None:
 async def guard(socket: Socket, room: str) -> None:
     """Refuse a user for whom there is a ban; take some time, so that a kick can come meanwhile."""
     banned = (Path(os.environ["FAULTS_BANS"]) / f"{socket.query.get('user')} {room}").exists()
-    await asyncio.sleep(TICK)
+    await asyncio.sleep(10 * TICK)
     if banned:
         raise Reject("banned")
 

@@ -21,8 +21,8 @@ from tests.support.brokers import Broker
 from tests.support.clock import TICK, until
 from wsroom import AdapterError, AsyncPublisher
 
-MEMBERS = 24
-KICKS = 40
+MEMBERS = 15
+KICKS = 24
 REFUSED = {"forbidden", "left"}
 
 
@@ -92,7 +92,7 @@ async def moderated(
 
 
 def rooms_of(number: int) -> list[str]:
-    return [ROOMS[number % 10], ROOMS[(number + 3) % 10], ROOMS[(number + 7) % 10]]
+    return [ROOMS[number % 10], ROOMS[(number + 3) % 10]]
 
 
 async def test_kicks_race_with_joins_resumes_and_a_killed_worker(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ async def test_kicks_race_with_joins_resumes_and_a_killed_worker(tmp_path: Path)
         killing = None
         for number, (member, room) in enumerate(todo):
             await moderator.kick(member, room)
-            if number % 8 == 4:
+            if number % 6 == 4:
                 await broker.cli("CLIENT", "KILL", "TYPE", chance.choice(["normal", "pubsub"]))
             if number == KICKS // 2:
                 killing = asyncio.create_task(kill())
@@ -130,8 +130,9 @@ async def test_kicks_race_with_joins_resumes_and_a_killed_worker(tmp_path: Path)
         report = await run.settle()
     assert report.clean(), str(report)
     assert not check_kicks(moderator.kicks, run.record.sent, run.record.traces)
-    left = [(m.name, room) for m, room in todo if room in m.offsets]
-    assert not left and run.record.counts["resume: forbidden"], str(report)
+    assert not [(member.name, room) for member, room in todo if room in member.offsets]
+    raced = [f"{what}: {code}" for what in ("refused", "resume") for code in REFUSED]
+    assert sum(run.record.counts[each] for each in raced), str(report)
 
 
 async def move(member: Stubborn, chance: random.Random) -> None:
@@ -161,7 +162,7 @@ async def test_a_kick_that_is_lost_with_the_history_holds(tmp_path: Path) -> Non
     kicks = [kick._replace(confirmed=holds) for kick in moderator.kicks]
     assert not check_kicks(kicks, run.record.sent, run.record.traces)
     stay = [m for m in members if m not in banned]
-    assert all(room in m.offsets for m in stay for room in m.rooms) and len(stay) == 16
+    assert all(room in m.offsets for m in stay for room in m.rooms) and len(stay) == 10
 
 
 async def test_a_kick_that_is_not_carried_out_is_detected(tmp_path: Path) -> None:

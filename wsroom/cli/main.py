@@ -11,6 +11,7 @@ from typing import Any
 
 from wsroom import __version__
 from wsroom.errors import WSRoomError
+from wsroom.wire.emission import Room
 
 # Each command imports its modules when it runs: `wsroom --help` must not wait for redis-py.
 
@@ -42,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_new, _add_dev, _add_controller, _add_routes, _add_types, _add_asyncapi):
         add(commands)
-    for add in (_add_doctor, _add_emit):
+    for add in (_add_doctor, _add_emit, _add_kick):
         add(commands)
     return parser
 
@@ -271,23 +272,27 @@ def _add_emit(commands: Any) -> None:
     emit.add_argument(
         "message", metavar="JSON", nargs="?", default="null", help="the message (default: null)"
     )
-    emit.add_argument("--path", default="/ws", help="the concrete path (default: /ws)")
     emit.add_argument(
         "--volatile",
         action="store_true",
         help="keep it out of the history; it may be lost",
     )
-    emit.add_argument(
+    _add_target(emit)
+    emit.set_defaults(run=_emit)
+
+
+def _add_target(command: Any) -> None:
+    command.add_argument("--path", default="/ws", help="the concrete path (default: /ws)")
+    command.add_argument(
         "--allow-nobody", action="store_true", help="succeed even if no worker heard it"
     )
-    emit.add_argument("--redis", metavar="URL", help="default: $WSROOM_REDIS_URL")
-    emit.add_argument(
+    command.add_argument("--redis", metavar="URL", help="default: $WSROOM_REDIS_URL")
+    command.add_argument(
         "--prefix",
         default="wsroom",
         metavar="P",
         help="the prefix of the app's adapter (default: wsroom)",
     )
-    emit.set_defaults(run=_emit)
 
 
 def _emit(options: argparse.Namespace) -> None:
@@ -297,12 +302,44 @@ def _emit(options: argparse.Namespace) -> None:
         raise ValueError(
             f"the message {options.message!r} is not JSON ({exc}); a string is '\"hi\"'"
         ) from None
-    from wsroom.cli.emit import check_heard, emit
-    from wsroom.wire.emission import Room
+    from wsroom.cli.emit import emit
 
     room, where = Room(options.path, options.room), (options.redis, options.prefix)
     heard = emit(*where, room, options.event, message, volatile=options.volatile)
+    _report_heard(options, room, heard)
+
+
+def _add_kick(commands: Any) -> None:
+    kick = _add(
+        commands,
+        "kick",
+        "disconnect sockets, or take them out of rooms, through Redis",
+        "Disconnect the members of a room, or one socket, on all workers. If rooms to leave are\n"
+        "given, they leave these and stay connected. A guard decides whether they may join again.",
+        "kick user:7 --reason banned",
+        "kick user:7 board:1 board:2    # leaves two rooms",
+        "kick ws:5f0c.9b2e --code 4401",
+    )
+    kick.add_argument("who", metavar="WHO", help="a room, or the id of a socket; '' for the path")
+    kick.add_argument("rooms", metavar="ROOM", nargs="*", help="the rooms to leave")
+    kick.add_argument("--code", type=int, default=4403, help="the close code (default: 4403)")
+    kick.add_argument("--reason", default="", help="the close reason")
+    _add_target(kick)
+    kick.set_defaults(run=_kick)
+
+
+def _kick(options: argparse.Namespace) -> None:
+    from wsroom.cli.emit import kick
+
+    who, where = Room(options.path, options.who), (options.redis, options.prefix)
+    heard = kick(*where, who, options.rooms, options.code, options.reason)
+    _report_heard(options, who, heard)
+
+
+def _report_heard(options: argparse.Namespace, room: Room, heard: int | None) -> None:
     if not options.allow_nobody:
-        check_heard(heard, *where, room)
+        from wsroom.cli.emit import check_heard
+
+        check_heard(heard, options.redis, options.prefix, room)
     count = "an unknown number of" if heard is None else heard
     print(f"{count} {'worker' if heard == 1 else 'workers'} heard it")
