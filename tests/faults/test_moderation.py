@@ -40,6 +40,7 @@ class Stubborn(Client):
     async def move(self, chance: random.Random) -> None:
         """Leave a room and join it again, or be cut off."""
         await asyncio.sleep(chance.random() * 40 * TICK)
+        await self.live.wait()  # its record knows one join to a room at a time
         if chance.random() < 0.2:
             self.cut()
         elif self.rooms:
