@@ -500,6 +500,41 @@ async def test_a_stop_does_not_wait_for_guards() -> None:
         await until(lambda: len(chat.asked) == 2)
 
 
+async def test_guards_that_never_suspend_let_others_run() -> None:
+    """Between any two of them, of one worker's many."""
+    chat = Chat(MemoryAdapter(), set())
+    turns: list[int] = []
+
+    async def guard(socket: Socket, room: str) -> None:
+        turns.append(passes)
+
+    chat.app.add_guard(guard, "board")
+    passes = 0
+    async with chat.client:
+        for _ in range(100):
+            await (await chat.connect("eve")).join("board")
+        turns.clear()
+        await chat.to("board").recheck()
+        while len(turns) < 100:
+            passes += 1
+            await asyncio.sleep(0)
+        assert max(turns.count(each) for each in turns) <= 32
+
+
+async def test_an_invalid_order_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, since another program may publish anything."""
+    chat = Chat(MemoryAdapter(), set())
+    async with chat.client:
+        a = await chat.connect("eve")
+        for kind in ("leave", "disconnect", "recheck"):
+            chat.app._worker.hub.deliver(Emission(Room("/ws", ""), b"{}", kind=kind), None)
+            assert (
+                f"ignored in the path /ws: an invalid emission of the kind '{kind}'" in caplog.text
+            )
+        await chat.to().emit("end")
+        await a.expect("end")
+
+
 # -- a loss of messages --------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from wsroom.delivery.writer import Writer
 from wsroom.tasks import HANDLING
 from wsroom.wire.emission import RESYNC, Emission, Room
 from wsroom.wire.moderation import KINDS, Close, Leave, read_order
+
+logger = logging.getLogger("wsroom")
 
 CONCURRENT = 32
 """Guards that are asked again at a time."""
@@ -89,19 +92,19 @@ class Moderation:
             await asyncio.wait(self._tasks)
 
     def carry_out(self, emission: Emission) -> None:
-        """Carry an emission out, at once except for the guards; ignores kinds that it is not for.
-
-        Raises:
-            ValueError: the emission is not from wsroom.
-
-        """
+        """Carry an emission out, at once except for the guards; ignores other kinds."""
         if emission.kind == RESYNC:
             self.losses += 1
             rooms = frozenset({emission.room.name} - {""})
             self._recheck(self._connections_of(self._hub.rooms.members(emission.room)), rooms)
         if emission.kind not in KINDS:
             return
-        order, chosen = read_order(emission), self._chosen(emission)
+        try:
+            order, chosen = read_order(emission), self._chosen(emission)
+        except ValueError as exc:
+            room = emission.room
+            logger.warning("ignored in %s: %s", room.describe(), exc, extra=room.log_extra())
+            return
         if isinstance(order, Leave):
             if not self._is_done(order.id):
                 for connection in chosen:
@@ -152,3 +155,4 @@ class Moderation:
         while self._waiting:
             grant = next(iter(self._waiting))
             await self._waiting.pop(grant).recheck(grant)
+            await asyncio.sleep(0)  # a guard may never suspend

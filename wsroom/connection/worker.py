@@ -82,8 +82,8 @@ class Worker:
         for keepalive in self._keepalives.values():
             keepalive.stop()
         self.threads.stop()
-        await self.moderation.stop()
         await self.hub.stop()
+        await self.moderation.stop()  # after the hub, which starts what it ends
 
     async def call(self, callback: Callback, *args: Any, **values: Any) -> Any:
         """Call a user's function: on the loop if it is `async def`, else in a thread."""
