@@ -254,7 +254,8 @@ class Connection:
         """Leave a room, and end the joins to it that are under way; notify the client."""
         if self.leave_room(room) and self.accepted:
             self.write(PreparedFrame(encode_left(room)))
-            self.start_beside(self.run_on_left(room))
+            if "on_left" in self.route.hooks:  # many may leave in one tick
+                self.start_beside(self.run_on_left(room))
 
     async def recheck(self, grant: Grant) -> None:
         """Ask the guard again, and leave the room if it refuses; raises only CancelledError."""
