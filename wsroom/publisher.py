@@ -163,7 +163,25 @@ class PublisherTarget(Recipients):
             because the message had to be sent again.
 
         """
-        heard = await self._publisher.publish(self._emission(event, message, volatile))
+        return await self._publish(self._emission(event, message, volatile))
+
+    async def leave(self, *rooms: str) -> int | None:
+        """Do what `Target.leave` does; returns how many workers heard it, those with the path."""
+        heard: int | None = 0
+        for emission in self._leave(rooms):
+            heard = await self._publish(emission)  # the last one is in the sequence of the path
+        return heard
+
+    async def disconnect(self, code: int = 1000, reason: str = "") -> int | None:
+        """Do what `Target.disconnect` does; returns how many workers heard it, as `emit` does."""
+        return await self._publish(self._disconnect(code, reason))
+
+    async def recheck(self, *rooms: str) -> int | None:
+        """Do what `Target.recheck` does; returns how many workers heard it, as `emit` does."""
+        return await self._publish(self._recheck(rooms))
+
+    async def _publish(self, emission: Emission) -> int | None:
+        heard = await self._publisher.publish(emission)
         return heard if isinstance(heard, int) else None
 
 
@@ -185,6 +203,18 @@ class BlockingTarget:
     def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> int | None:
         """Do what `PublisherTarget.emit` does, and block until then."""
         return self._publisher._run(self._target.emit(event, message, volatile=volatile))
+
+    def leave(self, *rooms: str) -> int | None:
+        """Do what `PublisherTarget.leave` does, and block until then."""
+        return self._publisher._run(self._target.leave(*rooms))
+
+    def disconnect(self, code: int = 1000, reason: str = "") -> int | None:
+        """Do what `PublisherTarget.disconnect` does, and block until then."""
+        return self._publisher._run(self._target.disconnect(code, reason))
+
+    def recheck(self, *rooms: str) -> int | None:
+        """Do what `PublisherTarget.recheck` does, and block until then."""
+        return self._publisher._run(self._target.recheck(*rooms))
 
 
 class Publisher:

@@ -71,6 +71,15 @@ class System:
     async def cut(self, index: int) -> None:
         await self.sockets[index].close()
 
+    async def leave(self, worker: int, chosen: tuple[str, ...], room: str) -> None:
+        await self.apps[worker].to(*chosen).leave(room)
+
+    async def disconnect(self, worker: int, chosen: tuple[str, ...], indexes: list[int]) -> None:
+        await self.apps[worker].to(*chosen).disconnect(4403)
+        for index in indexes:
+            assert await self.sockets[index].closed() == 4403
+            await self.sockets[index].close()
+
     async def reconnect(self, index: int, worker: int) -> None:
         old = self.sockets[index]
         self.traces[index] += messages(old)
@@ -226,8 +235,34 @@ class Parity(RuleBasedStateMachine):
                 member.at[room] = member.at[room] if volatile else len(self.log[room])
         # The rooms of a socket at delivery decide, also those of a socket that gets no copy. So
         # all workers must have delivered the message before the next step changes a room.
+        self.settle()
+
+    def settle(self) -> None:
         connected = [index for index, member in enumerate(self.members) if member.connected]
         self.each(lambda system: system.settle(connected, self.count))
+
+    def chosen(self, rooms: tuple[str, ...]) -> list[int]:
+        """The connected members of these rooms; without rooms, all of them."""
+        return [
+            index
+            for index, member in enumerate(self.members)
+            if member.connected and (not rooms or not member.at.keys().isdisjoint(rooms))
+        ]
+
+    @rule(worker=workers, to=some_rooms, room=st.sampled_from(ROOMS))
+    def moderate(self, worker: int, to: tuple[str, ...], room: str) -> None:
+        for index in self.chosen(to):
+            self.members[index].at.pop(room, None)
+        self.count += 1
+        self.each(lambda system: system.leave(worker, to, room))
+        self.settle()
+
+    @rule(worker=workers, to=some_rooms)
+    def disconnect(self, worker: int, to: tuple[str, ...]) -> None:
+        indexes = self.chosen(to)
+        for index in indexes:
+            self.members[index].connected = False
+        self.each(lambda system: system.disconnect(worker, to, indexes))
 
     @rule(index=indexes)
     def cut(self, index: int) -> None:

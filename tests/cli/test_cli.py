@@ -485,7 +485,7 @@ async def test_a_mistake_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "command", ["new", "dev", "create:controller", "routes", "doctor", "emit", ""]
+    "command", ["new", "dev", "create:controller", "routes", "doctor", "emit", "kick", ""]
 )
 async def test_help_has_examples(command: str, tmp_path: Path) -> None:
     """Each command shows how it is used; `wsroom --help` shows which is the first."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from tests.faults.faulty_adapters import FAULTY
 from tests.faults.plain_pubsub import PlainPubSubAdapter
-from wsroom import Adapter, Emitter, MemoryAdapter, RedisAdapter, Socket, WSRoom
+from tests.support.clock import TICK
+from wsroom import Adapter, Emitter, MemoryAdapter, RedisAdapter, Reject, Socket, WSRoom
 from wsroom.timing import Timing
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -37,9 +40,23 @@ app = WSRoom(adapter(), _timing=timing)
 
 @app.on_connect()
 async def lobby(socket: Socket) -> None:
-    """Join the rooms in the client's URL, before the handshake."""
+    """Join the rooms in the client's URL, before the handshake, and the room of its user."""
+    if user := socket.query.get("user"):
+        await socket.join(f"user:{user}")
     if rooms := socket.query.get("rooms"):
         await socket.join(*rooms.split(","))
+
+
+async def guard(socket: Socket, room: str) -> None:
+    """Refuse a user for whom there is a ban; take some time, so that a kick can come meanwhile."""
+    banned = (Path(os.environ["FAULTS_BANS"]) / f"{socket.query.get('user')} {room}").exists()
+    await asyncio.sleep(10 * TICK)
+    if banned:
+        raise Reject("banned")
+
+
+if "FAULTS_BANS" in os.environ:
+    app.add_guard(guard)
 
 
 @app.on("say")

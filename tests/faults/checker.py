@@ -113,6 +113,27 @@ def check(said: Iterable[SentMessage], traces: Traces, late: float = 0) -> list[
     return flaws
 
 
+class Kick(NamedTuple):
+    """A client that was taken out of a room for good."""
+
+    client: str
+    room: str
+    confirmed: float
+    """When that was confirmed: nothing that was sent later may reach the client."""
+
+
+def check_kicks(kicks: Iterable[Kick], said: Iterable[SentMessage], traces: Traces) -> list[Flaw]:
+    """Return what clients received of rooms that they had been taken out of."""
+    sent = {message.key: message.sent for message in said}
+    return [
+        Flaw("leaked", member, key, f"sent {sent[key] - kick.confirmed:.3f} s after the kick")
+        for kick in kicks
+        for member in [Membership(kick.client, kick.room)]
+        for key in keys(traces.get(member, []))
+        if sent[key] > kick.confirmed
+    ]
+
+
 def keys(trace: Iterable[Entry]) -> Iterator[Key]:
     """Return the messages of a trace, in order."""
     return (entry.key for entry in trace if entry.kind == MESSAGE and entry.key is not None)

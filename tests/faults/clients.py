@@ -208,6 +208,11 @@ class Client:
         self._left(room)
         await self.request("leaveRoom", room)
 
+    def forget(self, room: str) -> None:
+        """Do not join a room again."""
+        if room in self.rooms:
+            self.rooms.remove(room)
+
     # -- the connection -----------------------------------------------------------------
 
     async def _stay(self) -> None:
@@ -294,6 +299,9 @@ class Client:
             self._gap(message["room"] or "", message.get("offset"), "resync")
             if message["room"] is None:  # of the path, or messages to this socket alone
                 self._note(self._alone, Entry(time.monotonic(), GAP))
+        elif event == "leftRoom":
+            self.forget(message["room"])
+            self._left(message["room"])
         elif event == "said":
             room = self._alone if room == self.id else room
             self._note(room, Entry(time.monotonic(), MESSAGE, Key(message["by"], message["n"])))

@@ -275,16 +275,19 @@ async def fault_run(
     adapter: str = "",
     names: str = "",
     timing: Timing = DEFAULT_TIMING,
+    bans: Path | None = None,
     **options: Any,
 ) -> AsyncIterator[FaultRun]:
     """Start a run: every member is in one room or in two, and on the path.
 
     `adapter` names another adapter than RedisAdapter; `options` are the adapter's; `names` is a
-    prefix of the clients' names; `timing` is that of the workers.
+    prefix of the clients' names; `timing` is that of the workers; `bans` is the
+    folder that their guards read.
     """
     env = {"WSROOM_REDIS_URL": url} if url else {}
     env |= {"FAULTS_ADAPTER": adapter, "FAULTS_OPTIONS": json.dumps(options)}
     env |= {"FAULTS_TIMING": json.dumps(dataclasses.asdict(timing))}
+    env |= {"FAULTS_BANS": str(bans)} if bans else {}
     with tempfile.TemporaryDirectory(prefix="wsroom-") as folder:
         running = FaultRun([Worker(Path(folder), env) for _ in range(workers)])
         try:

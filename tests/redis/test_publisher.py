@@ -254,6 +254,57 @@ async def test_the_command_emits(valkey: Broker, prefix: str, tmp_path: Path) ->
         assert await a.expect("noti") is None
 
 
+async def test_it_moderates(valkey: Broker, prefix: str) -> None:
+    """As a worker does; `leave` returns how many workers have a socket on the path."""
+    async with (
+        TestClient(make_app(valkey.url, prefix)) as one,
+        TestClient(make_app(valkey.url, prefix)) as two,
+        AsyncPublisher(valkey.url, prefix=prefix) as publisher,
+    ):
+        assert await publisher.to("chat").leave("news") == 0
+        a, b = await one.connect("/ws"), await two.connect("/ws")
+        await a.join("chat", "news", "sport")
+        await b.join("news")
+        assert await publisher.to("chat").leave("news") == 2
+        assert await a.expect("leftRoom") == {"room": "news"}
+        assert await publisher.to("news").disconnect(4403, "closed") == 1
+        assert await b.closed() == 4403 and b.close_reason == "closed"
+        assert await publisher.to("chat").recheck() == 1
+        with Publisher(valkey.url, prefix=prefix) as blocking:
+            target = blocking.to("chat")
+            assert await asyncio.to_thread(target.leave, "sport", "nowhere") == 1
+            assert await a.expect("leftRoom") == {"room": "sport"}
+            assert await asyncio.to_thread(target.recheck, "chat") == 1
+            assert await asyncio.to_thread(target.disconnect) == 1
+        assert await a.closed() == 1000
+
+
+async def test_the_command_kicks(valkey: Broker, prefix: str) -> None:
+    """Out of rooms, or off; it says why no worker heard it."""
+
+    async def kick(*arguments: str, code: int = 0) -> str:
+        command = ("kick", *arguments, "--redis", valkey.url, "--prefix", prefix)
+        async with program("-m", "wsroom", *command) as run:
+            assert await run.end() == code, run.output
+        return run.output
+
+    assert "no worker with the prefix" in await kick("chat", code=1)
+    assert await kick("chat", "--allow-nobody") == "0 workers heard it"
+    async with TestClient(make_app(valkey.url, prefix)) as client:
+        a, b = await client.connect("/ws"), await client.connect("/ws")
+        await a.join("chat", "news", "sport")
+        assert await kick("chat", "news", "sport") == "1 worker heard it"
+        assert [await a.expect("leftRoom") for _ in range(2)] == [
+            {"room": "news"}, {"room": "sport"},
+        ]  # fmt: skip
+        assert "there is a room 'chat'" in await kick("chatt", code=1)
+        assert "close code 1005 must not be sent" in await kick("chat", "--code", "1005", code=1)
+        assert await kick("chat", "--reason", "banned") == "1 worker heard it"
+        assert await a.closed() == 4403 and a.close_reason == "banned"
+        assert await kick(b.id, "--code", "1008") == "1 worker heard it"
+        assert await b.closed() == 1008
+
+
 async def test_the_command_says_why_nobody_heard_it(valkey: Broker, prefix: str) -> None:
     """Exit code 1 and the likely reason; with --allow-nobody it succeeds."""
 

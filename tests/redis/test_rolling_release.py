@@ -39,6 +39,12 @@ async def hush(emitter, message):
 @app.on("type")
 async def type_(emitter, message):
     await emitter.to("chat").emit("typing", message, volatile=True)
+
+@app.on("kick")
+async def kick(emitter):
+    await emitter.to("chat").leave("chat")
+    await emitter.to("chat").recheck()
+    await emitter.to("chat").disconnect(4403)
 """
 
 
@@ -171,3 +177,21 @@ async def test_volatile_messages_reach_this_release_only(workers: list[Worker]) 
     both = [(event, n) for n in range(3) for event in ("typing", "said")]
     assert [(f["event"], f["message"]) for f in new] == both
     assert "Traceback" not in workers[0].run.output
+
+
+async def test_the_last_release_ignores_moderation(workers: list[Worker]) -> None:
+    """Its members stay, and their messages continue; those of this release are out."""
+    async with contextlib.AsyncExitStack() as stack:
+        members = [await stack.enter_async_context(each.peer()) for each in workers]
+        for member in members:
+            await member.join("chat")
+        speaker = await stack.enter_async_context(workers[1].peer())
+        await speaker.request("kick")
+        await speaker.request("say", "end")
+        assert [frame["message"] for frame in await said_until(members[0], "end")] == ["end"]
+        while (frame := await members[1].next())["event"] != "leftRoom":
+            assert frame["event"] != "said"
+        await members[1].join("chat")
+        await speaker.request("say", "again")
+        assert [frame["message"] for frame in await said_until(members[1], "again")] == ["again"]
+        assert "Traceback" not in workers[0].run.output

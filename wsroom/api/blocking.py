@@ -121,6 +121,18 @@ class BlockingEmitter(WithUser[User]):
         """Do what `Emitter.emit_to_sender` does."""
         self._portal.run(partial(self._emitter.emit_to_sender, volatile=volatile), event, message)
 
+    def leave(self, *rooms: str) -> None:
+        """Do what `Target.leave` does; choose rooms by `to` before."""
+        self._portal.run(self._emitter.leave, *rooms)
+
+    def disconnect(self, code: int = 1000, reason: str = "") -> None:
+        """Do what `Target.disconnect` does; choose rooms by `to` before."""
+        self._portal.run(self._emitter.disconnect, code, reason)
+
+    def recheck(self, *rooms: str) -> None:
+        """Do what `Target.recheck` does; choose rooms by `to` before."""
+        self._portal.run(self._emitter.recheck, *rooms)
+
 
 class Threads:
     """The app's own threads, so that its handlers and other libraries cannot starve each other.

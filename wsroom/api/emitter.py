@@ -10,6 +10,7 @@ from wsroom.api.target import Target, room_of
 from wsroom.api.user import User, WithUser
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Hub
+from wsroom.wire.moderation import Chosen
 from wsroom.wire.protocol import encode
 
 
@@ -52,6 +53,15 @@ class Emitter(Target, WithUser[User]):
         if last is None or last._rooms != rooms or self._rooms:
             last = self._last = super().to(*rooms)
         return last
+
+    def _chosen(self) -> Chosen:
+        if not self._rooms:
+            # `emitter.leave("chat")` looks like the sender's own leave.
+            raise ValueError(
+                "choose whom it is for: emitter.to(room), emitter.socket for the sender alone, "
+                "or app.to(path=...) for everybody on the path"
+            )
+        return super()._chosen()
 
     async def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> None:
         """Emit `event` to all recipients, including the sender if it is one of them.

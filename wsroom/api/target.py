@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self
 
 from wsroom.wire.emission import EMIT, Emission, Room
 from wsroom.wire.encoding import EmitCheck, JsonDefault, compact
+from wsroom.wire.moderation import Chosen, disconnect_emission, leave_emissions, recheck_emission
 from wsroom.wire.names import NameChecker
 from wsroom.wire.protocol import encode
 
@@ -100,6 +101,20 @@ class Recipients:
             volatile,
         )
 
+    def _leave(self, rooms: tuple[str, ...]) -> list[Emission]:
+        chosen = self._chosen()
+        names = self._add((), rooms)
+        return [each for room in names for each in leave_emissions(chosen, room)]
+
+    def _disconnect(self, code: int, reason: str) -> Emission:
+        return disconnect_emission(self._chosen(), code, reason)
+
+    def _recheck(self, rooms: tuple[str, ...]) -> Emission:
+        return recheck_emission(self._chosen(), self._add((), rooms))
+
+    def _chosen(self) -> Chosen:
+        return Chosen(self._path, self._rooms, self._excluded)
+
 
 class Target(Recipients):
     """The recipients of a message: `app.to("chat")`. Immutable, so it can be kept and shared.
@@ -132,3 +147,53 @@ class Target(Recipients):
 
         """
         await self._publisher.publish(self._emission(event, message, volatile))
+
+    async def leave(self, *rooms: str) -> None:
+        """Take these sockets out of rooms, on all workers: `await app.to("user:7").leave("chat")`.
+
+        Nothing that is emitted to the rooms later reaches them. Joins that are under way fail with
+        the code `left`, those of a `resume` too. The clients get `leftRoom`, and `on_left` is
+        called. Whether they may join again is decided by the guard.
+
+        It concerns the sockets that are in the chosen rooms at delivery: choose a user by a room
+        that `on_connect` joined.
+
+        Raises:
+            ValueError: the name of a room is invalid, or a socket's id.
+            AdapterError: delivery to all workers could not be confirmed; call it again.
+
+        """
+        for emission in self._leave(rooms):
+            await self._publisher.publish(emission)
+
+    async def disconnect(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connections of these sockets, on all workers.
+
+        It concerns the sockets that are in the chosen rooms at delivery, and it is not delivered
+        later: a client that reconnects meanwhile is the matter of `on_connect`. After the codes
+        1008 and 4400 to 4499 the clients of wsroom do not reconnect.
+
+        Raises:
+            ValueError: the code must not be sent, or the reason is over 123 bytes.
+            AdapterError: delivery to all workers could not be confirmed; call it again.
+
+        """
+        await self._publisher.publish(self._disconnect(code, reason))
+
+    async def recheck(self, *rooms: str) -> None:
+        """Ask again the guards that let these sockets into their rooms, on all workers.
+
+        A socket that its guard rejects leaves the room, as by `leave`; one for which it raises
+        `Disconnect` is closed. If a guard fails otherwise, that is logged and the socket stays.
+        Rooms that the app has put a socket into are not checked. Returns before the guards have
+        answered: each worker asks 32 at a time, beside the handlers.
+
+        Args:
+            rooms: the rooms to check; without any, all rooms of these sockets.
+
+        Raises:
+            ValueError: the name of a room is invalid.
+            AdapterError: delivery to all workers could not be confirmed; call it again.
+
+        """
+        await self._publisher.publish(self._recheck(rooms))

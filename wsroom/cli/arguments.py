@@ -1,4 +1,4 @@
-"""Commands of the command line, and the values that they take."""
+"""What the commands have in common, and the values that they take."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 
-def add(commands: Any, name: str, help: str, description: str, *examples: str) -> Any:
-    """Add a command with examples; return its parser."""
+def add_command(commands: Any, name: str, help: str, description: str, *examples: str) -> Any:
+    """Add a command; return its parser."""
     shown = "\n".join(f"  wsroom {example}" for example in examples)
     return commands.add_parser(
         name,

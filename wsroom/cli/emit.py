@@ -1,10 +1,10 @@
-"""Emitting from the command line: `wsroom emit`, and why no worker heard it."""
+"""Publishing from the command line: `wsroom emit` and `kick`, and why no worker heard it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from wsroom.adapters.redis.codec import RedisNames
@@ -26,6 +26,15 @@ def emit(
     with Publisher(url, prefix=prefix) as publisher:
         target = publisher.to(*filter(None, (room.name,)), path=room.path)
         return target.emit(event, message, volatile=volatile)
+
+
+def kick(
+    url: str | None, prefix: str, who: Room, rooms: Sequence[str], code: int, reason: str
+) -> int | None:
+    """Take sockets out of rooms, or close them if there are none; return what `emit` returns."""
+    with Publisher(url, prefix=prefix) as publisher:
+        target = publisher.to(*filter(None, (who.name,)), path=who.path)
+        return target.leave(*rooms) if rooms else target.disconnect(code, reason)
 
 
 def check_heard(heard: int | None, url: str | None, prefix: str, room: Room) -> None:

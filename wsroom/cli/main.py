@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from wsroom import __version__
-from wsroom.cli.arguments import add as _add
+from wsroom.cli.arguments import add_command as _add
 from wsroom.cli.arguments import port, seconds
+from wsroom.cli.publishing import add_emit, add_kick
 from wsroom.errors import WSRoomError
 
 # Each command imports its modules when it runs: `wsroom --help` must not wait for redis-py.
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_new, _add_dev, _add_controller, _add_routes, _add_types, _add_asyncapi):
         add(commands)
-    for add in (_add_doctor, _add_emit, _add_top):
+    for add in (_add_doctor, add_emit, add_kick, _add_top):
         add(commands)
     return parser
 
@@ -242,60 +242,6 @@ def _doctor(options: argparse.Namespace) -> int:
     findings = examine(options.app, options.flags)
     print(report(findings))
     return int(any(finding.level == PROBLEM for finding in findings))
-
-
-def _add_emit(commands: Any) -> None:
-    emit = _add(
-        commands,
-        "emit",
-        "emit a message to a room, through Redis, from a shell or cron",
-        "Emit a message to the members of a room, on all workers. Like any other message it has\n"
-        "its place in the room's order and history. It prints how many workers heard it (those\n"
-        "with a member of the room), and fails with the likely reason if none did.",
-        'emit chat noti \'{"text": "hi"}\' --redis redis://localhost:6379',
-        "emit '' closing_soon 5    # to everybody on the path",
-        "emit build progress 40 --volatile    # not for those who reconnect",
-    )
-    emit.add_argument("room", metavar="ROOM", help="a room, or the id of a socket; '' for the path")
-    emit.add_argument("event", metavar="EVENT", help="the event's name")
-    emit.add_argument(
-        "message", metavar="JSON", nargs="?", default="null", help="the message (default: null)"
-    )
-    emit.add_argument("--path", default="/ws", help="the concrete path (default: /ws)")
-    emit.add_argument(
-        "--volatile",
-        action="store_true",
-        help="keep it out of the history; it may be lost",
-    )
-    emit.add_argument(
-        "--allow-nobody", action="store_true", help="succeed even if no worker heard it"
-    )
-    emit.add_argument("--redis", metavar="URL", help="default: $WSROOM_REDIS_URL")
-    emit.add_argument(
-        "--prefix",
-        default="wsroom",
-        metavar="P",
-        help="the prefix of the app's adapter (default: wsroom)",
-    )
-    emit.set_defaults(run=_emit)
-
-
-def _emit(options: argparse.Namespace) -> None:
-    try:
-        message = json.loads(options.message)
-    except json.JSONDecodeError as exc:
-        raise ValueError(
-            f"the message {options.message!r} is not JSON ({exc}); a string is '\"hi\"'"
-        ) from None
-    from wsroom.cli.emit import check_heard, emit
-    from wsroom.wire.emission import Room
-
-    room, where = Room(options.path, options.room), (options.redis, options.prefix)
-    heard = emit(*where, room, options.event, message, volatile=options.volatile)
-    if not options.allow_nobody:
-        check_heard(heard, *where, room)
-    count = "an unknown number of" if heard is None else heard
-    print(f"{count} {'worker' if heard == 1 else 'workers'} heard it")
 
 
 def _add_top(commands: Any) -> None:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from wsroom.api.socket import Socket
 from wsroom.asgi.types import Receive, Scope, Send
 from wsroom.connection.inbox import Inbox, Source
 from wsroom.connection.invoker import Invoker
+from wsroom.connection.moderation import Grant
 from wsroom.connection.session import Session
-from wsroom.connection.supervisor import Supervisor
+from wsroom.connection.supervisor import Supervisor, raised_by_app
 from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Joined, LeftMeanwhile
 from wsroom.delivery.writer import TOO_SLOW
-from wsroom.errors import ProtocolError, check_close
+from wsroom.errors import Disconnect, ProtocolError, Reject, check_close
 from wsroom.logs import about
 from wsroom.rates import EventRate, Usage
 from wsroom.routing.route import Route
+from wsroom.tasks import HANDLING
 from wsroom.wire import protocol
 from wsroom.wire.emission import Room
 from wsroom.wire.joins import encode_joined, encode_left
@@ -45,6 +47,7 @@ class Connection:
         "accepted",
         "answered",
         "closed_with",
+        "grants",
         "id",
         "inbox",
         "invoker",
@@ -99,12 +102,15 @@ class Connection:
         """Handlers that run concurrently with the next frames; None before the first."""
         self.usage: Usage | None = None
         """What it has used of the rates of handlers; None before the first."""
+        self.grants: tuple[Grant, ...] = ()
+        """The permissions of the rooms that it is in, without those that the app put it into."""
         self.closed_with: tuple[int, str] | None = None
         """The code and reason with which the server closed it."""
         self.peer_code = 1006
         """The code with which the peer disconnected."""
-        # Rooms of the client's joins that have not begun yet, because guards are being asked.
-        self._asked: frozenset[str] | None = None
+        # Rooms of the client's joins that have not begun yet, because guards are being asked, and
+        # `Moderation.losses` then.
+        self._asked: Mapping[str, int] | None = None
         self._hub = worker.hub
         self._joins_due = 0.0
         self._last_rooms: frozenset[str] | None = None
@@ -181,13 +187,13 @@ class Connection:
 
     def leave_room(self, room: str) -> bool:
         """Leave a room at once, without the hook; return whether the socket was in it."""
-        if self._asked:
-            self._asked -= {room}  # the guard may still allow it, but the leave is later
+        self.forget_asked(room)  # the guard may still allow it, but the leave is later
         if self._last_rooms is not None:
             return False
         was_in = room in self.rooms
         if was_in:
             self._hub.leave(self.writer, room)
+            self.grants = tuple([grant for grant in self.grants if grant.room != room])
         self.session.left(Room(self.path, room))
         return was_in
 
@@ -200,7 +206,7 @@ class Connection:
 
         Then call `join_asked`, or `forget_asked`.
         """
-        self._asked = (self._asked or frozenset()) | {room}
+        self._asked = {**(self._asked or {}), room: self.worker.moderation.losses}
         try:
             await self.invoker.check_guard(room)
         except BaseException:
@@ -209,9 +215,11 @@ class Connection:
 
     def forget_asked(self, room: str) -> bool:
         """Forget that a guard was asked; return whether the room has not been left since then."""
-        asked = self._asked or frozenset()
-        self._asked = asked - {room} or None
-        return room in asked
+        asked = self._asked or {}
+        if room not in asked:
+            return False
+        self._asked = {name: losses for name, losses in asked.items() if name != room} or None
+        return True
 
     async def join_asked(self, room: str) -> Joined:
         """Join a room for the client, after `ask_guard`; without hooks.
@@ -221,9 +229,16 @@ class Connection:
             AdapterError: the broker did not confirm.
 
         """
+        losses = (self._asked or {}).get(room)
         if not self.forget_asked(room):
             raise ProtocolError("left", LEFT)
-        return await self.join_for_client(room)
+        joined = await self.join_for_client(room)
+        if joined.new:
+            grant, moderation = Grant(room), self.worker.moderation
+            self.grants = (*self.grants, grant)
+            if losses != moderation.losses:
+                moderation.recheck(self, grant)
+        return joined
 
     async def join_for_client(self, room: str) -> Joined:
         """Do what `join_asked` does for a room that the socket is in: its guard is not asked."""
@@ -245,7 +260,50 @@ class Connection:
         if self._last_rooms is None:
             self._last_rooms = self._hub.room_names(self.writer)
             self._hub.remove(self.writer)
+            self.worker.moderation.remove(self)
             self.session.end()
+
+    def start_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run the app's code concurrently with the next frames; the last hooks wait for it."""
+        if self.tasks is None:
+            self.tasks = set()
+        task = asyncio.get_running_loop().create_task(work, name=HANDLING)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    # -- moderation ------------------------------------------------------------------------
+
+    def expel(self, room: str) -> None:
+        """Leave a room, and end the joins to it that are under way; notify the client."""
+        if self.leave_room(room) and self.accepted:
+            self.write(PreparedFrame(encode_left(room)))
+            if "on_left" in self.route.hooks:  # many may leave in one tick
+                self.start_beside(self.run_on_left(room))
+
+    async def recheck(self, grant: Grant) -> None:
+        """Ask the guard again, and leave the room if it refuses; raises only CancelledError."""
+        try:
+            if grant in self.grants and not self.ended:
+                async with asyncio.timeout(self.worker.limits.handler_timeout):
+                    await self.invoker.check_guard(grant.room)
+        except BaseException as exc:
+            if not raised_by_app(exc):
+                raise
+            if grant not in self.grants or self.ended:
+                return  # it was left meanwhile, and maybe another guard has let it in again
+            if isinstance(exc, Reject):
+                self.expel(grant.room)
+            elif isinstance(exc, Disconnect):
+                self.close(exc.code, exc.reason)
+            else:
+                logger.warning(
+                    "socket %s stays in room %r on %s: its guard was asked again and failed (%r)",
+                    self.id,
+                    grant.room,
+                    self.path,
+                    exc,
+                    extra=about(path=self.path, room=grant.room, socket_id=self.id),
+                )
 
     def log_extra(self) -> dict[str, str]:
         """Return the `extra` of a log line about this connection."""

@@ -17,7 +17,6 @@ from wsroom.rates import EventRate
 from wsroom.routing.callbacks import Handler
 from wsroom.routing.route import ANY
 from wsroom.stats import EventTraffic
-from wsroom.tasks import HANDLING
 from wsroom.wire import protocol
 from wsroom.wire.protocol import Inbound
 
@@ -122,15 +121,9 @@ async def _call_and_reply(
 async def _start_concurrent(
     connection: Connection, handler: Handler, inbound: Inbound, traffic: EventTraffic
 ) -> None:
-    tasks = connection.tasks
-    if tasks is None:
-        tasks = connection.tasks = set()
-    while len(tasks) >= connection.worker.limits.concurrent:
+    while (tasks := connection.tasks) and len(tasks) >= connection.worker.limits.concurrent:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    work = _run_concurrent(connection, handler, inbound, traffic)
-    task = asyncio.get_running_loop().create_task(work, name=HANDLING)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
+    connection.start_beside(_run_concurrent(connection, handler, inbound, traffic))
 
 
 async def _run_concurrent(

@@ -64,6 +64,7 @@ class Lifecycle:
         """Run the connection; `websocket.connect` has been received."""
         connection = self._connection
         connection.worker.hub.add(connection.writer)
+        connection.worker.moderation.add(connection)
         if self._subprotocol == protocol.RESUME_SUBPROTOCOL:
             connection.session.start_buffering(connection.writer, connection)
         task = asyncio.current_task()

@@ -11,6 +11,7 @@ from wsroom.adapters.base import Adapter
 from wsroom.api.blocking import Threads
 from wsroom.asgi.admission import Admission
 from wsroom.asgi.types import Receive, Send
+from wsroom.connection.moderation import Moderation
 from wsroom.connection.supervisor import Watch
 from wsroom.delivery.hub import Hub
 from wsroom.delivery.send_writer import SendWriter
@@ -63,6 +64,7 @@ class Worker:
         self.timing = timing
         self.debug = debug
         self.hub = Hub(adapter, limits, timing, json_default)
+        self.moderation = Moderation(self.hub)
         self.threads = Threads(timing)
         self.admission = Admission(limits)
         self.frames = Rate.of(limits.frames, limits.burst)
@@ -107,12 +109,13 @@ class Worker:
             await asyncio.wait(self.connections, timeout=self.timing.grace)
 
     async def stop(self) -> None:
-        """Stop the hub, the threads, the pings and the watch."""
+        """Stop the hub, the threads, the pings, the watch and the moderation."""
         self.watch.stop()
         for keepalive in self._keepalives.values():
             keepalive.stop()
         self.threads.stop()
         await self.hub.stop()
+        await self.moderation.stop()  # after the hub, which starts what it ends
 
     async def call(self, callback: Callback, *args: Any, **values: Any) -> Any:
         """Call a user's function: on the loop if it is `async def`, else in a thread."""

@@ -84,6 +84,8 @@ class Hub:
         """Converts values in messages that JSON has no form for."""
         self.check_emit: EmitCheck | None = None
         """In debug mode: raises ValueError for a message that is not as the app declares it."""
+        self.moderate: Callable[[Emission], None] | None = None
+        """Is given the emissions that are no messages."""
         self._publish_now = _publish_now_of(adapter)
         self._pending_joins: dict[Room, PendingJoins] = {}
         self._id_prefix = ""
@@ -300,7 +302,10 @@ class Hub:
     def deliver(self, emission: Emission, offset: Offset | None) -> None:
         """Send an emission to its recipients on this worker, one copy each; never waits."""
         if emission.kind != EMIT:
-            self._deliver_control(emission, offset)
+            if emission.kind == RESYNC:
+                self._deliver_resync(emission, offset)
+            if self.moderate is not None:
+                self.moderate(emission)
             return
         members = self.recipients.of(emission)
         if not members:
@@ -316,9 +321,7 @@ class Hub:
             members = self.recipients.exclude(members, emission)
         self.outbox.send(members, frame, self.members.get(emission.except_socket))
 
-    def _deliver_control(self, emission: Emission, offset: Offset | None) -> None:
-        if emission.kind != RESYNC:
-            return  # from a worker of a later release
+    def _deliver_resync(self, emission: Emission, offset: Offset | None) -> None:
         self.counters.gaps_lost += 1
         path, name = emission.room
         members: Set[Writer] = self.rooms.members(emission.room)

@@ -53,7 +53,8 @@ class Emission(NamedTuple):
     kind: str = EMIT
     """EMIT, or RESYNC if an adapter reports that it has lost emissions of `room`. It delivers that
     with the offset from which the room continues; with None if the path of `room` is "".
-    Workers ignore other kinds."""
+    Other kinds moderate (moderation.py): adapters carry them like messages. Workers ignore kinds
+    that they do not know."""
     version: int = 1
     """The version of these fields, for workers of different releases that share a server."""
     volatile: bool = False

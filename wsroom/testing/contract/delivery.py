@@ -238,6 +238,28 @@ class AdapterContract:
         await one.wait_for(published)
         assert one.offsets == [None]
 
+    async def test_emissions_that_are_no_messages_keep_the_order(
+        self, workers: list[Worker]
+    ) -> None:
+        """Of any kind, such as those that moderate: they are carried like messages.
+
+        In a room as well as on its path, with rooms to choose sockets by.
+        """
+        one = workers[0]
+        for room in (CHAT, PATH):
+            for worker in workers:
+                await worker.subscribe(room)
+            published = [emission(str(number), room) for number in range(20)]
+            for number in range(0, 20, 2):
+                published[number] = published[number]._replace(
+                    kind="leave", rooms=("user:7",), except_rooms=("staff",)
+                )
+            for each in published:
+                await one.publish(each)
+            for worker in workers:
+                await worker.wait_for(published[-1])
+                assert [each for each in worker.delivered if each.room == room] == published
+
     async def test_volatile_emissions_keep_the_order(self, workers: list[Worker]) -> None:
         """They may be lost, but must be delivered at most once, and in order with the others."""
         one = workers[0]
