@@ -288,10 +288,10 @@ async def test_a_flood_to_one_that_never_reads_is_bounded(protocol: str) -> None
         await until(lambda: app.codes == [1013])
 
 
-async def test_the_unsent_bytes_of_all_sockets_are_bounded(ws: str) -> None:
+async def test_the_unsent_bytes_of_all_sockets_are_bounded(protocol: str) -> None:
     """Each is within its limit, together they are not: the one with the most is closed."""
     app = App(_timing=QUICK, limits=Limits(unsent=1_000_000))
-    async with serve(app, ws=ws) as server, contextlib.AsyncExitStack() as stack:
+    async with serve(app, ws=protocol) as server, contextlib.AsyncExitStack() as stack:
         slow = [await stack.enter_async_context(never_reading(server, app)) for _ in range(3)]
         for connection, size in zip(slow, (150_000, 600_000, 300_000), strict=True):
             await fill(app, connection, size)

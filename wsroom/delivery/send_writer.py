@@ -46,6 +46,7 @@ class SendWriter(Writer):
         self._queue: deque[PreparedFrame] = deque()
         self._unsent = 0
         self._peak = 0  # the most unsent since a check found more than the limit, else 0
+        self._sent = 0  # bytes since the last check
         self._held = True
         self._closing: tuple[int, str] | None = None
         self._ended = False
@@ -96,8 +97,11 @@ class SendWriter(Writer):
         """Give the connection up if it is slow; returns whether to check again."""
         if self._ended:
             return False
-        peak, self._peak = self._peak, self._unsent if self._unsent > self._outbox.limit else 0
-        if peak and self._unsent >= peak:
+        limit = self._outbox.limit
+        peak, self._peak = self._peak, self._unsent if self._unsent > limit else 0
+        sent, self._sent = self._sent, 0
+        # A replay fills up again what was sent: then as much is unsent as before.
+        if peak and self._unsent >= peak and sent < limit:
             self._connection.give_up(*TOO_SLOW)
             return False
         return self._unsent > 0
@@ -158,6 +162,7 @@ class SendWriter(Writer):
                 frame = self._queue.popleft()
                 await self._send({"type": "websocket.send", "text": frame.text()})
                 self._unsent -= len(frame.payload)
+                self._sent += len(frame.payload)
             if self._closing is not None and not self._ended:
                 self._ended = True
                 code, reason = self._closing
