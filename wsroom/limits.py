@@ -39,6 +39,10 @@ class Limits:
     """Earlier messages of a room that a client may get when it joins; 0 for none. Guards can set
     another number for their rooms."""
 
+    members: int = 1000
+    """Members of a room with presence that clients are shown; of a room with more they get only
+    the count."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)

@@ -82,3 +82,9 @@ async def burst(emitter: Emitter, message: dict[str, Any]) -> None:
     for n in range(message["n"], message["n"] + message["count"]):
         said = {"by": message["by"], "n": n, "bulk": "x" * message["size"]}
         await emitter.to(message["room"]).emit("said", said)
+
+
+@app.presence("people", grace=0.5)
+async def card(socket: Socket, room: str) -> dict[str, str]:
+    """Show the members of one room to each other."""
+    return {"id": socket.query["name"]}

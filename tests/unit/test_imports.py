@@ -18,7 +18,7 @@ BASE = ("errors", "functions", "limits", "logs", "shared_start", "tasks", "timin
 
 CORE = (
     "base", "wire", "schema", "routing", "asgi", "adapters", "delivery", "direct", "api",
-    "connection",
+    "presence", "connection",
 )  # fmt: skip
 
 MAY_IMPORT = {
@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "delivery": ("base", "wire", "routing", "asgi", "adapters"),
     "api": ("base", "wire", "routing", "asgi", "adapters", "delivery"),
     "direct": ("base", "wire", "asgi", "delivery"),
+    "presence": ("base", "wire", "adapters", "delivery"),
     "connection": tuple(room for room in CORE if room != "connection"),
     "describe": ("base", "wire", "routing", "schema"),
     "http_service": ("base", "routing", "asgi", "connection", "describe"),

@@ -2,7 +2,9 @@
 
 from wsroom.adapters.base import Adapter as Adapter
 from wsroom.adapters.memory import MemoryAdapter as MemoryAdapter
+from wsroom.adapters.presence import PresenceAdapter as PresenceAdapter
 from wsroom.wire.emission import EMIT as EMIT
+from wsroom.wire.emission import PRESENCE as PRESENCE
 from wsroom.wire.emission import RESYNC as RESYNC
 from wsroom.wire.emission import Deliver as Deliver
 from wsroom.wire.emission import Emission as Emission

@@ -8,6 +8,7 @@ import traceback
 from typing import Any
 
 from wsroom.adapters.base import Adapter
+from wsroom.adapters.presence import PresenceAdapter
 from wsroom.api.blocking import Threads
 from wsroom.asgi.types import Receive, Send
 from wsroom.connection.supervisor import Watch
@@ -21,6 +22,7 @@ from wsroom.direct.server import misfit, pings
 from wsroom.direct.transport_writer import TransportWriter
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
+from wsroom.presence.presence import Presence
 from wsroom.routing.callbacks import Callback
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.encoding import JsonDefault, to_json
@@ -51,6 +53,12 @@ class Worker:
         self.timing = timing
         self.debug = debug
         self.hub = Hub(adapter, limits, timing, json_default)
+        self.presence = (
+            Presence(self.hub, adapter, limits, timing)
+            if isinstance(adapter, PresenceAdapter)
+            else None
+        )
+        """The presence of its sockets; None if the adapter has none."""
         self.threads = Threads(timing)
         self.connections: set[asyncio.Task[Any]] = set()
         """The tasks of the connections that are open, or whose last hooks are running."""
@@ -75,7 +83,9 @@ class Worker:
             await asyncio.wait(self.connections, timeout=self.timing.grace)
 
     async def stop(self) -> None:
-        """Stop the hub, the threads, the pings and the watch."""
+        """Stop presence, the hub, the threads, the pings and the watch."""
+        if self.presence is not None:
+            await self.presence.stop()
         self.watch.stop()
         for keepalive in self._keepalives.values():
             keepalive.stop()

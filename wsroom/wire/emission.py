@@ -11,6 +11,7 @@ from wsroom.wire.protocol import SOCKET_ID_PREFIX
 
 EMIT = "emit"
 RESYNC = "resync"
+PRESENCE = "presence"
 
 
 class Room(NamedTuple):
@@ -53,7 +54,8 @@ class Emission(NamedTuple):
     kind: str = EMIT
     """EMIT, or RESYNC if an adapter reports that it has lost emissions of `room`. It delivers that
     with the offset from which the room continues; with None if the path of `room` is "".
-    Workers ignore other kinds."""
+    PRESENCE if it is a change of the room's members (`wsroom.wire.presence.Notice`): it has no
+    offset; without a payload, changes may have been lost. Workers ignore other kinds."""
     version: int = 1
     """The version of these fields, for workers of different releases that share a server."""
     volatile: bool = False
