@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from wsroom.errors import ProtocolError, SetupError
 from wsroom.routing.callbacks import Callback, parameters_of
 from wsroom.routing.patterns import Pattern
+from wsroom.schema.declared import card_schema
 from wsroom.schema.parameters import Parameter
+from wsroom.schema.schema import Schema
 
 MOST_GRACE = 3600.0
 
@@ -23,13 +25,16 @@ class CardMaker(NamedTuple):
     """The parameters of the pattern that it takes."""
     grace: float
     """Seconds for which a member stays after its connection was lost."""
+    schema: Schema | None = None
+    """The type of the cards; None if it is not known."""
 
     @classmethod
     def of(cls, function: Callable[..., Any], pattern: Pattern, grace: float) -> CardMaker:
         """Check the function's arguments and the number.
 
         Raises:
-            SetupError: the function cannot be called with them, or the number is invalid.
+            SetupError: the function cannot be called with them, the number is invalid, or the
+                annotation of what it returns has no JSON schema.
 
         """
         number = isinstance(grace, int | float) and math.isfinite(grace)
@@ -42,7 +47,8 @@ class CardMaker(NamedTuple):
             )
         role = f"make the cards of {pattern.text!r}"
         parameters = parameters_of(function, pattern, ("socket", "room"), role)
-        return cls(pattern, Callback.of(function, "socket"), parameters, grace)
+        callback = Callback.of(function, "socket")
+        return cls(pattern, callback, parameters, grace, card_schema(function))
 
     def read(self, values: Mapping[str, str]) -> dict[str, Any]:
         """Return what the function gets for the values of the pattern.
