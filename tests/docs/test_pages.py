@@ -174,6 +174,7 @@ INNER = {
 }
 """Methods between a router and the app."""
 GIVEN = {"Target", "Emitter", "Socket", "BlockingEmitter", "BlockingSocket", "TestConnection"} | {
+    "ClientRoom",
     "ClientSocket",
     "Event",
     "Events",
