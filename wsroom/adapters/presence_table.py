@@ -15,6 +15,7 @@ from wsroom.wire.presence import (
     PresenceTable,
     Step,
     Update,
+    changed_card,
 )
 
 
@@ -85,14 +86,16 @@ class Table:
         elif (known := self._sockets.get(step.socket)) is None:
             return
         elif isinstance(step, Update):
-            card = {**self._cards[known.member], **step.values}
-            self._set(known.member, {key: card[key] for key in card if card[key] is not None})
+            self._set(known.member, changed_card(self._cards[known.member], step.values))
         elif isinstance(step, Leave) and not step.grace:
             self._remove(step.socket)
         else:
             self._graces.setdefault(step.socket, now + step.grace)
 
     def _enter(self, worker: str, step: Enter) -> None:
+        known = self._sockets.get(step.socket)
+        if known is not None and known.member != step.member:
+            self._remove(step.socket)
         if step.socket not in self._sockets:
             self._counts[step.member] = self._counts.get(step.member, 0) + 1
         self._sockets[step.socket] = _Socket(worker, step.member)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from wsroom.wire.encoding import JsonDefault
-from wsroom.wire.presence import Card, Cards, member_key
+from wsroom.wire.presence import Card, Cards, changed_card, member_key
 
 MAX_CARD = 1024
 """Bytes of a card, as JSON."""
@@ -51,7 +51,7 @@ def read_values(values: Mapping[str, Any], default: JsonDefault) -> dict[str, An
 
 def merged(card: Card, values: Mapping[str, Any]) -> Card:
     """Return a card with other values, of which None removes one; raises ValueError over 1 KiB."""
-    new = {key: value for key, value in {**card, **values}.items() if value is not None}
+    new = changed_card(card, values)
     _check_size(orjson.dumps(new))
     return new
 

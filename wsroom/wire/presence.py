@@ -98,6 +98,12 @@ class Notice(NamedTuple):
             raise ValueError("not a change of presence") from None
 
 
+def changed_card(card: Card, values: Mapping[str, Any]) -> Card:
+    """Return a card with other values; None removes one."""
+    gone = {key for key, value in values.items() if value is None}
+    return {key: value for key, value in {**card, **values}.items() if key not in gone}
+
+
 def member_key(id: str | int) -> str:
     """Return the key of the member with this id."""
     return orjson.dumps(id).decode()

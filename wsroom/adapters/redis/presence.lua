@@ -94,7 +94,11 @@ local function merge(lines, values)
 end
 
 local function enter(worker, socket, member, card)
-  local known = redis.call('HGET', state, 'socket:' .. socket)
+  local _, known = owner(socket)
+  if known and known ~= member then
+    remove(socket, known)
+    known = nil
+  end
   if not known then
     redis.call('HINCRBY', state, 'count:' .. member, 1)
     redis.call('HINCRBY', state, 'sockets', 1)

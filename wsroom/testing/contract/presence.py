@@ -104,6 +104,15 @@ class PresenceContract(AdapterContract):
         await two.change(Leave("ws:two.1"))
         assert await one.members() == {}
 
+    async def test_a_socket_has_one_member(self, sides: list[_Side]) -> None:
+        """A socket that enters again with another `id` must leave as the former member."""
+        one, two = sides
+        await one.change(enter("ws:one.1", 1), enter("ws:one.2", 2))
+        await one.change(enter("ws:one.1", 2))
+        assert (await two.members()).keys() == {"2"}
+        await one.change(Leave("ws:one.2"))
+        assert (await two.members()).keys() == {"2"}
+
     async def test_cards_are_kept_exactly(self, sides: list[_Side]) -> None:
         """Every value of JSON must come back as it was given."""
         one, two = sides
