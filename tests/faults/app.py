@@ -10,6 +10,7 @@ from typing import Any
 from tests.faults.faulty_adapters import FAULTY
 from tests.faults.plain_pubsub import PlainPubSubAdapter
 from wsroom import Adapter, Emitter, MemoryAdapter, RedisAdapter, Socket, WSRoom
+from wsroom.adapters import PresenceAdapter
 from wsroom.timing import Timing
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -84,7 +85,10 @@ async def burst(emitter: Emitter, message: dict[str, Any]) -> None:
         await emitter.to(message["room"]).emit("said", said)
 
 
-@app.presence("people", grace=0.5)
 async def card(socket: Socket, room: str) -> dict[str, str]:
     """Show the members of one room to each other."""
     return {"id": socket.query["name"]}
+
+
+if isinstance(app.adapter, PresenceAdapter):
+    app.add_presence(card, "people", grace=0.5)

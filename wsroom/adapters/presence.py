@@ -55,7 +55,7 @@ class PresenceAdapter(ABC):
         """Forget the sockets of a worker whose event loop has ended; never blocks, never raises."""
 
 
-NO_PRESENCE = "this adapter has no presence; use MemoryAdapter, or one with PresenceAdapter"
+NO_PRESENCE = "this adapter has no presence; use MemoryAdapter or RedisAdapter"
 
 
 async def read_members(adapter: object, room: Room) -> Cards:
