@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any
 
 from wsroom.adapters import Adapter, MemoryAdapter
+from wsroom.adapters.presence import NO_PRESENCE
 from wsroom.api.target import Target
 from wsroom.asgi.handshake import Headers, Origins, app_path, origins_advice
 from wsroom.asgi.lifespan import forward, serve
@@ -107,6 +108,7 @@ class WSRoom(Router):
         )
         if debug:
             self._worker.hub.check_emit = EmitChecks(self.find)
+        self._worker.hub.has_presence = self._has_presence
         self._origins = Origins(origins)
         self._documentation = Documentation(self, docs, debug)
         self._http_app = http
@@ -200,7 +202,7 @@ class WSRoom(Router):
         self._lifespan_seen = True
         state = {} if state is None else state
         try:
-            await self._worker.start()
+            await self._start_worker()
             async with AsyncExitStack() as stack:
                 if self._http_app is not None:
                     await stack.enter_async_context(forward(self._http_app, state))
@@ -281,7 +283,7 @@ class WSRoom(Router):
             return 403, advice or "pages of this origin may not connect"
         try:
             self._check_workers(receive)
-            await self._worker.start()
+            await self._start_worker()
         except (SetupError, AdapterError) as exc:
             if self._failures.due(("socket", str(exc)), time.monotonic()):
                 logger.error("refused a socket on %s: %s", path, exc, extra=about(path=path))
@@ -304,6 +306,15 @@ class WSRoom(Router):
         self._frozen = "the app has started"
         if self._exporter is not None:
             self._exporter.start()
+
+    async def _start_worker(self) -> None:
+        if self._worker.presence is None and any(route.card_makers for route in self.routes):
+            raise SetupError(NO_PRESENCE)
+        await self._worker.start()
+
+    def _has_presence(self, path: str) -> bool:
+        found = self.find(path)
+        return found is not None and bool(found[0].card_makers)
 
     def _start_unserved(self) -> None:
         # A mounted app that was not given the outer app's lifespan begins with its first request.

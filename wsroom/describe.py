@@ -5,7 +5,7 @@ No I/O and no asyncio here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ import orjson
 from wsroom.errors import SetupError
 from wsroom.routing.callbacks import Guard, Handler
 from wsroom.routing.patterns import Pattern
+from wsroom.routing.presence import CardMaker
 from wsroom.routing.route import Route
 from wsroom.routing.router import Router
 from wsroom.schema import declared
@@ -90,18 +91,32 @@ def _path(mount: str, route: Route) -> PathContract:
         path=mount + route.pattern.text,
         doc="\n\n".join(filter(None, connect)),
         parameters=_parameters(route.pattern, route.parameters),
-        rooms=tuple(map(_room, route.guards.values())),
+        rooms=tuple(_rooms(route)),
         client=tuple(_client_event(*item) for item in route.handlers.items()),
         server=tuple(_server_event(*item) for item in route.emits.items()),
     )
 
 
-def _room(guard: Guard) -> RoomContract:
+def _rooms(route: Route) -> Iterator[RoomContract]:
+    # Rooms of a guard may have presence by the same pattern, or by another one.
+    makers = dict(route.card_makers)
+    for shape, guard in route.guards.items():
+        yield _room(guard, doc_of(guard.callback.function), makers.pop(shape, None))
+    for maker in makers.values():
+        yield _room(maker, "", maker)
+
+
+def _room(found: Guard | CardMaker, doc: str, maker: CardMaker | None) -> RoomContract:
     return RoomContract(
-        pattern=guard.pattern.text,
-        doc=doc_of(guard.callback.function),
-        parameters=_parameters(guard.pattern, guard.parameters),
+        pattern=found.pattern.text,
+        doc=doc,
+        parameters=_parameters(found.pattern, found.parameters),
+        presence=None if maker is None else _card(maker),
     )
+
+
+def _card(maker: CardMaker) -> JsonSchema:
+    return _json_schema(maker.schema, "serialization") or {"type": "object"}
 
 
 def _parameters(pattern: Pattern, known: Mapping[str, Parameter]) -> Names:

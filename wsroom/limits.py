@@ -59,6 +59,9 @@ class Limits:
     connections_per_address: int | None = None
     """Connections of one worker from one address; one more is refused with 503. None for no limit:
     a proxy, an office or a mobile network can be one address."""
+    members: int = 1000
+    """Members of a room with presence that clients are shown; of a room with more they get only
+    the count."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

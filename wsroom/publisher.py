@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -18,9 +18,10 @@ from wsroom.errors import AdapterError, SetupError
 from wsroom.limits import Limits
 from wsroom.shared_start import SharedStart
 from wsroom.timing import DEFAULT_TIMING, Timing
-from wsroom.wire.emission import Emission
+from wsroom.wire.emission import Emission, Room
 from wsroom.wire.encoding import EmitCheck, JsonDefault, to_json
 from wsroom.wire.names import NameChecker
+from wsroom.wire.presence import Cards
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
@@ -55,6 +56,7 @@ class AsyncPublisher:
         self._names = RedisNames(prefix)
         self.name_checker = NameChecker(Limits())
         self.json_default: JsonDefault = to_json
+        self.has_presence: Callable[[str], bool] | None = None  # the app's paths are not known here
         self.check_emit: EmitCheck | None = None  # the app's declarations are not known here
         read_topology(self._source)  # raises at once if the URL is invalid
         self._start = SharedStart(self._connect, "the publisher")
@@ -101,6 +103,12 @@ class AsyncPublisher:
             return 0
         heard = 0 if answer is None else await answer
         return heard if isinstance(heard, int) else None
+
+    async def read_members(self, room: Room) -> Cards:
+        """Return the members of a room, for a target."""
+        client = await self._connected()
+        answer = await client.presence.change(room, "", 0, (), whole=True)
+        return {} if answer.table is None else answer.table.members
 
     async def _connected(self) -> PublishingClient:
         start, loop = self._start, asyncio.get_running_loop()
@@ -199,6 +207,14 @@ class BlockingTarget:
     def except_(self, *rooms: str) -> BlockingTarget:
         """Do what `Target.except_` does."""
         return BlockingTarget(self._publisher, self._target.except_(*rooms))
+
+    def members(self) -> list[dict[str, Any]]:
+        """Do what `Target.members` does."""
+        return self._publisher._run(self._target.members())
+
+    def count(self) -> int:
+        """Do what `Target.count` does."""
+        return self._publisher._run(self._target.count())
 
     def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> int | None:
         """Do what `PublisherTarget.emit` does, and block until then."""

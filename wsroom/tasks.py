@@ -7,5 +7,6 @@ from __future__ import annotations
 
 READING = "wsroom: reads while a handler runs"
 WAITING = "wsroom: waits for a frame"
+CHANGING = "wsroom: changing the members of a room"
 HANDLING = "wsroom: concurrent handler"
 WRITING = "wsroom: writes to a socket"

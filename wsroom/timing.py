@@ -33,6 +33,19 @@ class Timing:
     blocking_timeout: float = 10.0
     """How long a blocking method waits for the event loop."""
 
+    # -- presence --------------------------------------------------------------------------
+
+    presence_interval: float = 0.1
+    """Interval between two frames about the members of one room."""
+    presence_retry: float = 1.0
+    """How long until a change of a table is sent again, or a change that did not come is read."""
+    presence_lost: float = 10.0
+    """How long the members of a lost table are shown, while workers enter theirs again."""
+    presence_stamp: float = 3.0
+    """Interval between two signs of life of a worker."""
+    presence_check: float = 30.0
+    """How long until a room's table is read again although nothing seems to be missing."""
+
     # -- Redis -----------------------------------------------------------------------------
 
     redis_timeout: float = 5.0

@@ -11,10 +11,10 @@ import pytest
 from tests.support.clock import SECOND
 from wsroom import Adapter, MemoryAdapter
 from wsroom.adapters import Emission, Offset
-from wsroom.testing.contract import HistoryContract, emission
+from wsroom.testing.contract import HistoryContract, PresenceContract, emission
 
 
-class TestMemoryAdapter(HistoryContract):
+class TestMemoryAdapter(HistoryContract, PresenceContract):
     timeout = 10 * SECOND
 
     @pytest.fixture

@@ -6,12 +6,12 @@ import pytest
 
 from tests.support.clock import SECOND
 from wsroom import Adapter, RedisAdapter
-from wsroom.testing.contract import HistoryContract
+from wsroom.testing.contract import HistoryContract, PresenceContract
 
 BROKERS = ("valkey", "redis", "sentinel", "cluster")
 
 
-class TestRedisAdapter(HistoryContract):
+class TestRedisAdapter(HistoryContract, PresenceContract):
     timeout = 10 * SECOND
 
     @pytest.fixture(params=BROKERS)

@@ -176,6 +176,7 @@ INNER = {
 """Methods between a router and the app."""
 GIVEN = {"Target", "Emitter", "Socket", "BlockingEmitter", "BlockingSocket", "TestConnection"} | {
     "Stats",
+    "ClientRoom",
     "ClientSocket",
     "Event",
     "Events",

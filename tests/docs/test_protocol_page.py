@@ -246,6 +246,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "rooms of a socket": f"{limits.rooms_per_socket}",
         "bad frames": f"{limits.bad_frames} in a minute",
         "seconds for handling a frame": f"{limits.handler_timeout:g}",
+        "members that are shown": f"{limits.members:,}",
         "bytes that wait for a slow socket": "1 MiB, not shrinking for a second",
     }.items():
         assert f"| {words} * | {number} |" in section

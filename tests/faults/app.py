@@ -13,6 +13,7 @@ from tests.faults.faulty_adapters import FAULTY
 from tests.faults.plain_pubsub import PlainPubSubAdapter
 from tests.support.clock import TICK
 from wsroom import Adapter, Emitter, MemoryAdapter, RedisAdapter, Reject, Socket, WSRoom
+from wsroom.adapters import PresenceAdapter
 from wsroom.timing import Timing
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -99,3 +100,12 @@ async def burst(emitter: Emitter, message: dict[str, Any]) -> None:
     for n in range(message["n"], message["n"] + message["count"]):
         said = {"by": message["by"], "n": n, "bulk": "x" * message["size"]}
         await emitter.to(message["room"]).emit("said", said)
+
+
+async def card(socket: Socket, room: str) -> dict[str, str]:
+    """Show the members of one room to each other."""
+    return {"id": socket.query["name"]}
+
+
+if isinstance(app.adapter, PresenceAdapter):
+    app.add_presence(card, "people", grace=0.5)

@@ -67,6 +67,14 @@ class Site(WSRoom):
         async def joined(emitter: Emitter, room: str) -> None:
             self.handled.append(("joined", room))
 
+        @self.presence("crew:{id}", grace=30)
+        async def card(socket: Socket, room: str) -> dict[str, Any]:
+            return {"id": socket.query.get("name", socket.id)}
+
+        @self.on("set")
+        async def change(emitter: Emitter, message: dict[str, Any]) -> None:
+            await emitter.socket.update_presence("crew:1", message)
+
         @self.on("say")
         async def say(emitter: Emitter, message: dict[str, Any]) -> int:
             """Emit to one room, or to the path if it is ""; return the worker's process id."""

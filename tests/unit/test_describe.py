@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from wsroom import Controller, Emitter, Router, Socket, WSRoom, on
 from wsroom.describe import contract_of
@@ -102,3 +102,32 @@ def test_an_app_is_described() -> None:
         ),
         document={"info": {}},
     )
+
+
+class Person(TypedDict):
+    """Somebody who is here."""
+
+    id: int
+    name: str
+
+
+def test_the_cards_of_rooms_with_presence_are_described() -> None:
+    """By the type that the function returns, without None; beside the guard of the same rooms."""
+    app = Router()
+
+    @app.on_join("board:{id}")
+    async def guard(socket: Socket, room: str) -> None:
+        """Members only."""
+
+    @app.presence("board:{number}")
+    async def person(socket: Socket, room: str) -> Person | None: ...
+
+    @app.presence("hall")
+    async def anybody(socket: Socket, room: str): ...  # type: ignore[no-untyped-def]
+
+    board, hall = contract_of(app).paths[0].rooms
+    assert (board.pattern, board.doc) == ("board:{id}", "Members only.")
+    assert isinstance(board.presence, dict)
+    shown = str(board.presence)
+    assert "name" in shown and "integer" in shown and "null" not in shown
+    assert (hall.pattern, hall.presence) == ("hall", {"type": "object"})

@@ -40,8 +40,8 @@ def test_the_public_names_are_these() -> None:
 def test_what_an_adapter_needs_is_in_one_place() -> None:
     """`wsroom.adapters` has the base class and every type that it mentions."""
     assert {name for name in vars(wsroom.adapters) if name[0].isupper()} == {
-        "Adapter", "AdapterStats", "Deliver", "EMIT", "Emission", "MemoryAdapter", "Offset", "Past",
-        "RESYNC", "Room",
+        "Adapter", "AdapterStats", "Deliver", "EMIT", "Emission", "MemoryAdapter", "Offset",
+        "PRESENCE", "Past", "PresenceAdapter", "RESYNC", "Room",
     }  # fmt: skip
     assert wsroom.adapters.Adapter is wsroom.Adapter
 
@@ -55,7 +55,8 @@ def test_the_names_for_tests_are_these() -> None:
     """The client for tests of apps, and the contract for tests of adapters."""
     assert wsroom.testing.__all__ == ["Refused", "TestClient", "TestConnection"]
     assert wsroom.testing.contract.__all__ == [
-        "CHAT", "PATH", "AdapterContract", "HistoryContract", "Worker", "emission",
+        "CHAT", "PATH", "AdapterContract", "HistoryContract", "PresenceContract", "Worker",
+        "emission",
     ]  # fmt: skip
 
 

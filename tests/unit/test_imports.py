@@ -28,7 +28,7 @@ BASE = (
 
 CORE = (
     "base", "wire", "schema", "routing", "asgi", "adapters", "delivery", "direct", "api",
-    "connection",
+    "presence", "connection",
 )  # fmt: skip
 
 MAY_IMPORT = {
@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "delivery": ("base", "wire", "routing", "asgi", "adapters"),
     "api": ("base", "wire", "routing", "asgi", "adapters", "delivery"),
     "direct": ("base", "wire", "asgi", "delivery"),
+    "presence": ("base", "wire", "adapters", "delivery"),
     "connection": tuple(room for room in CORE if room != "connection"),
     "describe": ("base", "wire", "routing", "schema"),
     "http_service": ("base", "routing", "asgi", "connection", "describe", "exporter"),

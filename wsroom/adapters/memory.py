@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from time import monotonic, time
 
 from wsroom.adapters.base import Adapter
 from wsroom.adapters.history import History
-from wsroom.wire.emission import Deliver, Emission, Past, Room
+from wsroom.adapters.presence import PresenceAdapter
+from wsroom.adapters.presence_table import Table
+from wsroom.wire.emission import PRESENCE, Deliver, Emission, Past, Room
 from wsroom.wire.offsets import Offset
+from wsroom.wire.presence import PresenceAnswer, Step
 from wsroom.wire.protocol import SOCKET_ID_PREFIX
 
 
-class MemoryAdapter(Adapter):
-    """Delivers within `publish`, in one process.
+class MemoryAdapter(Adapter, PresenceAdapter):
+    """Delivers within `publish`, in one process. It has presence.
 
     Several apps in that process may share an adapter; they then share their rooms, as workers do.
 
@@ -36,6 +40,8 @@ class MemoryAdapter(Adapter):
     ) -> None:
         self._delivers: list[Deliver] = []
         self._history = History(history, ttl, max_bytes)
+        self._tables: dict[Room, Table] = {}
+        self._ahead = 0.0  # seconds by which tests have set the clock of graces forward
 
     async def start(self, deliver: Deliver) -> None:
         # Not in __init__: a process that has an adapter may be forked, and names must be unique.
@@ -72,3 +78,29 @@ class MemoryAdapter(Adapter):
 
     def unsubscribe(self, room: Room) -> None:
         self._history.unsubscribe(room, monotonic())
+
+    async def change_presence(
+        self, room: Room, worker: str, number: int, steps: Sequence[Step] = (), *, whole: bool
+    ) -> PresenceAnswer:
+        table = self._tables.get(room) or Table(secrets.token_urlsafe(6))
+        now = monotonic() + self._ahead
+        notice = table.change(worker, steps, now)
+        if table:
+            self._tables[room] = table
+        else:
+            self._tables.pop(room, None)
+        if notice is not None:
+            emission = Emission(room, notice.encode(), kind=PRESENCE, volatile=True)
+            for deliver in self._delivers:
+                deliver(emission, None)
+        return table.answer(now, whole=whole)
+
+    def abandon_presence(self, worker: str) -> None:
+        for room, table in list(self._tables.items()):
+            table.bury(worker)
+            if not table:
+                del self._tables[room]
+
+    def advance(self, seconds: float) -> None:
+        """Set the clock of the graces forward: for tests, which need not wait."""
+        self._ahead += seconds

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -77,6 +77,10 @@ class BlockingSocket(SocketInfo[User]):
         """Do what `Socket.leave` does; also raises TimeoutError after 10 s."""
         self._portal.run(self._socket.leave, *rooms)
 
+    def update_presence(self, room: str, values: Mapping[str, Any]) -> None:
+        """Do what `Socket.update_presence` does; also raises TimeoutError after 10 s."""
+        self._portal.run(self._socket.update_presence, room, values)
+
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Do what `Socket.close` does; also raises TimeoutError after 10 s."""
         self._portal.run(self._socket.close, code, reason)
@@ -104,6 +108,14 @@ class BlockingEmitter(WithUser[User]):
     def except_(self, *rooms: str) -> BlockingEmitter[User]:
         """Do what `Emitter.except_` does."""
         return BlockingEmitter(self._emitter.except_(*rooms), self._portal)
+
+    def members(self) -> list[dict[str, Any]]:
+        """Do what `Emitter.members` does."""
+        return self._portal.run(self._emitter.members)
+
+    def count(self) -> int:
+        """Do what `Emitter.count` does."""
+        return self._portal.run(self._emitter.count)
 
     def emit(self, event: str, message: Any = None, *, volatile: bool = False) -> None:
         """Do what `Emitter.emit` does."""

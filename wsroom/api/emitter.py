@@ -6,12 +6,12 @@ import asyncio
 from typing import Any, Self
 
 from wsroom.api.socket import Socket
-from wsroom.api.target import Target, room_of
+from wsroom.api.target import Target, check_reserved, room_of
 from wsroom.api.user import User, WithUser
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Hub
 from wsroom.wire.moderation import Chosen
-from wsroom.wire.protocol import encode
+from wsroom.wire.protocol import RESERVED_WITH_PRESENCE, encode
 
 
 class Emitter(Target, WithUser[User]):
@@ -108,6 +108,8 @@ class Emitter(Target, WithUser[User]):
         """
         hub = self._publisher
         hub.name_checker.check_event(event)
+        if event in RESERVED_WITH_PRESENCE:
+            check_reserved(hub, self._path, event)
         payload = encode(event, message, self.socket.id, default=hub.json_default)
         if hub.check_emit is not None:
             hub.check_emit(self._path, event, payload)

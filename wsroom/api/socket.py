@@ -29,6 +29,7 @@ class SocketConnection(Protocol):
     async def join(self, *rooms: str) -> None: ...
     async def leave(self, *rooms: str) -> None: ...
     def close(self, code: int = 1000, reason: str = "") -> None: ...
+    async def update_presence(self, room: str, values: Mapping[str, Any]) -> None: ...
     def session_hash(self) -> str: ...
 
 
@@ -150,6 +151,20 @@ class Socket(SocketInfo[User]):
         it: that join then fails, with the code `left`.
         """
         await self._connection.leave(*rooms)
+
+    async def update_presence(self, room: str, values: Mapping[str, Any]) -> None:
+        """Change this socket's card in a room with presence: `{"typing": True}`.
+
+        The keys of `values` are merged into the card; None removes one. It does nothing if the
+        socket is not in the room, or is not shown there.
+
+        Raises:
+            ValueError: `values` has an `id`, which is fixed, or the card would be over 1 KiB.
+            TypeError: JSON has no form for a value.
+            AdapterError: the broker did not confirm; the change is made later.
+
+        """
+        await self._connection.update_presence(room, values)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection, after frames that were written before; does not wait for the peer.

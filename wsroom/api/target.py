@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 from wsroom.wire.emission import EMIT, Emission, Room
 from wsroom.wire.encoding import EmitCheck, JsonDefault, compact
 from wsroom.wire.moderation import Chosen, disconnect_emission, leave_emissions, recheck_emission
 from wsroom.wire.names import NameChecker
-from wsroom.wire.protocol import encode
+from wsroom.wire.presence import Cards
+from wsroom.wire.protocol import RESERVED_WITH_PRESENCE, SOCKET_ID_PREFIX, encode
 
 
 class EmissionPublisher(Protocol):
@@ -17,13 +19,23 @@ class EmissionPublisher(Protocol):
     name_checker: NameChecker
     json_default: JsonDefault
     check_emit: EmitCheck | None
+    has_presence: Callable[[str], bool] | None
 
     async def publish(self, emission: Emission) -> object: ...
+    async def read_members(self, room: Room) -> Cards: ...
 
 
 def room_of(path: str, rooms: tuple[str, ...]) -> Room:
     """Return the room that sequences an emission to these rooms; the path's for several or none."""
     return Room(path, rooms[0] if len(rooms) == 1 else "")
+
+
+def check_reserved(publisher: EmissionPublisher, path: str, event: str) -> None:
+    """Raise ValueError if the event is part of the protocol on paths with presence, like this."""
+    if publisher.has_presence is not None and publisher.has_presence(path):
+        raise ValueError(
+            f"event {event!r} is part of the protocol on paths with presence; use another name"
+        )
 
 
 class Recipients:
@@ -73,6 +85,28 @@ class Recipients:
             check_room(name)
         return tuple(dict.fromkeys(names + more))
 
+    async def members(self) -> list[dict[str, Any]]:
+        """Return the cards of the members of these rooms, on all workers, each member once.
+
+        Rooms without presence have no members. Sockets that `except_` leaves out are not.
+
+        Raises:
+            ValueError: no room was chosen, or a socket's id.
+            SetupError: the adapter has no presence.
+            AdapterError: the broker did not answer.
+
+        """
+        found: dict[str, Any] = {}
+        if not self._rooms or any(name.startswith(SOCKET_ID_PREFIX) for name in self._rooms):
+            raise ValueError('members are in rooms; choose them with to("board:1")')
+        for name in self._rooms:
+            found |= await self._publisher.read_members(Room(self._path, name))
+        return [dict(card) for card in found.values()]
+
+    async def count(self) -> int:
+        """Return how many members these rooms have; raises what `members` raises."""
+        return len(await self.members())
+
     def _emission(
         self,
         event: str,
@@ -84,6 +118,8 @@ class Recipients:
     ) -> Emission:
         publisher, room, rooms = self._publisher, self._room, self._rooms
         publisher.name_checker.check_event(event)
+        if event in RESERVED_WITH_PRESENCE:
+            check_reserved(publisher, self._path, event)
         name = room.name or None
         payload = compact(encode(event, message, sender, name, None, publisher.json_default))
         if publisher.check_emit is not None:

@@ -6,8 +6,17 @@
 from wsroom.client.connect import connect as connect
 from wsroom.client.events import Event as Event
 from wsroom.client.events import Events as Events
+from wsroom.client.room import ClientRoom as ClientRoom
 from wsroom.client.socket import ClientSocket as ClientSocket
 from wsroom.errors import ConnectionLost as ConnectionLost
 from wsroom.errors import RequestError as RequestError
 
-__all__ = ["ClientSocket", "ConnectionLost", "Event", "Events", "RequestError", "connect"]
+__all__ = [
+    "ClientRoom",
+    "ClientSocket",
+    "ConnectionLost",
+    "Event",
+    "Events",
+    "RequestError",
+    "connect",
+]

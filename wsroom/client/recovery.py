@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from wsroom.client.members import HeldRooms
 from wsroom.errors import RequestError
 from wsroom.wire.protocol import (
     CONNECTED,
@@ -43,6 +44,7 @@ class Recovery:
         self.session = ""
         self.offsets: dict[str, str | None] = {}
         """The last offset of each room, and of the path (""); None without a history."""
+        self.held = HeldRooms()
         self._leaving: set[str] = set()
         self._late: set[str] = set()
 
@@ -82,8 +84,9 @@ class Recovery:
         self._late.discard(room)
 
     def update(self, frame: Frame, asked: str = "") -> None:
-        """Take the offsets of a frame; `asked` is the event of the frame that it answers."""
+        """Take what a frame has; `asked` is the event of the frame that it answers."""
         event, message = frame["event"], frame["message"]
+        self.held.update(frame, asked)
         if event == CONNECTED:
             self._connected(message)
         elif event == LEFT or (event == REPLY and asked == LEAVE):
@@ -96,7 +99,8 @@ class Recovery:
             self.offsets[message["room"]] = message.get("offset")
         elif event == JOINED:
             if message["room"] not in self._leaving:
-                self.offsets[message["room"]] = message.get("offset")
+                known = self.offsets.get(message["room"])
+                self.offsets[message["room"]] = message.get("offset", known)
         elif event != REPLY or asked == RESUME:
             for room, offset in read_offsets(frame, asked):
                 ignored = room in self._leaving or room in self._late

@@ -12,6 +12,7 @@ from wsroom.client.keeper import Keeper, SocketState
 from wsroom.client.life import Life
 from wsroom.client.listeners import Listeners
 from wsroom.client.outgoing import OutFrame
+from wsroom.client.room import ClientRoom, ClientRooms
 from wsroom.errors import ConnectionLost, check_close
 from wsroom.wire.joins import join_message
 from wsroom.wire.names import NameChecker
@@ -36,6 +37,7 @@ class ClientSocket:
         self._names = NameChecker(None)
         self._listeners = Listeners()
         self._life = Life(settings, self._listeners)
+        self._rooms = ClientRooms(self, self._listeners, self._keeper.recovery.held)
 
     @property
     def _keeper(self) -> Keeper:
@@ -181,6 +183,16 @@ class ClientSocket:
         message = join_message(room, last, since)
         answer: dict[str, Any] = await self._request_until_answered(JOIN, room, message, timeout)
         return answer
+
+    def room(self, name: str) -> ClientRoom:
+        """Return a handle on a room; the socket leaves the room with the last handle on it.
+
+        Raises:
+            ValueError: the room's name is invalid.
+
+        """
+        self._names.check_room(name)
+        return self._rooms.hold(name)
 
     async def leave_room(self, room: str, *, timeout: float | None = None) -> None:
         """Leave a room, and forget it; raises what `join_room` raises."""

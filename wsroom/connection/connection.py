@@ -18,8 +18,9 @@ from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.hub import Joined, LeftMeanwhile
 from wsroom.delivery.writer import TOO_SLOW
-from wsroom.errors import Disconnect, ProtocolError, Reject, check_close
+from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject, check_close
 from wsroom.logs import about
+from wsroom.presence.cards import Present, read_values
 from wsroom.rates import EventRate, Usage
 from wsroom.routing.route import Route
 from wsroom.tasks import HANDLING
@@ -32,6 +33,17 @@ logger = logging.getLogger("wsroom")
 
 LEFT = "the room was left before it was joined"
 
+RESTARTING = frozenset({1001, 1012, 1013})
+"""Codes with which the server closes sockets that are to come back."""
+
+
+class _Card:
+    """A card that is being made; `left` if the room is left meanwhile."""
+
+    def __init__(self, room: str) -> None:
+        self.room = room
+        self.left = False
+
 
 class Connection:
     """Connects a peer, the hub and the app's code; `Socket` is its public interface.
@@ -41,6 +53,8 @@ class Connection:
 
     __slots__ = (
         "_asked",
+        "_cards",
+        "_entered",
         "_hub",
         "_joins_due",
         "_last_rooms",
@@ -111,6 +125,8 @@ class Connection:
         # Rooms of the client's joins that have not begun yet, because guards are being asked, and
         # `Moderation.losses` then.
         self._asked: Mapping[str, int] | None = None
+        self._cards: tuple[_Card, ...] = ()
+        self._entered: frozenset[str] = frozenset()  # rooms in whose table it is
         self._hub = worker.hub
         self._joins_due = 0.0
         self._last_rooms: frozenset[str] | None = None
@@ -183,14 +199,17 @@ class Connection:
         # Everything up to the offset comes before it, what is emitted from now on after it.
         if offset is not None:
             self.session.write_until({Room(self.path, room): offset})
-        self.write(PreparedFrame(encode_joined(room, offset)))
+        self.write(PreparedFrame(encode_joined(room, offset, self.members(room))))
 
     def leave_room(self, room: str) -> bool:
         """Leave a room at once, without the hook; return whether the socket was in it."""
         self.forget_asked(room)  # the guard may still allow it, but the leave is later
+        for card in self._cards:
+            card.left = card.left or card.room == room
         if self._last_rooms is not None:
             return False
         was_in = room in self.rooms
+        self._leave_presence(room)
         if was_in:
             self._hub.leave(self.writer, room)
             self.grants = tuple([grant for grant in self.grants if grant.room != room])
@@ -253,12 +272,80 @@ class Connection:
         most = self.worker.limits.rooms_per_socket
         if room not in rooms and len(rooms) >= most:
             raise ProtocolError("too_many_rooms", f"a socket may be in at most {most} rooms")
-        return await self._hub.join(self.writer, room)
+        with_presence = self.accepted and self.route.card_maker(room) is not None
+        if not with_presence or room in self._entered:
+            joined = await self._hub.join(self.writer, room)
+            if with_presence and self.worker.presence is not None:
+                await self.worker.presence.ready(Room(self.path, room))
+            return joined
+        present = await self._make_card(room)
+        joined = await self._hub.join(self.writer, room)
+        await self._enter(room, present)
+        return joined
+
+    # -- presence --------------------------------------------------------------------------
+
+    async def _make_card(self, room: str) -> Present | None:
+        card = _Card(room)
+        self._cards = (*self._cards, card)
+        try:
+            present = await self.invoker.make_card(room)
+        finally:
+            self._cards = tuple([each for each in self._cards if each is not card])
+        if card.left:
+            raise LeftMeanwhile(LEFT)
+        return present
+
+    async def _enter(self, room: str, present: Present | None) -> None:
+        if self.worker.presence is None or room not in self.rooms or self.ended:
+            return
+        self._entered |= {room}
+        try:
+            await self.worker.presence.enter(Room(self.path, room), self.id, present)
+        except AdapterError:
+            self.leave_room(room)
+            raise
+        if room not in self.rooms:
+            raise LeftMeanwhile(LEFT)
+
+    async def enter_opened(self, room: str) -> None:
+        """Enter presence in a room that `on_connect` has joined; raises what a join raises."""
+        try:
+            await self._enter(room, await self._make_card(room))
+        except BaseException:
+            self.leave_room(room)
+            raise
+        self._write_joined(room, None)
+
+    def _leave_presence(self, room: str, grace: float = 0.0) -> None:
+        if room in self._entered and self.worker.presence is not None:
+            self._entered -= {room}
+            self.worker.presence.leave(Room(self.path, room), self.id, grace)
+
+    def _leave_all_presence(self) -> None:
+        code = self.peer_code if self.closed_with is None else self.closed_with[0]
+        by_peer = self.closed_with is None
+        clean = code == 1000 or 3000 <= code < 5000 if by_peer else code not in RESTARTING
+        for room in self._entered:
+            found = self.route.card_maker(room)
+            self._leave_presence(room, 0.0 if clean or found is None else found[0].grace)
+
+    def members(self, room: str, after: str | None = None) -> dict[str, Any]:
+        """Return what a reply has about the members of a room; nothing if it has no presence."""
+        if room not in self._entered or self.worker.presence is None:
+            return {}
+        return self.worker.presence.answer(Room(self.path, room), after)
+
+    async def update_presence(self, room: str, values: Mapping[str, Any]) -> None:
+        new = read_values(values, self._hub.json_default)
+        if room in self._entered and self.worker.presence is not None:
+            await self.worker.presence.update(Room(self.path, room), self.id, new)
 
     def leave_everything(self) -> None:
         """Leave all rooms; `rooms` keeps their names."""
         if self._last_rooms is None:
             self._last_rooms = self._hub.room_names(self.writer)
+            self._leave_all_presence()
             self._hub.remove(self.writer)
             self.worker.moderation.remove(self)
             self.session.end()

@@ -18,6 +18,7 @@ from wsroom.routing.callbacks import Handler
 from wsroom.routing.route import ANY
 from wsroom.stats import EventTraffic
 from wsroom.wire import protocol
+from wsroom.wire.joins import read_members
 from wsroom.wire.protocol import Inbound
 
 Call = Callable[[Connection, Handler, Emitter, Any], Awaitable[Any]]
@@ -50,7 +51,12 @@ def handle(connection: Connection, inbound: Inbound) -> Coroutine[Any, Any, None
             return leave(connection, inbound)
         if event == protocol.RESUME:
             return resume(connection, inbound)
-        handler = None if event in protocol.RESERVED else route.handlers.get(ANY)
+        reserved = event in protocol.RESERVED
+        if route.card_makers and event in protocol.RESERVED_WITH_PRESENCE:
+            if event == protocol.MEMBERS:
+                return members(connection, inbound)
+            reserved = True
+        handler = None if reserved else route.handlers.get(ANY)
         if handler is None:
             raise ProtocolError("unknown_event", f"this path has no handler for {event!r}")
     if handler.rate is not None and (wait := connection.take(handler.rate)):
@@ -77,6 +83,15 @@ async def leave(connection: Connection, inbound: Inbound) -> None:
     connection.answered = True
     if was_in:
         await connection.run_on_left(room)
+
+
+async def members(connection: Connection, inbound: Inbound) -> None:
+    """Handle `members`: answer with those of a room that the socket is in."""
+    room, after = read_members(inbound.message, connection.worker.limits)
+    if room not in connection.rooms:
+        raise ProtocolError("forbidden", "join the room first")
+    connection.invoker.reply(inbound, {"room": room} | connection.members(room, after))
+    connection.answered = True
 
 
 def _call(

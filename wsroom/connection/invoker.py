@@ -14,6 +14,7 @@ from wsroom.connection.worker import Worker
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.errors import AdapterError, Disconnect, ProtocolError, Reject
 from wsroom.logs import about
+from wsroom.presence.cards import Present, read_card
 from wsroom.routing.callbacks import Callback
 from wsroom.routing.route import Route
 from wsroom.schema.conformity import check_payload
@@ -79,6 +80,38 @@ class Invoker:
                 "the guard of room %r on %s raised",
                 room,
                 connection.path,
+                extra=self._log_extra(room=room),
+            )
+            raise ProtocolError("internal", worker.describe_error(exc)) from None
+
+    async def make_card(self, room: str) -> Present | None:
+        """Return the card for a room with presence; None if the socket is not to be shown.
+
+        Raises:
+            Reject: by the app's function.
+            Disconnect: by the app's function.
+            ProtocolError: a value in the room's name is not of the annotated type, the function
+                failed, or the card is invalid.
+
+        """
+        found = self._route.card_maker(room)
+        if found is None:
+            return None
+        maker, texts = found
+        values = maker.read(texts)
+        worker = self._worker
+        try:
+            card = await worker.call(maker.callback, self._socket, room, **values)
+            return read_card(card, worker.hub.json_default)
+        except (Reject, Disconnect):
+            raise
+        except AdapterError:
+            raise ProtocolError("unavailable", UNAVAILABLE) from None
+        except Exception as exc:
+            logger.exception(
+                "the card for room %r on %s could not be made",
+                room,
+                self._connection.path,
                 extra=self._log_extra(room=room),
             )
             raise ProtocolError("internal", worker.describe_error(exc)) from None

@@ -36,7 +36,8 @@ async def join(connection: Connection, inbound: Inbound) -> None:
         joined = await _join(connection, room, was_in)
         connection.session.note_asked(room)
         connection.session.release()  # frames up to the reply's offset are written before it
-        connection.invoker.reply(inbound, _answer(request, joined.now))
+        answer = _answer(request, joined.now) | connection.members(room)
+        connection.invoker.reply(inbound, answer)
         connection.answered = True
     if joined.new:
         await connection.invoker.run_hook("on_joined", room)
@@ -118,7 +119,8 @@ def _replay(
         session.write_until(replayed)
         replayed = {}
     try:
-        connection.invoker.reply(inbound, _answer(request, past.offset, len(frames), recovered))
+        answer = _answer(request, past.offset, len(frames), recovered)
+        connection.invoker.reply(inbound, answer | connection.members(room.name))
         connection.answered = True
     finally:
         session.end_replay(replayed)

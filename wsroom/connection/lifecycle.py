@@ -226,7 +226,10 @@ class Lifecycle:
     async def _run_opening_hooks(self) -> None:
         connection = self._connection
         for room in sorted(connection.rooms):
-            await connection.invoker.run_hook("on_joined", room)
+            if connection.route.card_maker(room) is not None:
+                await connection.invoker.run(connection.enter_opened(room), name="presence")
+            if room in connection.rooms:
+                await connection.invoker.run_hook("on_joined", room)
         await connection.invoker.run_hook("on_open")
 
     def _read(self, frame: str | bytes) -> Inbound | None:

@@ -51,6 +51,7 @@ async def resume(connection: Connection, inbound: Inbound) -> None:
         connection.give_up(1013, "the resume was not finished; try again")
         raise
     resumption.note_left()
+    resumption.add_members()
     # The reply contains the offsets of the rooms that were live already. A client that is cut off
     # after the reply continues from there, so frames up to there are written before the reply.
     connection.session.write_until(resumption.live_offsets)
@@ -146,6 +147,12 @@ class _Resumption:
             recovered = answer.get("recovered")
             outcome = "refused" if recovered is None else "recovered" if recovered else "lost"
             self._connection.worker.hub.counters.resumed(outcome)
+
+    def add_members(self) -> None:
+        """Add the members to the answers, of the rooms that have presence."""
+        for name, answer in self.answers.items():
+            if name and "error" not in answer:
+                answer |= self._connection.members(name)
 
     def note_left(self) -> None:
         """Answer `left` for the rooms that were joined, but have been left since then."""

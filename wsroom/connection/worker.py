@@ -8,6 +8,7 @@ import traceback
 from typing import Any, Protocol
 
 from wsroom.adapters.base import Adapter
+from wsroom.adapters.presence import PresenceAdapter
 from wsroom.api.blocking import Threads
 from wsroom.asgi.admission import Admission
 from wsroom.asgi.types import Receive, Send
@@ -23,6 +24,7 @@ from wsroom.direct.server import misfit, pings
 from wsroom.direct.transport_writer import TransportWriter
 from wsroom.limits import Limits
 from wsroom.logs import LogOnce, about
+from wsroom.presence.presence import Presence
 from wsroom.rates import Rate, Usage
 from wsroom.routing.callbacks import Callback
 from wsroom.timing import DEFAULT_TIMING, Timing
@@ -65,6 +67,12 @@ class Worker:
         self.debug = debug
         self.hub = Hub(adapter, limits, timing, json_default)
         self.moderation = Moderation(self.hub)
+        self.presence = (
+            Presence(self.hub, adapter, limits, timing)
+            if isinstance(adapter, PresenceAdapter)
+            else None
+        )
+        """The presence of its sockets; None if the adapter has none."""
         self.threads = Threads(timing)
         self.admission = Admission(limits)
         self.frames = Rate.of(limits.frames, limits.burst)
@@ -109,7 +117,9 @@ class Worker:
             await asyncio.wait(self.connections, timeout=self.timing.grace)
 
     async def stop(self) -> None:
-        """Stop the hub, the threads, the pings, the watch and the moderation."""
+        """Stop presence, the hub, the threads, the pings, the watch and the moderation."""
+        if self.presence is not None:
+            await self.presence.stop()
         self.watch.stop()
         for keepalive in self._keepalives.values():
             keepalive.stop()

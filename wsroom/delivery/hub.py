@@ -9,6 +9,7 @@ from threading import get_ident
 from typing import NamedTuple
 
 from wsroom.adapters.base import Adapter
+from wsroom.adapters.presence import read_members
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.membership import Rooms
 from wsroom.delivery.outbox import Outbox
@@ -20,10 +21,11 @@ from wsroom.limits import Limits
 from wsroom.shared_start import SharedStart
 from wsroom.stats import Counters
 from wsroom.timing import DEFAULT_TIMING, Timing
-from wsroom.wire.emission import EMIT, RESYNC, Emission, Room
+from wsroom.wire.emission import EMIT, PRESENCE, RESYNC, Emission, Room
 from wsroom.wire.encoding import EmitCheck, JsonDefault, to_json
 from wsroom.wire.names import NameChecker
 from wsroom.wire.offsets import Offset
+from wsroom.wire.presence import Cards
 from wsroom.wire.protocol import SOCKET_ID_PREFIX, encode_resync, with_offset
 
 # With the memory adapter a handler that emits in a loop would block the event loop.
@@ -82,10 +84,14 @@ class Hub:
         """Checks the names of emitted events, and of the rooms that they are emitted to."""
         self.json_default = json_default
         """Converts values in messages that JSON has no form for."""
+        self.has_presence: Callable[[str], bool] | None = None
+        """Whether a path has presence, and so two more reserved events; None if none has."""
         self.check_emit: EmitCheck | None = None
         """In debug mode: raises ValueError for a message that is not as the app declares it."""
         self.moderate: Callable[[Emission], None] | None = None
         """Is given the emissions that are no messages."""
+        self.receive_presence: Callable[[Room, bytes], None] | None = None
+        """Takes what is delivered about the members of a room."""
         self._publish_now = _publish_now_of(adapter)
         self._pending_joins: dict[Room, PendingJoins] = {}
         self._id_prefix = ""
@@ -105,6 +111,11 @@ class Hub:
     def stopped(self) -> bool:
         """Whether the hub has been stopped, and not started again."""
         return self._stopped
+
+    @property
+    def name(self) -> str:
+        """The name of this worker, which no other has: the first part of its sockets' ids."""
+        return self._id_prefix[:-1]
 
     def new_id(self) -> str:
         """Return an id for a new socket. It names this worker, so that others can publish to it."""
@@ -132,7 +143,7 @@ class Hub:
         self._id_prefix = f"{SOCKET_ID_PREFIX}{secrets.token_hex(4)}."
         await self.adapter.start(self.deliver)
         try:
-            await self.adapter.subscribe(Room("", self._id_prefix[:-1]))
+            await self.adapter.subscribe(Room("", self.name))
         except BaseException:
             await self.adapter.stop(self.deliver)
             raise
@@ -281,6 +292,15 @@ class Hub:
         if self.should_yield():
             await asyncio.sleep(0)
 
+    async def read_members(self, room: Room) -> Cards:
+        """Return the members of a room with presence, on all workers; raises what `publish` does.
+
+        Raises SetupError if the adapter has no presence.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            await self._start_on_this_loop()
+        return await read_members(self.adapter, room)
+
     async def _start_on_this_loop(self) -> None:
         if self._stopped:
             raise RuntimeError("the app has stopped; emit while it runs")
@@ -304,6 +324,10 @@ class Hub:
         if emission.kind != EMIT:
             if emission.kind == RESYNC:
                 self._deliver_resync(emission, offset)
+            elif emission.kind == PRESENCE:
+                if self.receive_presence is not None:
+                    self.receive_presence(emission.room, emission.payload)
+                return
             if self.moderate is not None:
                 self.moderate(emission)
             return

@@ -179,9 +179,9 @@ class Registration(NamedTuple):
 
     path: str
     """The path of a page or of WebSockets; a pattern has its parameters in braces."""
-    kind: Literal["page", "hook", "guard", "middleware", "event"]
+    kind: Literal["page", "hook", "guard", "presence", "middleware", "event"]
     name: str
-    """The hook, the rooms of the guard or the event; "" for a page and for middleware."""
+    """The hook, the rooms, or the event; "" for a page and for middleware."""
     function: Callable[..., Any]
     concurrent: bool = False
     """Whether an event's handler runs concurrently with others of the same socket."""

@@ -8,12 +8,13 @@ from typing import Any
 
 from wsroom.errors import SetupError
 from wsroom.routing.callbacks import Callback, Guard, Handler, Registration
-from wsroom.routing.patterns import Pattern, ranked
+from wsroom.routing.patterns import Found, Pattern, ranked
+from wsroom.routing.presence import CardMaker
 from wsroom.schema.declared import ServerEvent
 from wsroom.schema.parameters import Parameter
 from wsroom.schema.schema import describe
 from wsroom.stats import EventTraffic
-from wsroom.wire.protocol import FROM_CLIENT
+from wsroom.wire.protocol import FROM_CLIENT, RESERVED_WITH_PRESENCE
 
 ANY = "*"
 """Every event without its own handler, every room without its own guard, a hook of every path."""
@@ -56,6 +57,8 @@ class Route:
         self._measured = measured
         self.handlers: dict[str, Handler] = {}
         self.guards: dict[str, Guard] = {}
+        self.card_makers: dict[str, CardMaker] = {}
+        """The functions of rooms with presence."""
         self.emits: dict[str, ServerEvent] = {}
         """The events that the app has declared that it emits."""
         self.parameters: dict[str, Parameter] = {}
@@ -74,6 +77,7 @@ class Route:
                 f"event {event!r} is already handled on {self.pattern.text!r}; "
                 "use another name or path"
             )
+        self._check_reserved(event)
         self.handlers[event] = handler
 
     def add_guard(self, guard: Guard) -> None:
@@ -86,6 +90,32 @@ class Route:
         self.guards[pattern.shape] = guard
         self.guards = ranked(self.guards)
 
+    def add_card_maker(self, maker: CardMaker) -> None:
+        """Add presence to its rooms.
+
+        Raises:
+            SetupError: they have it already, or an event of the path has a name that is reserved
+                then.
+
+        """
+        pattern = maker.pattern
+        if pattern.shape in self.card_makers:
+            raise SetupError(
+                f"room {pattern.text!r} has presence already on {self.pattern.text!r}; "
+                "use one function"
+            )
+        self.card_makers[pattern.shape] = maker
+        self.card_makers = ranked(self.card_makers)
+        for event in (*self.handlers, *self.emits):
+            self._check_reserved(event)
+
+    def _check_reserved(self, event: str) -> None:
+        if self.card_makers and event in RESERVED_WITH_PRESENCE:
+            raise SetupError(
+                f"event {event!r} is part of the protocol on {self.pattern.text!r}, which has "
+                "presence; use another name or path"
+            )
+
     def add_emit(self, event: str, declared: ServerEvent) -> None:
         """Declare an event that the app emits, again if it has the same type.
 
@@ -93,6 +123,7 @@ class Route:
             SetupError: it is declared with another type.
 
         """
+        self._check_reserved(event)
         known = self.emits.get(event)
         if known is not None and known.annotation != declared.annotation:
             raise SetupError(
@@ -136,6 +167,8 @@ class Route:
             self.add_handler(event, handler)
         for guard in other.guards.values():
             self.add_guard(guard)
+        for maker in other.card_makers.values():
+            self.add_card_maker(maker)
         for event, declared in other.emits.items():
             self.add_emit(event, declared)
         self.add_parameters(other.parameters)
@@ -187,24 +220,37 @@ class Route:
 
         One guard decides: the exact name before patterns, patterns before "*".
         """
-        for guard in self.guards.values():
-            if guard.pattern.text == ANY:
-                continue
-            values = guard.pattern.match(room)
-            if values is not None:
-                return guard, values
-        rest = self.guards.get(ANY)
-        return (rest, {}) if rest else None
+        return _find(self.guards, room)
+
+    def card_maker(self, room: str) -> tuple[CardMaker, dict[str, str]] | None:
+        """Return the function that makes the cards of `room`, and the values of its pattern.
+
+        None if the room has no presence.
+        """
+        return _find(self.card_makers, room) if self.card_makers else None
 
     def registrations(self) -> Iterator[Registration]:
-        """Yield what is called on this path: hooks, then guards, then middleware, then events."""
+        """Yield what is called on this path: hooks, guards, presence, middleware, events."""
         path = self.pattern.text
         for name, callbacks in self.hooks.items():
             for callback in callbacks:
                 yield Registration(path, "hook", name, callback.function)
         for guard in self.guards.values():
             yield Registration(path, "guard", guard.pattern.text, guard.callback.function)
+        for maker in self.card_makers.values():
+            yield Registration(path, "presence", maker.pattern.text, maker.callback.function)
         for callback in self.middleware:
             yield Registration(path, "middleware", "", callback.function)
         for name, handler in self.handlers.items():
             yield Registration(path, "event", name, handler.callback.function, handler.concurrent)
+
+
+def _find(table: Mapping[str, Found], room: str) -> tuple[Found, dict[str, str]] | None:
+    for found in table.values():
+        if found.pattern.text == ANY:
+            continue
+        values = found.pattern.match(room)
+        if values is not None:
+            return found, values
+    rest = table.get(ANY)
+    return (rest, {}) if rest is not None else None

@@ -10,9 +10,15 @@ from wsroom.functions import name_of, signature_of, takes
 from wsroom.routing.callbacks import Callback, Guard, Handler, Registration, event_rate
 from wsroom.routing.hooks import Hooks
 from wsroom.routing.patterns import Pattern
+from wsroom.routing.presence import CardMaker
 from wsroom.routing.registry import check_name
 from wsroom.routing.route import ANY
-from wsroom.routing.signatures import GuardFunction, HandlerFunction, PageFunction
+from wsroom.routing.signatures import (
+    CardFunction,
+    GuardFunction,
+    HandlerFunction,
+    PageFunction,
+)
 from wsroom.schema.declared import server_event
 from wsroom.schema.parameters import parameter_of
 
@@ -191,6 +197,53 @@ class Router(Hooks):
         check_name("room", room, "@app.on_join() with parentheses")
         route.add_guard(Guard.of(function, Pattern(room, ":"), replay))
 
+    def presence(
+        self, room: str = ANY, *, path: str | None = None, grace: float = 5.0
+    ) -> Callable[[CardFunction], CardFunction]:
+        """Show the members of `room` to each other: `(socket, room)` returns a socket's card.
+
+        A card is an object with an `id`, a string or an integer, of at most 1 KiB as JSON. Sockets
+        with the same `id` are one member; with None a socket is in the room, and is not shown.
+        `room` is a name, a pattern like "board:{id}" whose values the function may take as
+        arguments, or "*"; one function is called for a room, as with guards.
+
+        The function is called at each join, by the client or by the app, after the guard; for rooms
+        that `on_connect` joins, after it. If it raises, or the card is invalid, the socket does not
+        join, and the answer is `internal`.
+
+        Args:
+            room: the rooms.
+            path: the WebSocket path.
+            grace: seconds for which a member stays if its connection is lost; it leaves at once if
+                it leaves the room or closes.
+
+        Raises:
+            SetupError: the rooms have presence already, the path has an event `presence` or
+                `members`, or the function takes other arguments.
+
+        """
+        check_name("room", room, "@app.presence() with parentheses")
+        self._route(path, "presence")
+
+        def register(function: CardFunction) -> CardFunction:
+            self.add_presence(function, room, path=path, grace=grace)
+            return function
+
+        return register
+
+    def add_presence(
+        self,
+        function: Callable[..., object],
+        room: str = ANY,
+        *,
+        path: str | None = None,
+        grace: float = 5.0,
+    ) -> None:
+        """Do what `@presence(room)` does, without a decorator."""
+        route = self._route(path, "presence")
+        check_name("room", room, "@app.presence() with parentheses")
+        route.add_card_maker(CardMaker.of(function, Pattern(room, ":"), grace))
+
     def page(self, path: str) -> Callable[[PageFunction], PageFunction]:
         """Serve the HTML, a string, that the decorated function returns, at `path` over HTTP."""
 
@@ -250,8 +303,8 @@ class Router(Hooks):
     def registrations(self) -> tuple[Registration, ...]:
         """Return what is registered: pages, then for each path what is called on it.
 
-        These are its hooks, guards, middleware and events, each in the order of the calls. What was
-        registered for the path "*" is listed with every path.
+        These are its hooks, guards, presence, middleware and events, each in the order of the
+        calls. What was registered for the path "*" is listed with every path.
         """
         pages = [Registration(p, "page", "", page.function) for p, page in self.pages.items()]
         return (*pages, *(found for route in self._routes for found in route.registrations()))

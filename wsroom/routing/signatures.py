@@ -53,6 +53,10 @@ if TYPE_CHECKING:
         Callable[Concatenate[Socket[Any], str, ...], Awaitable[object]]
         | Callable[Concatenate[BlockingSocket[Any], str, ...], object]
     )
+    AnyCardFunction = (
+        Callable[Concatenate[Socket[Any], str, ...], Awaitable[object]]
+        | Callable[Concatenate[BlockingSocket[Any], str, ...], object]
+    )
     AnyMiddleware = Callable[
         [Emitter[Any], Any, Callable[[Any], Awaitable[Any]]], Awaitable[object]
     ]
@@ -67,5 +71,6 @@ RoomHook = TypeVar("RoomHook", bound="AnyRoomHook")
 DisconnectHook = TypeVar("DisconnectHook", bound="AnyDisconnectHook")
 ErrorHook = TypeVar("ErrorHook", bound="AnyErrorHook")
 GuardFunction = TypeVar("GuardFunction", bound="AnyGuard")
+CardFunction = TypeVar("CardFunction", bound="AnyCardFunction")
 MiddlewareFunction = TypeVar("MiddlewareFunction", bound="AnyMiddleware")
 PageFunction = TypeVar("PageFunction", bound="AnyPage")

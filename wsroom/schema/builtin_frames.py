@@ -121,13 +121,28 @@ ERROR_FRAME = error_frame(
 )
 
 _ROOM_AND_OFFSET = {"room": STRING, "offset": STRING}
+_MEMBERS: dict[str, Json] = {
+    "members": {
+        "type": "array",
+        "items": {"type": "object"},
+        "description": "The cards of the members, in a room with presence.",
+    },
+    "count": {"type": "integer", "description": "The number of members."},
+    "more": {"type": "boolean", "description": "Whether the rest must be asked for."},
+}
 _JOINED = _object(
-    ("room",), **_ROOM_AND_OFFSET, replayed={"type": "integer"}, recovered={"type": "boolean"}
+    ("room",),
+    **_ROOM_AND_OFFSET,
+    replayed={"type": "integer"},
+    recovered={"type": "boolean"},
+    **_MEMBERS,
 )
 _LAST = _object(("room", "last"), room=STRING, last={"type": "integer", "minimum": 0})
 _SINCE = _object(("room", "since"), room=STRING, since=STRING)
 _OFFSETS: Json = {"type": "object", "additionalProperties": STRING}
-_RECOVERED = _object(("recovered", "offset"), recovered={"type": "boolean"}, offset=STRING)
+_RECOVERED = _object(
+    ("recovered", "offset"), recovered={"type": "boolean"}, offset=STRING, **_MEMBERS
+)
 
 CLIENT: dict[str, Json] = {
     JOIN: _client(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+from types import MappingProxyType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from wsroom.errors import SetupError
 from wsroom.functions import name_of, signature_of
@@ -58,6 +58,23 @@ def client_event(
     returned = scope.resolve(signature_of(function).return_annotation, "the return value")
     reply = schema_of(returned, f"the return value of {name}()", "serialization")
     return ClientEvent(message, reply, _errors(raises or {}), doc_of(function))
+
+
+def card_schema(function: Callable[..., Any]) -> Schema | None:
+    """Return the type of the cards that a function returns, without None; None if it is unknown.
+
+    Raises:
+        SetupError: the annotation cannot be resolved, or has no JSON schema.
+
+    """
+    scope = Scope(function)
+    returned = scope.resolve(signature_of(function).return_annotation, "the return value")
+    if get_origin(returned) in (Union, UnionType):
+        shown = [each for each in get_args(returned) if each is not type(None)]
+        returned = Union[tuple(shown)]  # noqa: UP007 (the types are known at run time only)
+    elif returned is type(None):
+        return None
+    return schema_of(returned, f"the return value of {name_of(function)}()", "serialization")
 
 
 def server_event(event: str, message: Any, doc: str) -> ServerEvent:

@@ -49,6 +49,33 @@ export interface Joined {
   replayed?: number;
   /** If `since` was given: whether no message is missing since then. */
   recovered?: boolean;
+  /** In a room with presence: the cards of its members, and their number. */
+  members?: Card[];
+  count?: number;
+  /** More members follow; `Connection.room` asks for them by itself. */
+  more?: boolean;
+}
+
+/** What a room with presence shows of a member. */
+export interface Card {
+  id: string | number;
+  [key: string]: any;
+}
+
+/** One component's hold on a room; the socket leaves it with the last one. */
+export interface Room {
+  readonly name: string;
+  /** Resolves once the join is effective; rejects if the app refuses it. */
+  readonly joined: Promise<Joined>;
+  /** In a room with presence: the cards by their ids; empty if there are too many to show. */
+  readonly members: ReadonlyMap<string | number, Card>;
+  readonly count: number;
+  /** Listen to an event of this room only. */
+  on(event: string, listener: Listener): Unsubscribe;
+  /** Called with all members after each change, and at once if they are known. */
+  onMembers(listener: (members: Card[]) => unknown): Unsubscribe;
+  /** Remove the listeners of this handle; leave the room if no other handle holds it. */
+  leave(): Promise<void>;
 }
 
 export interface Options {
@@ -113,6 +140,8 @@ export interface Connection {
    */
   joinRoom(room: string, history?: History): Promise<Joined>;
   leaveRoom(room: string): Promise<void>;
+  /** Hold a room, and join it if it is the first handle: components need not know each other. */
+  room(name: string): Room;
 
   /** The WebSocket is open; `onConnected` is later. */
   onOpen(listener: () => unknown): Unsubscribe;

@@ -39,6 +39,108 @@ const encode = (frame) =>
     throw new TypeError("binary data is not JSON");
   });
 
+// A room that handles hold, and its members as the frames of the server say.
+class HeldRoom {
+  members = new Map();
+  count = 0;
+  listeners = new Set();
+  handles = 0;
+  watched = false; // whether the page looks at `joined`
+  #partial = true; // whether members may be missing
+
+  // What a reply or `joinedRoom` has; returns the id after which to ask for more.
+  set({ members, count, more }) {
+    this.members.clear();
+    return this.add({ members, count, more });
+  }
+
+  add({ members, count, more }) {
+    this.#partial = !members;
+    this.count = count ?? 0;
+    this.#put(members);
+    this.#tell();
+    return more && members.length ? members.at(-1).id : undefined;
+  }
+
+  // A `presence` frame; returns whether all members must be asked for.
+  change({ count, joined, left, changed }) {
+    this.count = count;
+    if (!joined) {
+      this.#partial = true; // too many are shown no more
+      this.members.clear();
+    } else {
+      if (this.#partial) return true;
+      this.#put(joined, changed);
+      for (const id of left) this.members.delete(id);
+    }
+    this.#tell();
+    return false;
+  }
+
+  #put(...lists) {
+    for (const card of lists.flatMap((list) => list ?? [])) this.members.set(card.id, card);
+  }
+
+  #tell() {
+    for (const listener of [...this.listeners]) listener();
+  }
+}
+
+// What `socket.room(name)` returns: one component's hold on a room.
+class Room {
+  #socket;
+  #held;
+  #release;
+  #stops = new Set();
+
+  constructor(name, socket, held, release) {
+    this.name = name;
+    this.#socket = socket;
+    this.#held = held;
+    this.#release = release;
+  }
+
+  get members() {
+    return this.#held.members;
+  }
+
+  get count() {
+    return this.#held.count;
+  }
+
+  get joined() {
+    this.#held.watched = true;
+    return this.#held.joined;
+  }
+
+  on(event, listener) {
+    const stop = this.#socket.on(event, (message, sender, room, time) => {
+      if (room === this.name) listener(message, sender, room, time);
+    });
+    return this.#until(stop);
+  }
+
+  onMembers(listener) {
+    const tell = () => listener([...this.members.values()]);
+    this.#held.listeners.add(tell);
+    if (this.count) tell();
+    return this.#until(() => this.#held.listeners.delete(tell));
+  }
+
+  async leave() {
+    for (const stop of this.#stops) stop();
+    this.#stops.clear();
+    const release = this.#release;
+    this.#release = () => {};
+    await release();
+  }
+
+  #until(stop) {
+    this.#stops.add(stop);
+    return stop;
+  }
+}
+
 class Socket {
   id = null;
   state = "closed";
@@ -52,6 +154,7 @@ class Socket {
   #frames = 0; // ids used so far; each is used once, so a late answer cannot settle another call
   #joins = new Map(); // a room -> its pending join
   #offsets = new Map(); // a room it is in -> the last offset, undefined without a history
+  #held = new Map(); // a room that handles hold -> its HeldRoom
   #leaving = new Map(); // a room whose last frames may still arrive -> the call that left it
   // Of the first connection, also after `open`: by it the server leaves out our own messages. It
   // gives no access: the guards decide about each room again.
@@ -169,6 +272,25 @@ class Socket {
     } finally {
       over();
     }
+  }
+
+  room(name) {
+    let held = this.#held.get(name);
+    if (!held) {
+      this.#held.set(name, (held = new HeldRoom()));
+      held.joined = this.joinRoom(name);
+      held.joined.catch((error) => {
+        if (this.#held.get(name) === held) this.#held.delete(name); // the next handle joins again
+        if (!held.watched) this.#fail(error);
+      });
+    }
+    held.handles += 1;
+    return new Room(name, this, held, () => {
+      held.handles -= 1;
+      if (held.handles || this.#held.get(name) !== held) return undefined;
+      this.#held.delete(name);
+      return this.leaveRoom(name);
+    });
   }
 
   close(code = 1000, reason = "") {
@@ -344,9 +466,14 @@ class Socket {
       if (message.offset) this.#stand(message.room ?? "", message.offset);
       this.#tell(RESYNC, message.room);
     } else if (event === "joinedRoom") {
-      this.#stand(message.room, message.offset);
+      this.#stand(message.room, message.offset ?? this.#offsets.get(message.room));
+      this.#show(message.room, message);
     } else if (event === "leftRoom") {
       this.#offsets.delete(message.room);
+      this.#held.get(message.room)?.set({});
+    } else if (event === "presence" && this.#offsets.has(message?.room)) {
+      const all = this.#held.get(message.room)?.change(message);
+      if (all) this.#showMore(message.room);
     } else if (event === "error") {
       const { code, detail, event, data } = message;
       const error = new WSRoomError(code, detail, { event, data });
@@ -384,8 +511,29 @@ class Socket {
     if (!this.#leaving.has(room)) this.#offsets.set(room, offset);
   }
 
+  // Hands the members in an answer to the handles of the room.
+  #show(room, answer) {
+    const held = this.#held.get(room);
+    const after = held && answer.count !== undefined ? held.set(answer) : undefined;
+    if (after !== undefined) this.#showMore(room, after);
+  }
+
+  // Asks for the members after one, or for all; the answers are in order with `presence`.
+  #showMore(room, after) {
+    const held = this.#held.get(room);
+    const done = (answer) => {
+      if (this.#held.get(room) !== held) return;
+      const next = after === undefined ? held.set(answer) : held.add(answer);
+      if (next !== undefined) this.#showMore(room, next);
+    };
+    this.#ask("members", { room, after }, done).catch((error) => {
+      if (!GONE.includes(error.code) && this.#held.get(room) === held) this.#fail(error);
+    });
+  }
+
   #forget(room, error) {
     this.#offsets.delete(room);
+    this.#held.get(room)?.set({});
     this.#refuse(room, error);
   }
 
@@ -398,6 +546,7 @@ class Socket {
 
   #joined(room, answer) {
     this.#stand(room, answer.offset);
+    this.#show(room, answer);
     this.#joins.get(room)?.resolve({ room, ...answer });
     this.#joins.delete(room);
   }

@@ -8,10 +8,14 @@ from http.cookies import SimpleCookie
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
+from wsroom.adapters import MemoryAdapter
 from wsroom.asgi.lifespan import forward
 from wsroom.asgi.types import ASGIApp
-from wsroom.tasks import HANDLING, WRITING
+from wsroom.tasks import CHANGING, HANDLING, WRITING
 from wsroom.testing.connection import TestConnection
+
+RUNNING = (CHANGING, HANDLING, WRITING)
+"""Names of tasks, without which the app counts as idle."""
 
 QUIET_PASSES = 20
 """Passes of the event loop without any work, after which the app counts as idle."""
@@ -101,21 +105,44 @@ class TestClient:
     async def settle(self, *, timeout: float | None = None) -> None:
         """Wait until the app is idle.
 
-        Then every frame sent so far has been handled, and all resulting frames have arrived.
+        Then every frame sent so far has been handled, and all resulting frames have arrived. If
+        `app` is a WSRoom, these include `presence` frames, which otherwise come at most every
+        100 ms.
 
         Raises:
             TimeoutError: a handler was still running.
 
         """
-        quiet = 0
+        quiet, presence = 0, self._presence
         try:
             async with asyncio.timeout(self.timeout if timeout is None else timeout):
                 while quiet < QUIET_PASSES:
                     await asyncio.sleep(0)
+                    if presence is not None:
+                        presence.flush()
                     quiet = 0 if self._busy() else quiet + 1
         except TimeoutError:
             raise TimeoutError(f"still running: {self._busy()}") from None
 
+    async def advance(self, seconds: float) -> None:
+        """Set the clock of presence forward, so that a grace ends; then wait until it has ended.
+
+        Raises:
+            TypeError: the app is not a WSRoom with a MemoryAdapter.
+
+        """
+        adapter = getattr(self.app, "adapter", None)
+        if not isinstance(adapter, MemoryAdapter) or self._presence is None:
+            raise TypeError("only the clock of a WSRoom with a MemoryAdapter can be set")
+        adapter.advance(seconds)
+        self._presence.end_graces()
+        await self.settle()
+
+    @property
+    def _presence(self) -> Any:
+        # Of a WSRoom; a mounted one is out of reach.
+        return getattr(getattr(self.app, "_worker", None), "presence", None)
+
     def _busy(self) -> list[Any]:
-        tasks = [task for task in asyncio.all_tasks() if task.get_name() in (HANDLING, WRITING)]
+        tasks = [task for task in asyncio.all_tasks() if task.get_name() in RUNNING]
         return [*(connection for connection in self.connections if not connection._idle), *tasks]

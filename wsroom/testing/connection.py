@@ -117,7 +117,8 @@ class TestConnection:
         """Join rooms, with their history if `last` or `since` is given.
 
         Returns:
-            the reply for the last room: `room`, `offset`, `replayed`, `recovered`.
+            the whole reply for the last room: `room`, `offset`, `replayed`, `recovered`, and with
+            presence `members`, `count`.
 
         Raises:
             Refused: a guard refuses.
@@ -173,6 +174,17 @@ class TestConnection:
             if not self._task.done():
                 raise TimeoutError(f"the app did not end {self!r} within {limit:g} s of its close")
         self._task.result()
+
+    async def cut(self, *, timeout: float | None = None) -> None:
+        """Lose the connection, without a close frame, and wait until the app has noticed.
+
+        In presence, the member of a connection that was lost stays for its grace.
+
+        Raises:
+            TimeoutError: the app did not end it in time.
+
+        """
+        await self.close(1006, timeout=timeout)
 
     async def _cancel(self) -> None:
         self._task.cancel()

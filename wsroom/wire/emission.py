@@ -11,6 +11,7 @@ from wsroom.wire.protocol import SOCKET_ID_PREFIX
 
 EMIT = "emit"
 RESYNC = "resync"
+PRESENCE = "presence"
 
 
 class Room(NamedTuple):
@@ -53,8 +54,9 @@ class Emission(NamedTuple):
     kind: str = EMIT
     """EMIT, or RESYNC if an adapter reports that it has lost emissions of `room`. It delivers that
     with the offset from which the room continues; with None if the path of `room` is "".
-    Other kinds moderate (moderation.py): adapters carry them like messages. Workers ignore kinds
-    that they do not know."""
+    PRESENCE if it is a change of the room's members (`wsroom.wire.presence.Notice`): it has no
+    offset; without a payload, changes may have been lost. Other kinds moderate (moderation.py):
+    adapters carry them like messages. Workers ignore kinds that they do not know."""
     version: int = 1
     """The version of these fields, for workers of different releases that share a server."""
     volatile: bool = False

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from wsroom.errors import ProtocolError
 from wsroom.limits import Limits
 from wsroom.wire.offsets import Offset
+from wsroom.wire.presence import member_key
 from wsroom.wire.protocol import JOINED, LEFT, encode, read_room
 
 
@@ -58,9 +61,33 @@ def room_answer(room: str, offset: Offset | None) -> dict[str, Any]:
     return {"room": room} if offset is None else {"room": room, "offset": str(offset)}
 
 
-def encode_joined(room: str, offset: Offset | None) -> bytes:
-    """Encode a `joinedRoom` frame: the app has put the socket into the room."""
-    return encode(JOINED, room_answer(room, offset))
+def encode_joined(
+    room: str, offset: Offset | None, members: Mapping[str, Any] = MappingProxyType({})
+) -> bytes:
+    """Encode a `joinedRoom` frame: the app has put the socket into the room.
+
+    Args:
+        room: the name of the room.
+        offset: its offset; None without a history.
+        members: what the frame says about its members.
+
+    """
+    return encode(JOINED, {**room_answer(room, offset), **members})
+
+
+def read_members(message: object, limits: Limits) -> tuple[str, str | None]:
+    """Read a client's `members`: the room, and the key of the member after which to continue.
+
+    Raises:
+        ProtocolError: `bad_room` or `invalid_message`.
+
+    """
+    if type(message) is not dict:
+        return read_room(message, limits), None
+    after = message.get("after")
+    if after is not None and type(after) is not str and type(after) is not int:
+        raise ProtocolError("invalid_message", '"after" must be the id of a member')
+    return read_room(message.get("room"), limits), None if after is None else member_key(after)
 
 
 def encode_left(room: str) -> bytes:

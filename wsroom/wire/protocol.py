@@ -23,9 +23,13 @@ ERROR = "error"
 RESYNC = "resync"
 JOINED = "joinedRoom"
 LEFT = "leftRoom"
+PRESENCE = "presence"
+MEMBERS = "members"
 
 RESERVED = frozenset({JOIN, LEAVE, RESUME, CONNECTED, REPLY, ERROR, RESYNC, JOINED, LEFT})
 """Events of the protocol itself; an app must not handle or emit them."""
+RESERVED_WITH_PRESENCE = frozenset({PRESENCE, MEMBERS})
+"""Those that an app must not handle or emit on paths with presence."""
 
 FROM_CLIENT = frozenset({JOIN, LEAVE, RESUME})
 """Those that clients send."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping, Sequence
 
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from wsroom.adapters.base import Adapter
+from wsroom.adapters.presence import PresenceAdapter
 from wsroom.adapters.redis.codec import RedisNames
 from wsroom.adapters.redis.network.url import read_topology
 from wsroom.adapters.redis.receiver import Receiver
@@ -18,6 +20,7 @@ from wsroom.stats import AdapterStats
 from wsroom.timing import DEFAULT_TIMING, Timing
 from wsroom.wire.emission import Deliver, Emission, Past, Room
 from wsroom.wire.offsets import Offset
+from wsroom.wire.presence import PresenceAnswer, Step
 
 CHECK_TIMEOUT = 10.0
 """Seconds for `check_servers`, all servers together."""
@@ -27,13 +30,13 @@ REFRESH_INTERVAL = 200.0
 """Seconds after which the positions of subscribed rooms are read again."""
 
 
-class RedisAdapter(Adapter):
+class RedisAdapter(Adapter, PresenceAdapter):
     """Carries emissions between workers and hosts, through Redis 7 or Valkey 8 or later.
 
     Every emission goes to Redis, which gives it a place in its room's order, and is delivered to
     all workers that have members there, this one included. If a worker missed emissions, for
     whatever reason, it notices the gap in their numbers and reads them from the history. If they
-    are not kept any more, the room's members are notified (`resync`).
+    are not kept any more, the room's members are notified (`resync`). It has presence.
 
     Args:
         source: `redis://host:6379`, `rediss://`, `unix:///path`, `redis+sentinel://host:26379,
@@ -162,6 +165,18 @@ class RedisAdapter(Adapter):
     def unsubscribe(self, room: Room) -> None:
         if self._receiver is not None:
             self._receiver.unsubscribe(room)
+
+    async def change_presence(
+        self, room: Room, worker: str, number: int, steps: Sequence[Step] = (), *, whole: bool
+    ) -> PresenceAnswer:
+        presence = self._running().presence
+        return await presence.change(room, worker, number, steps, whole=whole)
+
+    async def stamp_presence(self, worker: str) -> Mapping[str, int]:
+        return await self._running().presence.stamp(worker)
+
+    async def unstamp_presence(self, worker: str) -> None:
+        await self._running().presence.unstamp(worker)
 
     def _running(self) -> Receiver:
         if self._receiver is None:

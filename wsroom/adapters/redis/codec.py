@@ -64,6 +64,7 @@ class RedisNames:
                 f"prefix {prefix!r} is invalid; use 1 to 64 characters without spaces and braces"
             )
         self.settings = f"{prefix}:settings"
+        self.workers = f"{prefix}:workers"
         self.heartbeat = f"{prefix}:beat"
         """The beginning of the names of heartbeat channels."""
         self._start = f"{prefix}:{{"

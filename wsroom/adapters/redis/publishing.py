@@ -11,6 +11,7 @@ from wsroom.adapters.redis.failover import FailoverNotices
 from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.servers import Servers
 from wsroom.adapters.redis.network.url import read_topology
+from wsroom.adapters.redis.presence import RedisPresence
 from wsroom.adapters.redis.scripts import HistorySettings, network_settings
 from wsroom.adapters.redis.sender import Sender
 from wsroom.errors import AdapterError
@@ -159,6 +160,7 @@ class PublishingClient:
         )
         self.servers = Servers(topology, self, settings)
         self.publisher = BoundedPublisher(names, self.servers)
+        self.presence = RedisPresence(names, self.servers)
 
     async def stop(self) -> None:
         """End the connections."""

@@ -21,12 +21,13 @@ from wsroom.adapters.redis.history_reader import HistoryRead, HistoryReader
 from wsroom.adapters.redis.network.link import Link
 from wsroom.adapters.redis.network.servers import Servers
 from wsroom.adapters.redis.network.topology import Topology
+from wsroom.adapters.redis.presence import RedisPresence
 from wsroom.adapters.redis.publishing import BoundedPublisher
 from wsroom.adapters.redis.scripts import HistorySettings, network_settings
 from wsroom.errors import AdapterError
 from wsroom.logs import LogOnce
 from wsroom.timing import Timing
-from wsroom.wire.emission import RESYNC, Deliver, Emission, Past, Room
+from wsroom.wire.emission import PRESENCE, RESYNC, Deliver, Emission, Past, Room
 from wsroom.wire.offsets import READ_ENTRIES, Offset
 
 logger = logging.getLogger("wsroom.redis")
@@ -52,6 +53,7 @@ class Receiver:
         self.servers = Servers(topology, self, settings)
         self.publisher = BoundedPublisher(names, self.servers)
         self.history = HistoryReader(self.servers)
+        self.presence = RedisPresence(names, self.servers)
         self.feeds: dict[str, Feed] = {}
         """The sequences that are subscribed, by their channels."""
         self._loop = asyncio.get_running_loop()
@@ -110,6 +112,7 @@ class Receiver:
         feed = self.feeds.pop(self._names.channel(room), None)
         if feed is not None:
             self._unsubscribe(feed)
+            self.presence.channels.discard(feed.channel)
             self._wake_waiting(feed.channel)
 
     async def read(self, room: Room, since: Offset | None, last: int | None) -> Past:
@@ -282,6 +285,8 @@ class Receiver:
         overflowed = feed.overflowed
         for record in feed.resume():
             self._handle(feed, record)
+        if feed.channel in self.presence.channels:  # changes of its members may be missing
+            self._deliver_one(Emission(feed.room, b"", kind=PRESENCE), None)
         if overflowed and feed.live:
             self._catch_up(feed)
         self._wake_waiting(feed.channel)

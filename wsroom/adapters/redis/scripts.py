@@ -66,7 +66,7 @@ def scripts_for(
         "PUBLISH": "'SPUBLISH'" if sharded else "'PUBLISH'",
     }
     head = f"local {', '.join(settings)} = {', '.join(settings.values())}\n"
-    return {name: _script(head + _text(name)) for name in ("publish", "read")}
+    return {name: _script(head + _text(name)) for name in ("publish", "read", "presence")}
 
 
 def network_settings(

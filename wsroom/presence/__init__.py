@@ -1,0 +1,1 @@
+"""Who is in a room: the members, as the sockets of one worker see them."""
