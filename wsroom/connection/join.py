@@ -6,10 +6,11 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from wsroom.connection.connection import LEFT, Connection
+from wsroom.connection.connection import Connection
 from wsroom.connection.invoker import UNAVAILABLE
+from wsroom.connection.membership import LEFT
 from wsroom.connection.replay import Entry, entries_of, frames_for, wait_for_writer
-from wsroom.delivery.hub import Joined
+from wsroom.delivery.pending_joins import Joined
 from wsroom.errors import AdapterError, ProtocolError
 from wsroom.wire.emission import Past, Room
 from wsroom.wire.joins import JoinRequest, read_join, room_answer

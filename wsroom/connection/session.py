@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Collection, Mapping
 
 from wsroom.connection.replay_buffer import ReplayBuffer
-from wsroom.delivery.hub import Hub, Joined
+from wsroom.delivery.hub import Hub
+from wsroom.delivery.pending_joins import Joined
 from wsroom.delivery.writer import WriteFailureHandler, Writer
 from wsroom.wire.emission import Room
 from wsroom.wire.offsets import Offset

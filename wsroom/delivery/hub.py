@@ -6,14 +6,13 @@ import asyncio
 import secrets
 from collections.abc import Callable, Set
 from threading import get_ident
-from typing import NamedTuple
 
 from wsroom.adapters.base import Adapter
 from wsroom.adapters.presence import read_members
 from wsroom.delivery.frames import PreparedFrame
 from wsroom.delivery.membership import Rooms
 from wsroom.delivery.outbox import Outbox
-from wsroom.delivery.pending_joins import PendingJoin, PendingJoins
+from wsroom.delivery.pending_joins import Joined, LeftMeanwhile, PendingJoin, PendingJoins
 from wsroom.delivery.recipients import Recipients
 from wsroom.delivery.writer import Writer
 from wsroom.errors import AdapterError
@@ -40,23 +39,6 @@ def _publish_now_of(adapter: Adapter) -> Callable[[Emission], None] | None:
             if "publish" in vars(cls):
                 return getattr(adapter, "publish_now", None) if "publish_now" in vars(cls) else None
     return None
-
-
-class LeftMeanwhile(AdapterError):
-    """A room was left before the join to it was done."""
-
-
-class Joined(NamedTuple):
-    """The outcome of a join."""
-
-    new: bool
-    """Whether this join put the member into the room."""
-    since: Offset | None
-    """The member gets everything emitted after this offset; None without a history."""
-    now: Offset | None
-    """Everything emitted up to this offset has been delivered to the member already."""
-    first: Offset | None = None
-    """The first emission that was delivered to the member before the join was confirmed."""
 
 
 class Hub:

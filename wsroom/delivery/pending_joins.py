@@ -1,4 +1,4 @@
-"""Joins that wait for the adapter's confirmation. No I/O and no asyncio here.
+"""Joins, and those that wait for the adapter's confirmation. No I/O and no asyncio here.
 
 Handlers can run concurrently, so several joins of one socket to one room may wait at a time, and
 the socket may leave the room and join it again meanwhile.
@@ -6,7 +6,27 @@ the socket may leave the room and join it again meanwhile.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from wsroom.errors import AdapterError
 from wsroom.wire.offsets import Offset
+
+
+class LeftMeanwhile(AdapterError):
+    """A room was left before the join to it was done."""
+
+
+class Joined(NamedTuple):
+    """The outcome of a join."""
+
+    new: bool
+    """Whether this join put the member into the room."""
+    since: Offset | None
+    """The member gets everything emitted after this offset; None without a history."""
+    now: Offset | None
+    """Everything emitted up to this offset has been delivered to the member already."""
+    first: Offset | None = None
+    """The first emission that was delivered to the member before the join was confirmed."""
 
 
 class PendingJoin:
