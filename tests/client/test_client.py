@@ -269,7 +269,12 @@ async def first(socket: ClientSocket) -> Event:
 
 async def test_a_loop_that_waits_holds_the_server_back() -> None:
     """Nothing is dropped: all events arrive when the loop continues, and `stop` releases it."""
-    async with serve(chat()) as server, client(server) as socket, client(server) as other:
+    limits = Limits(frames=100_000, burst=100_000)
+    async with (
+        serve(chat(limits=limits)) as server,
+        client(server) as socket,
+        client(server) as other,
+    ):
         events, unread = socket.events("said"), socket.events("said")
         heard = Heard(socket)
         await socket.join_room("chat")

@@ -123,7 +123,7 @@ def test_a_schema_that_is_nested_too_deep_is_refused() -> None:
     allowed = messages({"deep": nested(63)})
     assert "unknown" + "[]" * 63 in typescript(allowed)
     assert "list[" * 63 in python(allowed)
-    assert json.dumps(document(allowed)).count('"array"') == 2 * 63
+    assert json.dumps(document(allowed, builtins=False)).count('"array"') == 2 * 63
 
 
 def test_a_long_chain_of_definitions_takes_bounded_time() -> None:
