@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.clock import SECOND
 from tests.support.contracts import CONTRACTS, board
+from tests.support.paths import STRICT_CACHE
 from wsroom.schema.contract import Contract
 from wsroom.schema.python_types import declarations
 
@@ -94,6 +95,7 @@ def errors(folder: Path) -> list[str]:
         "--strict",
         "--no-error-summary",
         "--config-file=mypy.ini",
+        f"--cache-dir={STRICT_CACHE}",
     ]
     files = sorted(path.name for path in folder.glob("*.py"))
     done = subprocess.run(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.pages import PAGES, Block, add, blocks
+from tests.support.paths import STRICT_CACHE
 from wsroom.cli.scaffold import create_controller, create_project
 
 HERE = Path(__file__).parent
@@ -28,7 +29,7 @@ async def strict(cache: Path, folder: Path, *flags: str) -> str:
     """Run `mypy --strict` on the files of a folder; return what it reports."""
     files = sorted(name for name in os.listdir(folder) if name.endswith(".py"))
     (cache / "mypy.ini").write_text("[mypy]\n[mypy-asyncpg.*]\nignore_missing_imports = True\n")
-    command = ["--strict", "--no-error-summary", f"--cache-dir={cache}/cache"]
+    command = ["--strict", "--no-error-summary", f"--cache-dir={STRICT_CACHE}"]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mypy", f"--config-file={cache}/mypy.ini", *command),
         *(*flags, *files),

@@ -35,7 +35,7 @@ from wsroom.direct.link import Link
 from wsroom.timing import Timing
 
 LIMIT = 64 * 1024
-CLIENTS = int(os.environ.get("WSROOM_FUZZ", "60"))
+CLIENTS = int(os.environ.get("WSROOM_FUZZ", "32"))
 
 
 def sizes(direct: bool, context: bool = True, write_buffer: int = Limits().write_buffer) -> WSRoom:
