@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests import versions
@@ -47,11 +48,14 @@ def install() -> None:
 
 
 def check(pytest_arguments: list[str]) -> None:
-    run(BIN / "ruff", "check", ".")
-    run(BIN / "ruff", "format", "--check", ".")
-    run(BIN / "mypy")
-    if not pytest_arguments:
-        versions.check_versions()
+    # mypy uses one processor, and installing other versions waits for the network.
+    with ThreadPoolExecutor(1) as pool:
+        others = None if pytest_arguments else pool.submit(versions.check_versions)
+        run(BIN / "ruff", "check", ".")
+        run(BIN / "ruff", "format", "--check", ".")
+        run(BIN / "mypy")
+        if others is not None:
+            others.result()
     run(BIN / "pytest", "-n", str(WORKERS), "--dist", "loadgroup", *pytest_arguments)
 
 
