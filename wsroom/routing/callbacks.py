@@ -164,14 +164,21 @@ class Guard(NamedTuple):
             ProtocolError: `bad_room`: a value is not of the annotated type.
 
         """
-        read: dict[str, Any] = {}
-        for name, parameter in self.parameters.items():
-            try:
-                read[name] = parameter.read(values[name])
-            except ValueError:
-                detail = f"{name!r} in the room's name must be {parameter.expected}"
-                raise ProtocolError("bad_room", detail) from None
-        return read
+        return read_room_values(self.parameters, values)
+
+
+def read_room_values(
+    parameters: Mapping[str, Parameter], values: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the values in a room's name, by their types; raises ProtocolError (`bad_room`)."""
+    read: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        try:
+            read[name] = parameter.read(values[name])
+        except ValueError:
+            detail = f"{name!r} in the room's name must be {parameter.expected}"
+            raise ProtocolError("bad_room", detail) from None
+    return read
 
 
 class Registration(NamedTuple):

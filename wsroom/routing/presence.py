@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from wsroom.errors import ProtocolError, SetupError
-from wsroom.routing.callbacks import Callback, parameters_of
+from wsroom.errors import SetupError
+from wsroom.routing.callbacks import Callback, parameters_of, read_room_values
 from wsroom.routing.patterns import Pattern
 from wsroom.schema.declared import card_schema
 from wsroom.schema.parameters import Parameter
@@ -57,11 +57,4 @@ class CardMaker(NamedTuple):
             ProtocolError: `bad_room`: a value is not of the annotated type.
 
         """
-        read: dict[str, Any] = {}
-        for name, parameter in self.parameters.items():
-            try:
-                read[name] = parameter.read(values[name])
-            except ValueError:
-                detail = f"{name!r} in the room's name must be {parameter.expected}"
-                raise ProtocolError("bad_room", detail) from None
-        return read
+        return read_room_values(self.parameters, values)

@@ -11,7 +11,7 @@ from wsroom.errors import ProtocolError
 from wsroom.wire.protocol import sanitize
 
 MAX_PROBLEMS = 10
-"""Problems that a client is told."""
+"""Problems that are reported to a client."""
 MAX_TEXT = 100
 """Characters of each string in a problem."""
 MAX_DATA = 8000

@@ -175,7 +175,7 @@ class PresenceContract(AdapterContract):
         ]
 
     async def test_a_grace_ends_by_itself(self, sides: list[_Side]) -> None:
-        """The member must stay, and be gone for whoever asks after the grace."""
+        """The member must stay, and be gone for everybody who asks after the grace."""
         one, two = sides
         await one.change(enter("ws:one.1", 1), enter("ws:one.2", 2))
         answer = await one.change(Leave("ws:one.1", GRACE))
